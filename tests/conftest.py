@@ -1,0 +1,20 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real test data (videos, flow ground truth, broken files); see CONTRIBUTING.md.
+
+    Taken from FLUXSHARD_DATA, else `../shared/data` beside the repository.
+    """
+    folder = Path(os.environ.get("FLUXSHARD_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real test data not found at {folder}; set FLUXSHARD_DATA to its folder")
+    return folder
