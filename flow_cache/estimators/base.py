@@ -1,0 +1,68 @@
+"""The contract of every optical flow estimator."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+Json = str | int | float | bool | None
+Pair = tuple[int, int]
+
+
+class FlowEstimator(Protocol):
+    """Frames in, flow out; conventions as in `flow_cache.field`.
+
+    A pair's flow depends on nothing but its two frames (with `whole_clip`, on the clip): not on
+    the other pairs of the call nor on the number of threads, bit for bit on a CPU, because
+    stored fields are reused between clips of different length. Identical frames have zero flow.
+    """
+
+    @property
+    def name(self) -> str:
+        """Id that `load_estimator` knows."""
+
+    @property
+    def revision(self) -> str:
+        """Changes whenever the same frames may give another flow; part of the flow spec."""
+
+    @property
+    def params(self) -> dict[str, Json]:
+        """Every parameter that decides the flow, as `load_estimator` takes them."""
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """SHA-256 of the weights file, None for an estimator without weights."""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether `pair` carries gradients to its frames."""
+
+    @property
+    def whole_clip(self) -> bool:
+        """Whether a pair's flow depends on the other frames of the clip."""
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raise ValueError if frames of this (height, width) cannot be estimated."""
+
+    def clip(self, frames: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor | None]:
+        """Flow of frame pairs of one clip.
+
+        frames: uint8 [t, 3, h, w] RGB; pairs: n times (source, target) frame.
+        Returns the flow, float32 [n, 2, h, w] in pixels, and bool [n, h, w] visibility
+        (True = visible) where the estimator has its own, else None. Carries no gradient.
+        """
+
+    def pair(self, first: Tensor, second: Tensor) -> Tensor:
+        """Flow from `first` to `second`, floats [b, 3, h, w] in [0, 1]: float32 [b, 2, h, w].
+
+        Equals `clip` on frames that came from uint8 by division by 255.
+        """
+
+
+def check_at_least(size: tuple[int, int], smallest: int, name: str) -> None:
+    """Raise ValueError unless both sides of `size` reach `smallest` pixels."""
+    if min(size) < smallest:
+        raise ValueError(
+            f"frames of {size[0]}x{size[1]} are too small for {name}, which needs at least "
+            f"{smallest} pixels a side: choose a larger size"
+        )
