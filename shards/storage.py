@@ -1,0 +1,95 @@
+"""Bytes in and out, local or remote: atomic publishing and reads of byte ranges.
+
+Paths are local paths or fsspec URLs (`s3://…`, `gs://…`, `memory://…`).
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import fsspec
+
+TEMPORARY_PREFIX = ".unfinished-"
+
+
+def is_local(url: str) -> bool:
+    return "://" not in url
+
+
+def join(folder: str, *names: str) -> str:
+    return "/".join([folder.rstrip("/"), *names])
+
+
+@contextmanager
+def publish(url: str) -> Iterator[BinaryIO]:
+    """A file to write to that appears under `url` whole, at the end, or not at all.
+
+    Locally: a temporary file in the same folder, fsync, rename. Remotely: a temporary local file
+    and one atomic upload. If the body raises, nothing appears.
+    """
+    target = Path(url) if is_local(url) else None
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(
+        prefix=TEMPORARY_PREFIX, dir=None if target is None else target.parent
+    )
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target is None:
+            filesystem, path = fsspec.core.url_to_fs(url)
+            filesystem.makedirs(filesystem._parent(path), exist_ok=True)
+            filesystem.put_file(name, path)
+        else:
+            temporary.chmod(0o644)  # mkstemp makes private files
+            temporary.replace(target)
+            _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    with publish(url) as file:
+        file.write(data)
+
+
+def read_bytes(url: str) -> bytes:
+    """The whole file; FileNotFoundError if it is absent."""
+    with fsspec.open(url, "rb") as file:
+        return file.read()
+
+
+def exists(url: str) -> bool:
+    filesystem, path = fsspec.core.url_to_fs(url)
+    return filesystem.exists(path)
+
+
+def read_range(url: str, offset: int, size: int) -> bytes:
+    """`size` bytes from `offset`; fewer where the file ends early (callers check a checksum)."""
+    if is_local(url):
+        with open(url, "rb") as file:
+            return os.pread(file.fileno(), size, offset)
+    filesystem, path = fsspec.core.url_to_fs(url)
+    return filesystem.cat_file(path, start=offset, end=offset + size)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Delete what a killed writer left in a local folder tree. No writer may be at work in it."""
+    if is_local(folder):
+        for leftover in Path(folder).rglob(f"{TEMPORARY_PREFIX}*"):
+            leftover.unlink()

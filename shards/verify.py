@@ -1,0 +1,111 @@
+"""Checking every byte of a dataset against its index."""
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.index import read_manifest, sha256
+from shards.schema import CLIP_MEMBERS, FLOW_MEMBERS
+from shards.storage import join, read_bytes
+from shards.writer import BLOCK, tar_header
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """Something that is not as it was written: `member` is None where a whole file is meant."""
+
+    file: str
+    member: str | None
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.member + ': ' if self.member else ''}{self.what}"
+
+
+def verify(url: str) -> Iterator[Problem]:
+    """All problems of the dataset at `url`, in the order of its files; none if it is intact.
+
+    Memory is that of one shard. Raises FileNotFoundError if there is no dataset at all.
+    """
+    try:
+        manifest = read_manifest(url)
+    except ValueError as error:
+        yield Problem(file="manifest.json", member=None, what=str(error))
+        return
+    if manifest["state"] != "complete":
+        yield Problem(file="manifest.json", member=None, what="the build has not finished")
+        return
+    for name, digest in manifest["tables"].items():
+        yield from _check_file(url, name, digest)
+    clip_digests = {shard: entry["sha256"] for shard, entry in manifest["shards"].items()}
+    yield from _check_shards(url, "clips", clip_digests, CLIP_MEMBERS)
+    for layer, entry in manifest["layers"].items():
+        yield from _check_shards(url, join("flow", layer), entry["shards"], FLOW_MEMBERS)
+
+
+def _check_shards(
+    url: str, folder: str, digests: dict[str, str], members: Sequence[str]
+) -> Iterator[Problem]:
+    for shard, digest in digests.items():
+        stem = join(folder, shard)
+        damaged = list(_check_file(url, f"{stem}.parquet", digest))
+        yield from damaged or _check_tar(url, stem, members)
+
+
+def _check_file(url: str, name: str, digest: str) -> Iterator[Problem]:
+    try:
+        data = read_bytes(join(url, name))
+    except FileNotFoundError:
+        yield Problem(file=name, member=None, what="the file is missing")
+        return
+    if sha256(data) != digest:
+        yield Problem(file=name, member=None, what="the content differs from the manifest's digest")
+
+
+def _check_tar(url: str, stem: str, members: Sequence[str]) -> Iterator[Problem]:
+    file = f"{stem}.tar"
+    try:
+        data = memoryview(read_bytes(join(url, file)))
+    except FileNotFoundError:
+        yield Problem(file=file, member=None, what="the file is missing")
+        return
+    table = pq.read_table(pa.BufferReader(read_bytes(join(url, f"{stem}.parquet"))))
+    rows = table.to_pylist()
+    size = int(table.schema.metadata[b"tar_bytes"])
+    if len(data) != size:
+        what = f"the file has {len(data)} bytes, {size} were written"
+        yield Problem(file=file, member=None, what=what)
+    end = 0
+    for row in rows:
+        for member in members:
+            name = f"{row['key']}.{member}"
+            offset, length = row[f"{member}_offset"], row[f"{member}_size"]
+            end = offset + -(-length // BLOCK) * BLOCK
+            if bytes(data[offset - BLOCK : offset]) != tar_header(name, length):
+                yield Problem(file=file, member=name, what="the tar header is damaged")
+            if zlib.crc32(data[offset : offset + length]) != row[f"{member}_crc32"]:
+                yield Problem(file=file, member=name, what="the data differs from its checksum")
+                yield from _damaged_fields(data, row, file, name)
+            if any(data[offset + length : end]):
+                yield Problem(file=file, member=name, what="the padding is not zero")
+    if any(data[end:]):
+        yield Problem(file=file, member=None, what="the end of the archive is damaged")
+
+
+def _damaged_fields(
+    data: memoryview, row: dict[str, Any], file: str, name: str
+) -> Iterable[Problem]:
+    """Which flow fields of a damaged member are affected."""
+    for pair in zip(
+        *(row.get(f"pair_{end}", ()) for end in ("source", "target")),
+        *(row.get(f"field_{what}", ()) for what in ("offset", "size", "crc32")),
+        strict=True,
+    ):
+        source, target, offset, size, crc32 = pair
+        if zlib.crc32(data[offset : offset + size]) != crc32:
+            what = f"flow field {source}→{target} differs from its checksum"
+            yield Problem(file=file, member=name, what=what)

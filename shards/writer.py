@@ -1,0 +1,75 @@
+"""Writing one shard: first the tar, then its Parquet, whose appearance commits the shard."""
+
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from webdataset import TarWriter
+
+from shards.schema import valid_key
+from shards.storage import publish
+
+_OWNER, _MODE = "fluxshard", 0o644
+BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Where the data of one member lies in its tar."""
+
+    offset: int
+    size: int
+    crc32: int
+
+
+class ShardTar:
+    """A WebDataset tar being written; the same samples give the same bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._tar = TarWriter(file, user=_OWNER, group=_OWNER, mode=_MODE, mtime=0, encoder=False)
+
+    def add(self, key: str, members: Mapping[str, bytes]) -> dict[str, Span]:
+        """Append one sample, members in the order of their names, and say where they are."""
+        spans = {}
+        for extension in sorted(members):
+            data = members[extension]
+            start = self._tar.tarstream.offset
+            self._tar.write({"__key__": valid_key(key), extension: data})
+            spans[extension] = Span(offset=start + BLOCK, size=len(data), crc32=zlib.crc32(data))
+        return spans
+
+
+@contextmanager
+def shard_tar(url: str) -> Iterator[ShardTar]:
+    """Open a tar that appears under `url` when the body ends without an error."""
+    with publish(url) as file:
+        tar = ShardTar(file)
+        yield tar
+        tar._tar.close()
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """The header block of a member as `ShardTar` writes it (for verification)."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.uname, info.gname = size, _MODE, _OWNER, _OWNER
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+def span_columns(spans: Mapping[str, Span]) -> dict[str, int]:
+    """One sample's spans as columns of `schema.member_columns`."""
+    return {
+        f"{member}_{what}": getattr(span, what)
+        for member, span in spans.items()
+        for what in ("offset", "size", "crc32")
+    }
+
+
+def write_table(url: str, table: pa.Table) -> None:
+    """Write a Parquet file atomically; the same table gives the same bytes."""
+    with publish(url) as file:
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
