@@ -15,7 +15,7 @@ import numpy as np
 
 
 def fold(*parts: int | str) -> int:
-    """A 64-bit key of its arguments, the root of all randomness: `fold(seed, position, purpose)`."""
+    """A 64-bit key of its arguments, the root of all randomness: fold(seed, position, purpose)."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "little")
 

@@ -99,7 +99,7 @@ def decode_clip(data: bytes, *, stride: int = 1, stop: int | None = None) -> np.
 def _fill(images: np.ndarray, container: InputContainer, stream: VideoStream, stride: int) -> int:
     """Decode the wanted frames into `images` [n, h, w, 3]; returns how many came out."""
     reformatter = VideoReformatter()  # one for the clip: a new one each frame costs more than it
-    if stream.average_rate is None or stream.time_base is None:
+    if not stream.average_rate or not stream.time_base:
         raise ValueError("clip video has no frame rate; it was not written by encode_clip")
     frame_ticks = 1 / (stream.average_rate * stream.time_base)
     found = 0

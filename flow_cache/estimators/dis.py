@@ -66,7 +66,7 @@ class DisFlow:
         flow = np.zeros((len(images), 2, *size), np.float32)
         for out, (first, second) in zip(flow, images, strict=True):
             if not np.array_equal(first, second):
-                out[:] = dis.calc(first, second, None).transpose(2, 0, 1)
+                out[:] = dis.calc(first, second, None).transpose(2, 0, 1)  # type: ignore[call-overload]
         return flow
 
 
