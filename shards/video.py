@@ -104,6 +104,7 @@ def _fill(images: np.ndarray, container: InputContainer, stream: VideoStream, st
     frame_ticks = 1 / (stream.average_rate * stream.time_base)
     found = 0
     for frame in container.decode(stream):
+        assert frame.pts is not None, "every mp4 sample has a timestamp"
         index, remainder = divmod(round(frame.pts / frame_ticks), stride)
         if remainder:
             continue
