@@ -1,0 +1,127 @@
+"""What travels through the build job: metadata only, never pixels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+Scalar = None | bool | int | float | str  # what a user's column may hold
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A video to process, as named by the user.
+
+    Attributes:
+        path: absolute path of the file.
+        caption: from a manifest; None if it has none (a `.txt` beside the video may still).
+        columns: the other columns of its manifest row, passed through to the index.
+    """
+
+    path: str
+    caption: str | None = None
+    columns: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Video:
+    """Facts of one video stream; counts are of decoded frames, never header values.
+
+    Attributes:
+        stream: index of the stream in its container.
+        stored: (height, width) in pixels as coded, before rotation and sample aspect.
+        sample_aspect: width of a pixel over its height, 1 if the file does not say.
+        rotation: degrees to turn the stored picture counter-clockwise for display.
+        mirrored: the stored picture is flipped left to right before it is turned.
+        average_rate: frames a second as the container claims, None if it does not.
+        full_range: luma uses all codes; else 16 to 235 (scaled to the bit depth).
+        matrix: id of the YCbCr matrix (ITU-T H.273, table 4); 2 is unspecified.
+        transfer: id of the transfer function (H.273, table 3); 16 is PQ, 18 HLG.
+        frames: frames that decode; 0 until the video has been scanned.
+        shots: shots found.
+        dropped: clips left out because too many of their slots repeat a frame.
+        decode_errors: packets that do not decode, plus frames the decoder marks as damaged.
+        start_pts, end_pts: time the frames cover, half-open, in units of the time base.
+        seekable: frames read after a seek equal those of a decode from the start.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+    container: str
+    codec: str
+    pixel_format: str
+    stream: int
+    time_base: Fraction
+    stored: tuple[int, int]
+    sample_aspect: Fraction
+    rotation: int
+    mirrored: bool
+    average_rate: Fraction | None
+    full_range: bool
+    matrix: int
+    transfer: int
+    frames: int = 0
+    shots: int = 0
+    dropped: int = 0
+    decode_errors: int = 0
+    start_pts: int = 0
+    end_pts: int = 0
+    seekable: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return float((self.end_pts - self.start_pts) * self.time_base)
+
+    @property
+    def display_aspect(self) -> Fraction:
+        """Width over height of the picture as shown."""
+        height, width = self.stored
+        aspect = width * self.sample_aspect / height
+        return 1 / aspect if self.rotation % 180 else aspect
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """A clip to build: which source frame stands in each of its slots.
+
+    Attributes:
+        key: short ASCII name without dots, unique in a dataset.
+        numbers: number of the source frame in each slot, counting decoded frames from 0.
+        pts: its time, in units of the time base; strictly increasing over the source's frames.
+        fps: frames a second of the clip.
+        shot: number of the shot in the video.
+        repeated: slots that show the same source frame as the slot before.
+        decode_errors: of the whole video, see `Video`.
+        seekable: of the video, see `Video`.
+    """
+
+    key: str
+    sha256: str
+    path: str
+    numbers: tuple[int, ...]
+    pts: tuple[int, ...]
+    time_base: Fraction
+    fps: Fraction
+    shot: int
+    repeated: int
+    decode_errors: int
+    seekable: bool
+    caption: str | None = None
+    columns: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject:
+    """An input that gives nothing, and why.
+
+    Attributes:
+        stage: `input`, `probe`, `decode`, `clips` or `build`.
+        reason: short id, such as `too_short`.
+        detail: one sentence with the figures behind it.
+    """
+
+    path: str
+    sha256: str | None
+    stage: str
+    reason: str
+    detail: str
