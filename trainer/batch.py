@@ -1,0 +1,93 @@
+"""What one training step works on."""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shards.order import Cursor
+from trainer.plan import TemporalPlan
+from trainer.pyramid import Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FlowTargets:
+    """Stored motion of those samples of a batch whose noise level passes FlowLoss's gate.
+
+    Attributes:
+        rows: int64 [g], the sample in the batch.
+        slots: int64 [g, n, 2], the slots that form each pair, first to second.
+        hops: int64 [g, n], stored fields that the pair's flow is composed of; 0: not supervised.
+        flow: float32 [g, n, 2, h, w] from the first to the second slot's frame, pixels.
+        visible: bool [g, n, h, w].
+    """
+
+    rows: Tensor
+    slots: Tensor
+    hops: Tensor
+    flow: Tensor
+    visible: Tensor
+
+    def to(self, device: torch.device) -> "FlowTargets":
+        return _moved(self, device)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """Clips of one pyramid stage, in slot order, with all that was decided about them.
+
+    Attributes:
+        frames: uint8 [b, t, 3, h, w] RGB.
+        sigma: float32 [b], the noise level of each sample.
+        flow: None where the run or the stage uses no flow.
+        plans, keys, captions: one a sample.
+        positions: of the samples in the order, [b]; all their randomness derives from these.
+        cursor: where the stream stands after this batch; what a checkpoint stores.
+        seconds: spent on this batch by the loader's threads, by kind, and `stall`, the time that
+            the consumer waited for it.
+    """
+
+    frames: Tensor
+    sigma: Tensor
+    flow: FlowTargets | None
+    stage: Stage
+    plans: tuple[TemporalPlan, ...]
+    keys: tuple[str, ...]
+    captions: tuple[str | None, ...]
+    positions: tuple[int, ...]
+    cursor: Cursor
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def time(self) -> Tensor:
+        """When each slot is shown, in stored frames; float32 [t]. Shuffling does not move slots."""
+        return self.stage.stride * torch.arange(self.frames.shape[1], dtype=torch.float32)
+
+    @property
+    def moved(self) -> float:
+        """Share of slots that FluxFlow changed."""
+        return sum(plan.moved for plan in self.plans) / len(self.plans)
+
+    def clean(self) -> Tensor:
+        """The frames as float32 in [-1, 1]."""
+        return self.frames.float() / 127.5 - 1
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with its tensors on `device`; copies from pinned memory do not block."""
+        return _moved(self, device)
+
+
+def _moved(item: Any, device: torch.device) -> Any:
+    """A copy of a dataclass with its tensors, and its FlowTargets, on `device`."""
+    changes: dict[str, Any] = {}
+    for entry in fields(item):
+        value = getattr(item, entry.name)
+        if isinstance(value, Tensor):
+            changes[entry.name] = value.to(device, non_blocking=True)
+        elif isinstance(value, FlowTargets):
+            changes[entry.name] = value.to(device)
+    return replace(item, **changes)

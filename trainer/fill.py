@@ -1,0 +1,74 @@
+"""Filling one sample into its place in a batch: byte ranges in, frames and flow out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flow_cache.codec import decode_field
+from flow_cache.field import FlowField
+from flow_cache.lookup import flow_between
+from shards.reader import ShardReader
+from shards.video import decode_clip
+from trainer.plan import Supervision
+from trainer.timer import Timer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FlowTask:
+    """The flow that one sample needs, and where it goes: flow [n, 2, h, w], visible [n, h, w]."""
+
+    supervision: Supervision
+    flow: Tensor
+    visible: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Task:
+    """One sample to be filled in: the clip's row, the frame for each slot, views of the batch."""
+
+    row: int
+    src_index: np.ndarray
+    frames: Tensor  # uint8 [t, 3, h, w]
+    flow: FlowTask | None
+
+
+def fill(task: Task, reader: ShardReader) -> Timer:
+    """Read and decode what the sample shows, and nothing else; returns what took how long."""
+    timer = Timer()
+    with timer("read"):
+        video = reader.member(task.row, "mp4")
+    with timer("decode"):
+        show_frames(video, task.src_index, task.frames)
+    if task.flow is not None:
+        with timer("read"):
+            blobs = reader.fields(task.row, task.flow.supervision.fields)
+        with timer("flow"):
+            answer_pairs(task.flow, blobs)
+    return timer
+
+
+def show_frames(video: bytes, src_index: np.ndarray, out: Tensor) -> None:
+    """Decode frames `src_index` [t] of a clip into `out` [t, 3, h, w], at the widest stride."""
+    stride = max(s for s in (1, 2, 4) if not (src_index % s).any())
+    decoded = decode_clip(video, stride=stride, stop=int(src_index.max()) + 1)
+    for slot, frame in zip(out.numpy(), src_index, strict=True):
+        slot[:] = decoded[frame // stride]
+
+
+def answer_pairs(task: FlowTask, blobs: Sequence[bytes]) -> None:
+    """Decode the fields of the supervision, compose what is a chain, write each pair's flow."""
+    fields = {}
+    for pair, blob in zip(task.supervision.fields, blobs, strict=True):
+        decoded = decode_field(blob)
+        fields[pair] = FlowField(
+            flow=torch.as_tensor(decoded.flow)[None], visible=torch.as_tensor(decoded.visible)[None]
+        )
+    for index, chain in enumerate(task.supervision.chains):
+        if chain:
+            field = flow_between(chain[0][0], chain[-1][1], fields)
+            task.flow[index], task.visible[index] = field.flow[0], field.visible[0]
+        else:
+            task.flow[index], task.visible[index] = 0, False

@@ -1,0 +1,199 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from flow_cache.spec import FlowSpec
+from shards.index import Dataset, Layer
+from shards.order import Cursor, fold
+from trainer.batch import Batch
+from trainer.checkpoint import METRICS, TrainState, open_run
+from trainer.config import TrainConfig
+from trainer.flowloss import FlowLoss, FlowTerms, check_layer, live_estimator
+from trainer.loader import Loader, clip_size
+from trainer.losses import denoise_batch
+from trainer.metrics import MetricsLog, Record
+from trainer.model import SpaceTimeTransformer
+from trainer.timer import Timer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """What a call of `train` did: the steps it started from and ended at, and its last record."""
+
+    first_step: int
+    last_step: int
+    parameters: int
+    seconds: float
+    last: Record
+
+
+def train(
+    data: str,
+    out: str | Path,
+    config: TrainConfig,
+    progress: Callable[[Record], None] | None = None,
+) -> Summary:
+    """Train on a dataset until `config.steps`, from the checkpoint in `out` if there is one.
+
+    Writes config.json, metrics.jsonl and checkpoint.pt to `out`. A resumed run computes what the
+    uninterrupted one would have, bit for bit on a CPU.
+
+    Args:
+        data: dataset folder or URL.
+        progress: called with each step's record, in order.
+
+    Raises:
+        ValueError: the data cannot serve the configuration, or `out` holds another run.
+        FloatingPointError: the loss is no longer a number.
+    """
+    # Data and what judges it.
+    device = torch.device(_device(config.device))
+    dataset, out, began = Dataset(data), Path(out), time.perf_counter()
+    layer, flow_loss = open_flow(dataset, config)
+    resumes = open_run(out, config, None if layer is None else layer.name)
+
+    # State.
+    state = fresh_state(config, dataset.digest, device)
+    if resumes:
+        state.restore(out, device)
+    first_step, last, floor_known = state.step, Record(), False
+    metrics = MetricsLog(out / METRICS, keep_steps=first_step)
+    loader = Loader(dataset, config, layer, state.cursor, pin=device.type == "cuda")
+    batches: Iterator[Batch] = iter(loader)
+    state.model.train()
+
+    while state.step < config.steps:
+        # Batch.
+        step_began, timer = time.perf_counter(), Timer()
+        host_batch = next(batches)
+        with timer("transfer"):
+            batch = host_batch.to(device)
+
+        # Forward: reconstruction, then motion of the clean estimate where the gate is open.
+        denoised = denoise_batch(state.model, batch, config)
+        terms = flow_loss(denoised.clean, batch.sigma, batch.flow) if flow_loss else None
+        loss = denoised.recon + (terms.loss if terms else 0)
+
+        # Backward.
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optim.clip_norm)
+
+        # Step.
+        rate = learning_rate(state.step, config)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        state.optimizer.step()
+        if state.average is not None:
+            state.average.update_parameters(state.model)
+        state.step, state.cursor = state.step + 1, host_batch.cursor
+
+        # Status.
+        record = describe(host_batch, config, terms) | {
+            "step": state.step,
+            "loss": loss.detach(),
+            "recon": denoised.recon.detach(),
+            "grad_norm": norm,
+            "learning_rate": rate,
+        }
+        if flow_loss and batch.flow and not floor_known:
+            record["flow_floor"], floor_known = flow_loss.floor(batch.clean(), batch.flow), True
+        seconds = {**host_batch.seconds, **timer.seconds}
+        record["seconds"] = {**seconds, "step": time.perf_counter() - step_began}
+        metrics.add(record)
+        done = state.step == config.steps
+        saves = done or state.step % config.checkpoint_every == 0
+        if saves or state.step % config.log_every == 0:
+            for line in metrics.flush():
+                if line["loss"] is None:
+                    raise FloatingPointError(
+                        f"the loss is not a number at step {line['step']}: lower "
+                        "optim.learning_rate or flow_loss.weight; the last checkpoint is intact"
+                    )
+                last |= {key: value for key, value in line.items() if value is not None}
+                if progress is not None:
+                    progress(line)
+
+        # Checkpoint.
+        if saves:
+            state.save(out)
+
+    return Summary(
+        first_step=first_step,
+        last_step=state.step,
+        parameters=sum(p.numel() for p in state.model.parameters()),
+        seconds=time.perf_counter() - began,
+        last=last,
+    )
+
+
+def open_flow(dataset: Dataset, config: TrainConfig) -> tuple[Layer | None, FlowLoss | None]:
+    """The flow layer and the loss that uses it; neither where FlowLoss has no weight.
+
+    Raises:
+        ValueError: there is no such layer, or it does not suit the live estimator or the clips.
+    """
+    if config.flow_loss.weight == 0:
+        return None, None
+    if not dataset.manifest["layers"]:
+        raise ValueError(
+            f"{dataset.url} holds no flow, which FlowLoss needs: build it with "
+            "`fluxshard build --flow variational`, or train with --flow-loss.weight 0"
+        )
+    layer = dataset.layer(config.stream.layer)
+    spec = FlowSpec.from_json(layer.spec)
+    check_layer(spec, config.flow_loss, clip_size(dataset), config.pyramid.coarsest)
+    return layer, FlowLoss(config.flow_loss, live_estimator(spec, config.flow_loss))
+
+
+def fresh_state(config: TrainConfig, dataset: str, device: torch.device) -> TrainState:
+    """The state of a run before its first step; weights are a function of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fold(config.seed, "weights"))
+        model = SpaceTimeTransformer(config.model).to(device)
+    average = None
+    if config.optim.ema_halflife:
+        decay = 0.5 ** (1 / config.optim.ema_halflife)
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=config.optim.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=config.optim.weight_decay,
+    )
+    cursor = Cursor(dataset=dataset, seed=config.seed)
+    return TrainState(model=model, average=average, optimizer=optimizer, step=0, cursor=cursor)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then constant: it does not depend on how long the run will be."""
+    return config.optim.learning_rate * min(1.0, (step + 1) / max(config.optim.warmup, 1))
+
+
+def describe(batch: Batch, config: TrainConfig, terms: FlowTerms | None) -> Record:
+    """What a batch was made of, and its flow terms. Shares are of samples, slots and pairs."""
+    record: Record = {
+        "samples": batch.cursor.position,
+        "stage": batch.stage.number,
+        "moved": batch.moved,
+    }
+    if terms is not None:
+        hops = None if batch.flow is None else batch.flow.hops
+        record |= {
+            "flow_loss": terms.loss.detach(),
+            "flow_error": terms.error.mean() if len(terms.error) else math.nan,
+            "gate": (batch.sigma < config.flow_loss.psi).float().mean(),
+            "supervised": math.nan if hops is None else (hops > 0).float().mean(),
+        }
+    return record
+
+
+def _device(name: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

@@ -1,0 +1,134 @@
+"""A small space-time transformer that denoises clips of any length and size.
+
+Shapes: b clips, t slots, n = (h/p)·(w/p) patches, d channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.config import ModelConfig
+
+
+class SpaceTimeTransformer(nn.Module):
+    """Attention factorised into space and time, conditioned on the noise level (adaLN-zero, DiT).
+
+    Positions are functions of patch coordinates and of time in stored frames, not learned tables,
+    so one model serves every stage of the temporal pyramid and every size. Its output starts as
+    zero, where the preconditioned denoiser is c_skip·x.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        pixels = 3 * config.patch**2
+        self.embed = nn.Linear(pixels, config.dim)
+        self.condition = nn.Sequential(
+            nn.Linear(config.dim, config.dim), nn.SiLU(), nn.Linear(config.dim, config.dim)
+        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head = nn.Linear(config.dim, pixels)
+        self.head_modulation = _zero(nn.Linear(config.dim, 2 * config.dim))
+        _zero(self.head)
+
+    def forward(self, clip: Tensor, c_noise: Tensor, time: Tensor) -> Tensor:
+        """The raw network output F of the clip's shape.
+
+        Args:
+            clip: [b, t, 3, h, w], h and w multiples of the patch.
+            c_noise: [b], EDM's ln(σ)/4.
+            time: [t], when each slot is shown, in stored frames.
+        """
+        patch, dim = self.config.patch, self.config.dim
+        *_, height, width = clip.shape
+        rows, columns = height // patch, width // patch
+        if (rows * patch, columns * patch) != (height, width):
+            raise ValueError(
+                f"clip size {height}x{width} is no multiple of the patch {patch}; "
+                "choose another model.patch or build the dataset at another size"
+            )
+        tokens = self.embed(patches(clip, patch))
+        tokens = tokens + _places(rows, columns, dim, clip.device)
+        tokens = tokens + waves(time.to(clip.device), dim)[:, None]
+        condition = F.silu(self.condition(waves(c_noise * 100, dim)))
+        for block in self.blocks:
+            tokens = block(tokens, condition)
+        shift, scale = self.head_modulation(condition)[:, None, None].chunk(2, dim=-1)
+        return pixels(self.head(_modulate(tokens, shift, scale)), patch, rows)
+
+
+class Block(nn.Module):
+    """Space attention, time attention, MLP; each modulated, gated from zero, and added."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.modulation = _zero(nn.Linear(dim, 9 * dim))
+        self.space = Attention(dim, config.heads)
+        self.time = Attention(dim, config.heads)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim)
+        )
+
+    def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        """tokens [b, t, n, d], condition [b, d]."""
+        parts = self.modulation(condition)[:, None, None].chunk(9, dim=-1)
+        shift, scale, gate = parts[0:3], parts[3:6], parts[6:9]
+        tokens = tokens + gate[0] * self.space(_modulate(tokens, shift[0], scale[0]))
+        across = _modulate(tokens, shift[1], scale[1]).transpose(1, 2)
+        tokens = tokens + gate[1] * self.time(across).transpose(1, 2)
+        return tokens + gate[2] * self.mlp(_modulate(tokens, shift[2], scale[2]))
+
+
+class Attention(nn.Module):
+    """Self-attention along the last axis but one, with normalised queries and keys."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.norm_q, self.norm_k = nn.RMSNorm(dim // heads), nn.RMSNorm(dim // heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [b, m, l, d]: attends among the l tokens of each of the b·m groups."""
+        q, k, v = self.qkv(x).flatten(0, 1).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k, v = self.norm_q(q).transpose(1, 2), self.norm_k(k).transpose(1, 2), v.transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v.to(q.dtype))
+        return self.out(y.transpose(1, 2).flatten(-2)).view_as(x)
+
+
+def patches(clip: Tensor, patch: int) -> Tensor:
+    """[b, t, c, h, w] to [b, t, n, p·p·c], patches in reading order."""
+    tiles = clip.unflatten(-2, (-1, patch)).unflatten(-1, (-1, patch))  # b t c rows p columns p
+    return tiles.permute(0, 1, 3, 5, 4, 6, 2).flatten(4).flatten(2, 3)
+
+
+def pixels(tokens: Tensor, patch: int, rows: int) -> Tensor:
+    """The inverse of `patches`."""
+    tiles = tokens.unflatten(2, (rows, -1)).unflatten(-1, (patch, patch, -1))
+    return tiles.permute(0, 1, 6, 2, 4, 3, 5).flatten(5).flatten(3, 4)
+
+
+def waves(position: Tensor, dim: int) -> Tensor:
+    """Sines and cosines of geometric wavelengths from 2π to 20000π; [m] to [m, dim]."""
+    exponents = torch.arange(dim // 2, device=position.device) / (dim // 2)
+    angles = position.float()[:, None] * 10_000.0**-exponents
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def _places(rows: int, columns: int, dim: int, device: torch.device) -> Tensor:
+    """Embedding of patch coordinates, half the channels for y and half for x; [n, dim]."""
+    y = waves(torch.arange(rows, device=device), dim // 2)[:, None].expand(-1, columns, -1)
+    x = waves(torch.arange(columns, device=device), dim // 2)[None].expand(rows, -1, -1)
+    return torch.cat([y, x], dim=-1).flatten(0, 1)
+
+
+def _modulate(tokens: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return F.layer_norm(tokens, tokens.shape[-1:]) * (1 + scale) + shift
+
+
+def _zero(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,119 @@
+"""Temporal plans: which stored frame stands in which slot of a training clip.
+
+Augmentation in time is arithmetic on this one integer vector; frames, flow and masks are all read
+from it, so they cannot disagree. Sixteen frames from frame 0, at half rate, two of them swapped:
+
+    slot        0  1  2  3  4  5  6  7
+    src_index   0  2 10  6  8  4 12 14      stride 2, stage 2, a quarter moved
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from flow_cache.lookup import hops
+from flow_cache.spec import Pair
+
+PairOrder = Literal["restored", "composed", "neighbours"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TemporalPlan:
+    """The stored frame in each slot.
+
+    Attributes:
+        src_index: int64 [t], frame numbers of the stored clip, no two alike.
+        start: first stored frame of the clip's window.
+        stride: stored frames between neighbouring slots, before any shuffling.
+        stage: pyramid stage, 1 is the full rate.
+    """
+
+    src_index: np.ndarray
+    start: int
+    stride: int = 1
+    stage: int = 1
+
+    def __post_init__(self) -> None:
+        index = self.src_index
+        if index.dtype != np.int64 or index.ndim != 1:
+            raise ValueError(f"src_index must be int64 [t], got {index.dtype} {list(index.shape)}")
+        if len(np.unique(index)) != len(index) or (len(index) and index.min() < 0):
+            raise ValueError(f"src_index must hold different frames from 0 up, got {index}")
+
+    def __len__(self) -> int:
+        return len(self.src_index)
+
+    @property
+    def straight(self) -> np.ndarray:
+        """The frames an unshuffled clip of this stride would show, int64 [t]."""
+        return self.start + self.stride * np.arange(len(self), dtype=np.int64)
+
+    @property
+    def moved(self) -> float:
+        """Share of slots that do not show their frame of the unshuffled clip."""
+        return float(np.mean(self.src_index != self.straight))
+
+    @property
+    def restore(self) -> np.ndarray:
+        """Slots in the order of their frames, int64 [t]: `clip[restore]` runs forward in time."""
+        return np.argsort(self.src_index)
+
+
+def window(start: int, frames: int) -> TemporalPlan:
+    """Every stored frame of [start, start + frames), in order."""
+    return TemporalPlan(src_index=np.arange(start, start + frames, dtype=np.int64), start=start)
+
+
+def subsample(plan: TemporalPlan, stride: int, stage: int) -> TemporalPlan:
+    """Every `stride`-th slot, as a clip of pyramid stage `stage`."""
+    kept = plan.src_index[::stride].copy()
+    return replace(plan, src_index=kept, stride=plan.stride * stride, stage=stage)
+
+
+def reorder(plan: TemporalPlan, permutation: np.ndarray) -> TemporalPlan:
+    """Slot i shows what slot permutation[i] showed."""
+    return replace(plan, src_index=plan.src_index[permutation])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Supervision:
+    """Which slots of a clip form the pairs whose motion is compared, and how stored flow answers.
+
+    Attributes:
+        slots: int64 [t-1, 2], the slots of each pair.
+        chains: for each pair the stored fields to compose: one if it is stored as it is, none if
+            the pair is not supervised.
+    """
+
+    slots: np.ndarray
+    chains: tuple[tuple[Pair, ...], ...]
+
+    @property
+    def fields(self) -> tuple[Pair, ...]:
+        """Every stored field needed, once, in order."""
+        return tuple(sorted({pair for chain in self.chains for pair in chain}))
+
+
+def supervise(
+    plan: TemporalPlan, stored: Collection[Pair], order: PairOrder, max_hops: int
+) -> Supervision:
+    """The pairs of a clip that stored flow supervises.
+
+    Args:
+        stored: pairs (source frame, target frame) that the flow layer holds.
+        order: `restored` puts the slots back in order first, so that a shuffled clip is supervised
+            by the same stored flow as a straight one; `composed` compares neighbouring slots as
+            they stand, with composed flow; `neighbours` does so only where the slots were
+            neighbours before the shuffle.
+        max_hops: pairs that need a longer chain of stored fields are left unsupervised.
+    """
+    along = plan.restore if order == "restored" else np.arange(len(plan))
+    slots = np.stack([along[:-1], along[1:]], axis=1)
+    chains = []
+    for first, second in plan.src_index[slots].tolist():
+        excluded = order == "neighbours" and abs(second - first) != plan.stride
+        chain = () if excluded else tuple(hops(first, second, stored))
+        chains.append(chain if len(chain) <= max_hops else ())
+    return Supervision(slots=slots, chains=tuple(chains))
