@@ -24,7 +24,7 @@ def sha256(data: bytes) -> str:
 
 def write_manifest(url: str, manifest: dict[str, Any]) -> None:
     """Write `manifest.json` atomically, with the digest of its own content."""
-    body = {**manifest, "format": FORMAT_VERSION}
+    body = {**_unsigned(manifest), "format": FORMAT_VERSION}
     signed = {**body, "digest": sha256(canonical_json(body))}
     text = json.dumps(signed, indent=1, sort_keys=True) + "\n"
     write_bytes(join(url, "manifest.json"), text.encode())
@@ -39,11 +39,10 @@ def read_manifest(url: str) -> dict[str, Any]:
     """
     try:
         manifest = json.loads(read_bytes(join(url, "manifest.json")))
-        body = {key: value for key, value in manifest.items() if key != "digest"}
-        intact = manifest["digest"] == sha256(canonical_json(body))
+        intact = manifest["digest"] == sha256(canonical_json(_unsigned(manifest)))
     except FileNotFoundError:
         raise FileNotFoundError(f"{url} holds no dataset: manifest.json is missing") from None
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{url}/manifest.json is damaged: {error}") from error
     if not intact:
         raise ValueError(f"{url}/manifest.json is damaged: its digest does not match its content")
@@ -53,6 +52,10 @@ def read_manifest(url: str) -> dict[str, Any]:
             "use the version of fluxshard that wrote it"
         )
     return manifest
+
+
+def _unsigned(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in manifest.items() if key != "digest"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from shards.index import read_manifest, sha256
 from shards.schema import CLIP_MEMBERS, FLOW_MEMBERS
 from shards.storage import join, read_bytes
-from shards.writer import BLOCK, tar_header
+from shards.writer import BLOCK, tar_bytes, tar_header
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,13 +74,8 @@ def _check_tar(url: str, stem: str, members: Sequence[str]) -> Iterator[Problem]
         yield Problem(file=file, member=None, what="the file is missing")
         return
     table = pq.read_table(pa.BufferReader(read_bytes(join(url, f"{stem}.parquet"))))
-    rows = table.to_pylist()
-    size = int(table.schema.metadata[b"tar_bytes"])
-    if len(data) != size:
-        what = f"the file has {len(data)} bytes, {size} were written"
-        yield Problem(file=file, member=None, what=what)
     end = 0
-    for row in rows:
+    for row in table.to_pylist():
         for member in members:
             name = f"{row['key']}.{member}"
             offset, length = row[f"{member}_offset"], row[f"{member}_size"]
@@ -92,6 +87,9 @@ def _check_tar(url: str, stem: str, members: Sequence[str]) -> Iterator[Problem]
                 yield from _damaged_fields(data, row, file, name)
             if any(data[offset + length : end]):
                 yield Problem(file=file, member=name, what="the padding is not zero")
+    if len(data) != tar_bytes(end):
+        what = f"the file has {len(data)} bytes, {tar_bytes(end)} were written"
+        yield Problem(file=file, member=None, what=what)
     if any(data[end:]):
         yield Problem(file=file, member=None, what="the end of the archive is damaged")
 

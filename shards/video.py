@@ -16,12 +16,15 @@ from typing import Literal
 
 import av
 import numpy as np
-from av.container import InputContainer
+from av.container import Flags, InputContainer
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
-_X264_STRUCTURE = "bframes=3:b-adapt=0:b-pyramid=strict:scenecut=0:keyint=infinite:open-gop=0"
+# mbtree off: x264's macroblock tree reads memory it never wrote, so its output varies between runs.
+_X264_STRUCTURE = (
+    "bframes=3:b-adapt=0:b-pyramid=strict:scenecut=0:keyint=infinite:open-gop=0:mbtree=0"
+)
 _BT709 = 1  # the value of ITU-T H.273 for primaries and transfer characteristics
 
 
@@ -37,7 +40,8 @@ def encode_clip(frames: np.ndarray, fps: Fraction, *, crf: int = 18) -> bytes:
     if height % 2 or width % 2:
         raise ValueError(f"clip size {height}x{width} is odd; H.264 4:2:0 needs even sizes")
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+    with av.open(buffer, "w", format="mp4") as container:
+        container.flags |= Flags.bitexact.value  # no library versions in the header
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {

@@ -60,6 +60,11 @@ def tar_header(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT)
 
 
+def tar_bytes(end: int) -> int:
+    """Bytes of a tar whose last member's padding ends at `end`: two zero blocks, whole records."""
+    return -(-(end + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+
+
 def span_columns(spans: Mapping[str, Span]) -> dict[str, int]:
     """One sample's spans as columns of `schema.member_columns`."""
     return {

@@ -1,0 +1,63 @@
+"""A small dataset written with the package's own writers: two shards, one flow layer."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from shards.index import sha256, write_manifest
+from shards.schema import shard_name
+from shards.writer import shard_tar, span_columns, write_table
+
+PAIRS = [(0, 1), (1, 0), (1, 2), (2, 1)]
+
+
+def payload(*seed: int) -> bytes:
+    return np.random.default_rng(seed).bytes(200 + 37 * seed[-1])
+
+
+@pytest.fixture
+def dataset_url(tmp_path: Path) -> str:
+    """Three clips in shard 000000 and two in 000001; layer `toy-0123456789ab`."""
+    url = tmp_path / "dataset"
+    shards, layer = {}, {}
+    for shard, count in enumerate((3, 2)):
+        name = shard_name(shard)
+        keys = [f"clip-{shard}-{n}" for n in range(count)]
+        with shard_tar(f"{url}/clips/{name}.tar") as tar:
+            rows = []
+            for n, key in enumerate(keys):
+                members = {"mp4": payload(shard, n), "json": b"{}", "txt": b""}
+                rows.append({"key": key, **span_columns(tar.add(key, members))})
+        write_table(f"{url}/clips/{name}.parquet", pa.Table.from_pylist(rows))
+        with shard_tar(f"{url}/flow/toy-0123456789ab/{name}.tar") as tar:
+            rows = [flow_row(tar, shard, n, key) for n, key in enumerate(keys)]
+        write_table(f"{url}/flow/toy-0123456789ab/{name}.parquet", pa.Table.from_pylist(rows))
+        digest = sha256(Path(f"{url}/clips/{name}.parquet").read_bytes())
+        shards[name] = {"clips": count, "sha256": digest}
+        layer[name] = sha256(Path(f"{url}/flow/toy-0123456789ab/{name}.parquet").read_bytes())
+    manifest = {
+        "state": "complete",
+        "tables": {},
+        "shards": shards,
+        "layers": {"toy-0123456789ab": {"spec": {"estimator": "toy"}, "shards": layer}},
+    }
+    write_manifest(str(url), manifest)
+    return str(url)
+
+
+def flow_row(tar, shard: int, n: int, key: str) -> dict:
+    blobs = [payload(shard, n, k) for k in range(len(PAIRS))]
+    span = tar.add(key, {"flow": b"".join(blobs)})["flow"]
+    sizes = [len(blob) for blob in blobs]
+    return {
+        "key": key,
+        **span_columns({"flow": span}),
+        "pair_source": [a for a, _ in PAIRS],
+        "pair_target": [b for _, b in PAIRS],
+        "field_offset": (span.offset + np.cumsum([0, *sizes[:-1]])).tolist(),
+        "field_size": sizes,
+        "field_crc32": [zlib.crc32(blob) for blob in blobs],
+    }

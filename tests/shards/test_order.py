@@ -1,0 +1,79 @@
+"""The order is a permutation in each epoch, and a function of nothing but seed and position."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards.order import Cursor, Order, fold, permutation, rank_rows
+
+shard_rows = st.lists(st.integers(0, 7), min_size=1, max_size=9).filter(any).map(tuple)
+
+
+@given(shard_rows, st.integers(0, 2**32), st.integers(1, 4), st.integers(0, 3))
+def test_every_epoch_is_a_permutation(rows: tuple[int, ...], seed: int, window: int, epoch: int):
+    order = Order(shard_rows=rows, seed=seed, window=window)
+    span = order.rows(epoch * order.total, (epoch + 1) * order.total)
+    assert sorted(span) == list(range(sum(rows)))
+
+
+@given(shard_rows, st.data())
+def test_any_cut_of_the_stream_gives_the_same_rows(rows: tuple[int, ...], data: st.DataObject):
+    order = Order(shard_rows=rows, seed=3, window=2)
+    stop = data.draw(st.integers(0, 3 * order.total))
+    cuts = sorted(data.draw(st.lists(st.integers(0, stop), max_size=4)))
+    pieces = [order.rows(a, b) for a, b in zip([0, *cuts], [*cuts, stop], strict=True)]
+    np.testing.assert_array_equal(np.concatenate(pieces), order.rows(0, stop))
+
+
+@given(st.sampled_from([1, 2, 3, 4, 6, 12]))
+def test_global_batches_do_not_depend_on_the_number_of_ranks(ranks: int):
+    rows = Order(shard_rows=(5, 9, 3), seed=1).rows(12, 24)
+    shares = [rank_rows(rows, rank, ranks) for rank in range(ranks)]
+    np.testing.assert_array_equal(np.stack(shares, axis=1).ravel(), rows)
+
+
+def test_a_window_keeps_its_shards_together():
+    order = Order(shard_rows=(10,) * 6, seed=0, window=2)
+    shards = order.rows(0, 60) // 10
+    assert [len(set(shards[i : i + 20])) for i in (0, 20, 40)] == [2, 2, 2]
+
+
+def test_epochs_and_seeds_differ():
+    first = Order(shard_rows=(20, 20), seed=1)
+    second = Order(shard_rows=(20, 20), seed=2)
+    assert (first.rows(0, 40) != first.rows(40, 80)).any()
+    assert (first.rows(0, 40) != second.rows(0, 40)).any()
+
+
+def test_the_order_is_pinned():
+    """A resumed run relies on these numbers for ever."""
+    assert fold(7, "noise") == 13810320351754213724
+    assert permutation(8, 1).tolist() == [4, 3, 7, 0, 1, 5, 6, 2]
+    assert Order(shard_rows=(3, 4, 2), seed=5, window=2).rows(0, 9).tolist() == [
+        7,
+        8,
+        1,
+        0,
+        2,
+        6,
+        3,
+        4,
+        5,
+    ]
+
+
+def test_an_uneven_split_and_an_empty_stream_are_refused():
+    with pytest.raises(ValueError, match="multiple of the number of ranks"):
+        rank_rows(np.arange(5), 0, 2)
+    with pytest.raises(ValueError, match="no rows"):
+        Order(shard_rows=(0, 0), seed=1)
+
+
+def test_a_cursor_resumes_only_where_it_was_made():
+    cursor = Cursor(dataset="abc", seed=1, position=40)
+    assert cursor.resume_in("abc", 1) is cursor
+    with pytest.raises(ValueError, match="dataset abc, this run has def"):
+        cursor.resume_in("def", 1)
+    with pytest.raises(ValueError, match="seed 1, this run has 2"):
+        cursor.resume_in("abc", 2)

@@ -1,0 +1,116 @@
+"""The clip video: frames that a decoder skips leave the others bit-equal."""
+
+import io
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from shards.video import decode_clip, encode_clip
+
+
+def moving_noise(frames: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """uint8 [t, 3, h, w]: smooth texture that moves and changes, so that every frame type matters."""
+    y, x, t = np.ogrid[:height, :width, :frames]
+    phases = np.array([0.0, 2.0, 4.0])
+    waves = np.sin((x + 2 * t)[..., None] / 5 + phases) + np.cos((y - t)[..., None] / 3 + phases)
+    noise = np.random.default_rng(0).normal(0, 0.2, waves.shape)
+    return np.moveaxis((waves + noise) * 50 + 128, (2, 3), (0, 1)).clip(0, 255).astype(np.uint8)
+
+
+CLIP = moving_noise(49)
+
+
+@pytest.mark.parametrize("length", range(2, 50))
+def test_strided_decodes_are_bit_equal_to_the_full_decode(length: int):
+    data = encode_clip(CLIP[:length], Fraction(24))
+    full = decode_clip(data)
+    assert full.shape == (length, 3, 48, 64)
+    for stride in (2, 4):
+        np.testing.assert_array_equal(decode_clip(data, stride=stride), full[::stride])
+
+
+@pytest.mark.parametrize(("stride", "skip"), [(2, "NONREF"), (4, "BIDIR")])
+def test_a_stride_decodes_only_its_share_of_the_frames(stride: int, skip: str):
+    data = encode_clip(CLIP[:17], Fraction(24))
+    with av.open(io.BytesIO(data)) as container:
+        container.streams.video[0].codec_context.skip_frame = skip
+        assert len(list(container.decode(video=0))) == len(range(0, 17, stride))
+
+
+def test_stop_ends_the_decode_early():
+    data = encode_clip(CLIP[:17], Fraction(24))
+    np.testing.assert_array_equal(decode_clip(data, stride=2, stop=9), decode_clip(data)[:9:2])
+
+
+def test_colours_survive_within_the_codec_s_error():
+    """Flat colours show a wrong matrix or range as an offset of several levels."""
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [12, 34, 56]])
+    clip = np.broadcast_to(colours[:, :, None, None], (5, 3, 32, 32)).astype(np.uint8)
+    decoded = decode_clip(encode_clip(clip, Fraction(10), crf=4))
+    assert np.abs(decoded.astype(int) - clip).max() <= 4
+
+
+def test_encoding_is_reproducible_and_plain_mp4():
+    data = encode_clip(CLIP[:17], Fraction(24000, 1001))
+    assert data == encode_clip(CLIP[:17], Fraction(24000, 1001))
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec.name == "h264"
+        assert stream.average_rate == Fraction(24000, 1001)
+        assert [frame.key_frame for frame in container.decode(stream)] == [True] + [False] * 16
+
+
+_HASH_OF_ENCODING = """
+import hashlib, sys
+from fractions import Fraction
+import numpy as np
+from shards.video import encode_clip
+frames = np.load(sys.argv[1])
+print(*(hashlib.sha256(encode_clip(frames, Fraction(24))).hexdigest() for _ in range(3)))
+"""
+
+
+def test_the_bytes_do_not_depend_on_what_memory_held_before(tmp_path: Path):
+    """x264 has features that read memory they never wrote; glibc can fill it with a pattern."""
+    np.save(tmp_path / "frames.npy", CLIP[:17])
+    hashes = set()
+    for pattern in ("0", "85", "170"):
+        output = subprocess.run(
+            [sys.executable, "-c", _HASH_OF_ENCODING, str(tmp_path / "frames.npy")],
+            env={**os.environ, "MALLOC_PERTURB_": pattern, "PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        hashes.update(output.split())
+    assert len(hashes) == 1
+
+
+def test_an_odd_size_is_refused():
+    with pytest.raises(ValueError, match="48x63 is odd"):
+        encode_clip(CLIP[:, :, :, :63], Fraction(24))
+
+
+def test_a_long_clip_has_one_keyframe():
+    data = encode_clip(np.tile(moving_noise(20, 16, 16), (16, 1, 1, 1)), Fraction(24))
+    full = decode_clip(data)
+    for stride in (2, 4):
+        np.testing.assert_array_equal(decode_clip(data, stride=stride), full[::stride])
+
+
+@pytest.mark.parametrize("data", [b"", b"junk" * 100])
+def test_bytes_that_are_no_clip_are_a_value_error(data: bytes):
+    with pytest.raises(ValueError, match="not a readable clip video"):
+        decode_clip(data)
+
+
+def test_a_truncated_clip_is_a_value_error():
+    data = encode_clip(CLIP[:17], Fraction(24))
+    with pytest.raises(ValueError, match="clip video"):
+        decode_clip(data[: len(data) // 2])
