@@ -61,9 +61,9 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
 def cover_size(
     stored: tuple[int, int], sample_aspect: Fraction, target: tuple[int, int]
 ) -> tuple[int, int]:
-    """The smallest (height, width) of square pixels that keeps the display aspect and covers target.
+    """The smallest (height, width), in square pixels, of the whole picture that covers `target`.
 
-    One side equals the target's; the other is rounded to the nearest pixel.
+    Keeps the display aspect: one side equals the target's, the other is the nearest pixel.
     """
     height, width = Fraction(stored[0]), stored[1] * sample_aspect
     scale = max(target[0] / height, target[1] / width)

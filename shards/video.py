@@ -16,7 +16,7 @@ from typing import Literal
 
 import av
 import numpy as np
-from av.container import Flags, InputContainer
+from av.container import InputContainer
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
@@ -41,7 +41,6 @@ def encode_clip(frames: np.ndarray, fps: Fraction, *, crf: int = 18) -> bytes:
         raise ValueError(f"clip size {height}x{width} is odd; H.264 4:2:0 needs even sizes")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        container.flags |= Flags.bitexact.value  # no library versions in the header
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {

@@ -15,7 +15,7 @@ from shards.video import decode_clip, encode_clip
 
 
 def moving_noise(frames: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """uint8 [t, 3, h, w]: smooth texture that moves and changes, so that every frame type matters."""
+    """uint8 [t, 3, h, w]: texture that moves and changes, so every frame type matters."""
     y, x, t = np.ogrid[:height, :width, :frames]
     phases = np.array([0.0, 2.0, 4.0])
     waves = np.sin((x + 2 * t)[..., None] / 5 + phases) + np.cos((y - t)[..., None] / 3 + phases)
