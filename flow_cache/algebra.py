@@ -1,0 +1,97 @@
+"""Flow arithmetic: sampling, composition and change of geometry, each with its validity.
+
+Everything is torch, works on any device and batch, and is differentiable in the flow.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flow_cache.field import FlowField
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """Sample `image` at p + flow(p): the target frame as seen from the source frame.
+
+    Args:
+        image: float [n, c, h, w] on the grid of the flow's target frame.
+        flow: float [n, 2, h, w], pixels.
+
+    Returns:
+        float [n, c, h, w]. Outside the frame the nearest border pixel answers; `in_frame` says
+        where that happened.
+    """
+    x, y = _targets(flow)
+    height, width = image.shape[-2:]
+    # grid_sample wants [-1, 1]; a frame of one row or column has only coordinate 0.
+    grid = torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), dim=-1)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def in_frame(flow: Tensor) -> Tensor:
+    """bool [n, h, w]: whether p + flow(p) lies inside the frame, borders included."""
+    x, y = _targets(flow)
+    height, width = flow.shape[-2:]
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
+def round_trip(forward: Tensor, backward: Tensor) -> Tensor:
+    """forward(p) + backward(p + forward(p)), [n, 2, h, w] pixels; zero for consistent flows."""
+    return forward + warp(backward, forward)
+
+
+def compose(ab: FlowField, bc: FlowField) -> FlowField:
+    """Flow from a to c: ab(p) + bc(p + ab(p)).
+
+    A pixel is visible in c if it is visible in b, if most of what `bc` was interpolated from is
+    visible in c, and if it ends inside the frame. Where the chain leaves the frame there is
+    nothing to interpolate, and the result is marked invisible. Once lost, a pixel stays lost.
+    """
+    flow = ab.flow + warp(bc.flow, ab.flow)
+    continues = warp(bc.visible.float()[:, None], ab.flow)[:, 0] >= 0.5
+    visible = ab.visible & in_frame(ab.flow) & continues & in_frame(flow)
+    return FlowField(flow=flow, visible=visible)
+
+
+def resize(field: FlowField, size: tuple[int, int]) -> FlowField:
+    """The field of the same clip stored at `size` = (height, width).
+
+    Geometry is that of image resizing (the outer edges of the frame coincide), vectors scale with
+    it, and a pixel is visible only if everything it was interpolated from is.
+    """
+    scale = torch.tensor([size[1] / field.size[1], size[0] / field.size[0]])
+
+    def resample(values: Tensor) -> Tensor:
+        return F.interpolate(values, size=size, mode="bilinear", antialias=True)
+
+    flow = resample(field.flow) * scale.to(field.flow).view(1, 2, 1, 1)
+    hidden = resample((~field.visible).float()[:, None])[:, 0]
+    return FlowField(flow=flow, visible=(hidden < 1e-6) & in_frame(flow))
+
+
+def crop(field: FlowField, *, top: int, left: int, height: int, width: int) -> FlowField:
+    """The window [top, top + height) x [left, left + width); pixels that leave it are invisible."""
+    full_height, full_width = field.size
+    inside = 0 <= top < top + height <= full_height and 0 <= left < left + width <= full_width
+    if not inside:
+        raise ValueError(
+            f"crop of {height}x{width} at ({top}, {left}) does not lie inside the "
+            f"{full_height}x{full_width} field"
+        )
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    flow = field.flow[:, :, rows, columns]
+    return FlowField(flow=flow, visible=field.visible[:, rows, columns] & in_frame(flow))
+
+
+def flip(field: FlowField) -> FlowField:
+    """Mirrored left to right: x is reversed and dx changes sign."""
+    mirror = torch.tensor([-1.0, 1.0], device=field.flow.device).view(1, 2, 1, 1)
+    return FlowField(flow=field.flow.flip(-1) * mirror, visible=field.visible.flip(-1))
+
+
+def _targets(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """x and y of p + flow(p), each [n, h, w]."""
+    height, width = flow.shape[-2:]
+    x = torch.arange(width, device=flow.device, dtype=flow.dtype)
+    y = torch.arange(height, device=flow.device, dtype=flow.dtype)
+    return flow[:, 0] + x, flow[:, 1] + y[:, None]

@@ -1,0 +1,201 @@
+"""One flow field to self-describing bytes and back, with a stated maximum error.
+
+A component is rounded to whole steps. The step is a power of two, not above twice the maximum
+error, so that rounding is the only inexact operation and cannot exceed the bound. How the steps
+become few bytes is told in `flow_cache.residual`, the layout in docs/flow-format.md.
+
+A clip's flow member is the concatenation of its fields in the order of `level_pairs`.
+"""
+
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zstandard
+from torch import Tensor
+
+from flow_cache.field import FlowField
+from flow_cache.residual import MAX_PIXELS, pack, quantise, unpack
+from flow_cache.spec import Pair
+
+MAGIC = b"FXF1"
+# After magic and CRC-32: pair, height, width, maximum error, step, saturated, spec digest, and
+# the sizes of the three zstd frames that follow: codes, escapes, visibility.
+_START = struct.Struct("<4sI")
+_HEAD = struct.Struct("<4I2dI32s3I")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldHeader:
+    """What a field's bytes say about it.
+
+    Args:
+        pair: (source, target) frame numbers within the clip.
+        size: (height, width).
+        max_error_px: stated bound on the error of a component.
+        step_px: quantisation step, a power of two not above twice `max_error_px`.
+        saturated: components that lay outside the 16-bit range of steps and were clipped to it;
+            the bound does not hold for these.
+        spec_digest: 64 hex digits, the `FlowSpec.field_digest` it was made under.
+    """
+
+    pair: Pair
+    size: tuple[int, int]
+    max_error_px: float
+    step_px: float
+    saturated: int
+    spec_digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DecodedField(FieldHeader):
+    """A field with its header: flow float32 [2, h, w] in pixels, visible bool [h, w]."""
+
+    flow: Tensor
+    visible: Tensor
+
+    @property
+    def field(self) -> FlowField:
+        """As a FlowField of one pair."""
+        return FlowField(flow=self.flow[None], visible=self.visible[None])
+
+
+def exact_step(max_error_px: float) -> float:
+    """The largest power of two that is not above 2 * max_error_px.
+
+    Raises:
+        ValueError: max_error_px outside [2^-20, 2^10] pixels.
+    """
+    if not 2.0**-20 <= max_error_px <= 2.0**10:
+        raise ValueError(f"max_error_px must lie from 2^-20 to 2^10 pixels, got {max_error_px}")
+    return math.ldexp(1.0, math.frexp(2 * max_error_px)[1] - 1)
+
+
+def encode_field(
+    flow: npt.NDArray[np.float32] | Tensor,
+    visible: npt.NDArray[np.bool_] | Tensor,
+    *,
+    pair: Pair,
+    max_error_px: float,
+    spec_digest: str,
+) -> bytes:
+    """One field as bytes.
+
+    Args:
+        flow: float32 [2, h, w] in pixels, on the CPU.
+        visible: bool [h, w].
+        pair: (source, target) frame numbers within the clip.
+        max_error_px: no component changes by more, save those that saturate: at 1/32 px these
+            lie beyond 2,048 px.
+        spec_digest: 64 hex digits, `FlowSpec.field_digest`.
+
+    Raises:
+        ValueError: wrong shape or dtype, flow that is not finite, a frame above 2^23 pixels.
+    """
+    flow, visible = np.asarray(flow), np.asarray(visible)
+    _check(flow, visible)
+    step = exact_step(max_error_px)
+    steps, saturated = quantise(flow, step)
+    compress = zstandard.ZstdCompressor(level=9).compress
+    frames = [compress(part.tobytes()) for part in (*pack(steps), np.packbits(visible))]
+    digest = bytes.fromhex(spec_digest)
+    if len(digest) != 32:
+        raise ValueError(f"spec_digest must be 64 hex digits, got {spec_digest!r}")
+    sizes = map(len, frames)
+    head = _HEAD.pack(*pair, *visible.shape, max_error_px, step, saturated, digest, *sizes)
+    return _seal(head + b"".join(frames))
+
+
+def decode_field(blob: bytes) -> DecodedField:
+    """The field that `encode_field` wrote, every component within the stated error.
+
+    Raises:
+        ValueError: the bytes are not, or no longer, a flow field.
+    """
+    facts, sizes = _open(blob)
+    height, width = facts["size"]
+    ends = [len(blob) - sum(sizes[k:]) for k in range(len(sizes) + 1)]
+    try:
+        decompress = zstandard.ZstdDecompressor().decompress
+        codes, escapes, bits = (
+            np.frombuffer(decompress(blob[start:end]), np.uint8) for start, end in pairwise(ends)
+        )
+        steps = unpack(codes, escapes, height, width)
+        if bits.size != -(-height * width // 8):
+            raise ValueError(f"{bits.size} bytes of visibility for a field of {height}x{width}")
+    except (zstandard.ZstdError, ValueError) as error:
+        raise ValueError(f"damaged flow field: {error}") from error
+    visible = np.unpackbits(bits, count=height * width).view(np.bool_)
+    return DecodedField(
+        flow=torch.from_numpy(steps).float().mul_(facts["step_px"]),
+        visible=torch.from_numpy(visible).view(height, width),
+        **facts,
+    )
+
+
+def read_header(blob: bytes) -> FieldHeader:
+    """What a field says about itself; the checksum is verified, nothing is decoded.
+
+    Raises:
+        ValueError: the bytes are not, or no longer, a flow field.
+    """
+    return FieldHeader(**_open(blob)[0])
+
+
+def relabel(blob: bytes, pair: Pair) -> bytes:
+    """The same field under other frame numbers, for a clip that begins elsewhere in its source."""
+    _open(blob)
+    body = bytearray(blob[_START.size :])
+    struct.pack_into("<2I", body, 0, *pair)
+    return _seal(bytes(body))
+
+
+def _seal(body: bytes) -> bytes:
+    return _START.pack(MAGIC, zlib.crc32(body)) + body
+
+
+def _open(blob: bytes) -> tuple[dict[str, Any], tuple[int, int, int]]:
+    """Fields of the header and sizes of the three zstd frames, of checked bytes."""
+    if len(blob) < _START.size + _HEAD.size:
+        raise ValueError(f"not a flow field: only {len(blob)} bytes")
+    magic, crc = _START.unpack_from(blob)
+    if magic != MAGIC:
+        raise ValueError(f"not a flow field: starts with {magic!r}, expected {MAGIC!r}")
+    if zlib.crc32(memoryview(blob)[_START.size :]) != crc:
+        raise ValueError("damaged flow field: checksum does not match")
+    source, target, height, width, max_error, step, saturated, digest, *sizes = _HEAD.unpack_from(
+        blob, _START.size
+    )
+    if sum(sizes) != len(blob) - _START.size - _HEAD.size:
+        raise ValueError(f"damaged flow field: {len(blob)} bytes do not hold parts of {sizes}")
+    if not 0 < height * width <= MAX_PIXELS:
+        raise ValueError(f"damaged flow field: size {height}x{width}")
+    facts = {
+        "pair": (source, target),
+        "size": (height, width),
+        "max_error_px": max_error,
+        "step_px": step,
+        "saturated": saturated,
+        "spec_digest": digest.hex(),
+    }
+    return facts, (sizes[0], sizes[1], sizes[2])
+
+
+def _check(flow: npt.NDArray[Any], visible: npt.NDArray[Any]) -> None:
+    if flow.ndim != 3 or flow.shape[0] != 2 or flow.dtype != np.float32:
+        raise ValueError(f"flow must be float32 [2, h, w], got {flow.dtype} {flow.shape}")
+    if visible.shape != flow.shape[1:] or visible.dtype != np.bool_:
+        raise ValueError(
+            f"visible must be bool {flow.shape[1:]}, got {visible.dtype} {visible.shape}"
+        )
+    if not 0 < visible.size <= MAX_PIXELS:
+        raise ValueError(f"a field holds 1 to {MAX_PIXELS} pixels, got {visible.shape}")
+    if not np.isfinite(flow).all():
+        count = np.count_nonzero(~np.isfinite(flow))
+        raise ValueError(f"flow has {count} components that are not finite; estimate it again")

@@ -1,0 +1,55 @@
+"""All fields of a clip: flow by an estimator, visibility by the spec's criterion."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flow_cache.estimators.base import FlowEstimator
+from flow_cache.field import FlowField
+from flow_cache.occlusion import NATIVE, check_criterion, visibility
+from flow_cache.spec import FlowSpec, Pair, level_pairs
+
+
+def estimate_clip(
+    estimator: FlowEstimator,
+    frames: Tensor,
+    spec: FlowSpec,
+    pairs: Sequence[Pair] | None = None,
+) -> dict[Pair, FlowField]:
+    """Fields (n = 1, on the CPU) of one clip, in the order of its pairs.
+
+    Args:
+        estimator: the one the spec names.
+        frames: uint8 [t, 3, h, w] at the spec's size.
+        spec: decides the pairs, the criterion and the size.
+        pairs: compute only these (the rest came from a cache); default all of the spec's pairs.
+
+    Raises:
+        ValueError: the frames are not of the spec's size, or the criterion is "native" and the
+            estimator has no visibility of its own.
+    """
+    check_criterion(spec.occlusion)
+    if frames.shape[-2:] != spec.size:
+        raise ValueError(f"frames are {tuple(frames.shape[-2:])}, the flow spec says {spec.size}")
+    wanted = level_pairs(len(frames), spec.levels, spec.directions) if pairs is None else pairs
+    if not wanted:
+        return {}
+    # Consistency needs the way back too, even where only one direction is stored.
+    both_ways = wanted if spec.occlusion == NATIVE else (*wanted, *((j, i) for i, j in wanted))
+    computed = tuple(dict.fromkeys(both_ways))
+    flow, native = estimator.clip(frames, computed)
+    flow = flow.to("cpu", torch.float32)
+    if spec.occlusion == NATIVE:
+        if native is None:
+            raise ValueError(
+                f"estimator {estimator.name!r} has no visibility of its own; "
+                "choose another occlusion criterion than 'native'"
+            )
+        visible = native.cpu()
+    else:
+        place = {pair: n for n, pair in enumerate(computed)}
+        back = [place[j, i] for i, j in wanted]
+        visible = visibility(flow[: len(wanted)], flow[back], spec.occlusion)
+    fields = FlowField(flow=flow[: len(wanted)], visible=visible[: len(wanted)])
+    return {pair: fields[n] for n, pair in enumerate(wanted)}

@@ -1,0 +1,92 @@
+"""Visibility from a forward and a backward flow.
+
+A criterion's id is part of the flow spec, because masks of different criteria do not mix: at 20
+pixels of motion the squared test tolerates 2.92 px, the unsquared one 0.9 px.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from flow_cache.algebra import _targets, in_frame, warp
+
+NATIVE = "native"  # the estimator itself says what is visible
+
+
+def squared_consistency(forward: Tensor, backward: Tensor) -> Tensor:
+    """Sundaram, Brox, Keutzer 2010, eq. 5: |wf + wb|^2 <= 0.01 (|wf|^2 + |wb|^2) + 0.5.
+
+    wb is the backward flow *warped* to the grid of the forward flow.
+    """
+    warped = warp(backward, forward)
+    difference = (forward + warped).square().sum(1)
+    motion = forward.square().sum(1) + warped.square().sum(1)
+    return difference <= 0.01 * motion + 0.5
+
+
+def unsquared_consistency(forward: Tensor, backward: Tensor) -> Tensor:
+    """|wf + wb| < 0.01 (|wf| + |wb|) + 0.5, as in DOT (arXiv 2312.00786) and CVO's masks."""
+    warped = warp(backward, forward)
+    difference = torch.linalg.vector_norm(forward + warped, dim=1)
+    motion = torch.linalg.vector_norm(forward, dim=1) + torch.linalg.vector_norm(warped, dim=1)
+    return difference < 0.01 * motion + 0.5
+
+
+def range_map(backward: Tensor) -> Tensor:
+    """How much of the target frame lands on each source pixel (Wang et al., arXiv 1711.05890).
+
+    Splats every pixel q of the target frame bilinearly at q + backward(q). Returns float
+    [n, h, w]: exactly 1 everywhere for identity flow, near 0 on pixels nothing comes from.
+    """
+    n, _, height, width = backward.shape
+    x, y = _targets(backward)
+    left, top = x.floor(), y.floor()
+    coverage = backward.new_zeros(n, height * width)
+    for column, weight_x in ((left, left + 1 - x), (left + 1, x - left)):
+        for row, weight_y in ((top, top + 1 - y), (top + 1, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            index = torch.where(inside, row * width + column, 0).long()
+            weight = torch.where(inside, weight_x * weight_y, 0)
+            coverage.scatter_add_(1, index.flatten(1), weight.flatten(1))
+    return coverage.view(n, height, width)
+
+
+def is_reached(forward: Tensor, backward: Tensor) -> Tensor:
+    """Range map of at least 0.75, the threshold of Jonschkowski et al. (arXiv 2006.04902).
+
+    Needs no agreement of two flows, but calls zooming out an occlusion.
+    """
+    del forward
+    return range_map(backward) >= 0.75
+
+
+CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "fb-sundaram2010": squared_consistency,
+    "fb-unsquared": unsquared_consistency,
+    "range-map": is_reached,
+}
+
+
+def check_criterion(criterion: str) -> None:
+    """ValueError for an id that is neither in `CRITERIA` nor `NATIVE`."""
+    if criterion not in CRITERIA and criterion != NATIVE:
+        known = ", ".join([*CRITERIA, NATIVE])
+        raise ValueError(f"unknown occlusion criterion {criterion!r}; known are {known}")
+
+
+def visibility(forward: Tensor, backward: Tensor, criterion: str) -> Tensor:
+    """bool [n, h, w]: which pixels of the forward flow's source frame are seen in its target.
+
+    Args:
+        forward: float32 [n, 2, h, w], source to target.
+        backward: float32 [n, 2, h, w], target to source, on the grid of the target.
+        criterion: an id of `CRITERIA`. Whatever it says, a pixel that leaves the frame is
+            invisible.
+    """
+    if criterion not in CRITERIA:
+        raise ValueError(
+            f"occlusion criterion {criterion!r} does not work on two flows; "
+            f"those that do are {', '.join(CRITERIA)}"
+        )
+    return CRITERIA[criterion](forward, backward) & in_frame(forward)
