@@ -15,7 +15,8 @@ scenes      synthetic scenes whose flow and visibility are known exactly
 estimators  the algorithms
 """
 
+from flow_cache.estimators import load_estimator
 from flow_cache.field import FlowField
 from flow_cache.spec import FlowSpec, Pair, level_pairs
 
-__all__ = ["FlowField", "FlowSpec", "Pair", "level_pairs"]
+__all__ = ["FlowField", "FlowSpec", "Pair", "level_pairs", "load_estimator"]

@@ -10,6 +10,19 @@ from torch import Tensor
 from flow_cache.field import FlowField
 
 
+def targets(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """x and y of p + flow(p), each [n, h, w] in pixels."""
+    height, width = flow.shape[-2:]
+    x = torch.arange(width, device=flow.device, dtype=flow.dtype)
+    y = torch.arange(height, device=flow.device, dtype=flow.dtype)
+    return flow[:, 0] + x, flow[:, 1] + y[:, None]
+
+
+def length(flow: Tensor) -> Tensor:
+    """Length of each vector [n, h, w] of flow [n, 2, h, w], pixels."""
+    return torch.hypot(flow[:, 0], flow[:, 1])
+
+
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     """Sample `image` at p + flow(p): the target frame as seen from the source frame.
 
@@ -21,7 +34,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
         float [n, c, h, w]. Outside the frame the nearest border pixel answers; `in_frame` says
         where that happened.
     """
-    x, y = _targets(flow)
+    x, y = targets(flow)
     height, width = image.shape[-2:]
     # grid_sample wants [-1, 1]; a frame of one row or column has only coordinate 0.
     grid = torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), dim=-1)
@@ -30,7 +43,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
 
 def in_frame(flow: Tensor) -> Tensor:
     """bool [n, h, w]: whether p + flow(p) lies inside the frame, borders included."""
-    x, y = _targets(flow)
+    x, y = targets(flow)
     height, width = flow.shape[-2:]
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
@@ -87,11 +100,3 @@ def flip(field: FlowField) -> FlowField:
     """Mirrored left to right: x is reversed and dx changes sign."""
     mirror = torch.tensor([-1.0, 1.0], device=field.flow.device).view(1, 2, 1, 1)
     return FlowField(flow=field.flow.flip(-1) * mirror, visible=field.visible.flip(-1))
-
-
-def _targets(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """x and y of p + flow(p), each [n, h, w]."""
-    height, width = flow.shape[-2:]
-    x = torch.arange(width, device=flow.device, dtype=flow.dtype)
-    y = torch.arange(height, device=flow.device, dtype=flow.dtype)
-    return flow[:, 0] + x, flow[:, 1] + y[:, None]

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flow_cache.algebra import _targets, in_frame, warp
+from flow_cache.algebra import in_frame, length, targets, warp
 
+DEFAULT_CRITERION = "fb-sundaram2010"
 NATIVE = "native"  # the estimator itself says what is visible
 
 
@@ -28,9 +29,7 @@ def squared_consistency(forward: Tensor, backward: Tensor) -> Tensor:
 def unsquared_consistency(forward: Tensor, backward: Tensor) -> Tensor:
     """|wf + wb| < 0.01 (|wf| + |wb|) + 0.5, as in DOT (arXiv 2312.00786) and CVO's masks."""
     warped = warp(backward, forward)
-    difference = torch.linalg.vector_norm(forward + warped, dim=1)
-    motion = torch.linalg.vector_norm(forward, dim=1) + torch.linalg.vector_norm(warped, dim=1)
-    return difference < 0.01 * motion + 0.5
+    return length(forward + warped) < 0.01 * (length(forward) + length(warped)) + 0.5
 
 
 def range_map(backward: Tensor) -> Tensor:
@@ -40,7 +39,7 @@ def range_map(backward: Tensor) -> Tensor:
     [n, h, w]: exactly 1 everywhere for identity flow, near 0 on pixels nothing comes from.
     """
     n, _, height, width = backward.shape
-    x, y = _targets(backward)
+    x, y = targets(backward)
     left, top = x.floor(), y.floor()
     coverage = backward.new_zeros(n, height * width)
     for column, weight_x in ((left, left + 1 - x), (left + 1, x - left)):
@@ -62,7 +61,7 @@ def is_reached(forward: Tensor, backward: Tensor) -> Tensor:
 
 
 CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "fb-sundaram2010": squared_consistency,
+    DEFAULT_CRITERION: squared_consistency,
     "fb-unsquared": unsquared_consistency,
     "range-map": is_reached,
 }
