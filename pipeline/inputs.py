@@ -1,0 +1,217 @@
+"""What the user names on the command line to a list of videos."""
+
+import csv
+import glob
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.records import Reject, Scalar, Source
+
+# `.gif` is left out: folders of videos hold it as decoration. Named explicitly it is read.
+VIDEO_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("3g2", "3gp", "asf", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg"),
+        *("mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
+    )
+)
+MANIFEST_SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson", ".parquet"})
+
+
+class InputError(ValueError):
+    """The inputs as named cannot be understood: nothing was built."""
+
+
+def find_sources(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Source], list[Reject]]:
+    """The videos named by files, folders, globs and manifests, and those listed but absent.
+
+    Arguments keep their order; folders and globs are sorted, manifests keep their rows' order. A
+    folder is searched with all below it, a folder or glob for known video suffixes only; a file
+    named explicitly is taken whatever its suffix. A video met again is taken once.
+
+    Raises:
+        InputError: an argument that matches nothing, or a malformed manifest (row and column).
+    """
+    sources: dict[str, Source] = {}
+    rejects: list[Reject] = []
+    for argument in map(os.fspath, arguments):
+        for source in _expand(argument):
+            if not os.path.isfile(source.path):
+                rejects.append(_refused(source, "missing", f"listed in {argument}, not there"))
+            elif source.path not in sources:
+                sources[source.path] = source
+            elif source.caption is not None or source.columns:
+                rejects.append(_refused(source, "duplicate", f"listed again in {argument}"))
+    check_columns(sources.values())
+    return list(sources.values()), rejects
+
+
+def _refused(source: Source, reason: str, detail: str) -> Reject:
+    return Reject(path=source.path, sha256=None, stage="input", reason=reason, detail=detail)
+
+
+def _expand(argument: str) -> Iterator[Source]:
+    # Remote addresses (s3://...) would be listed here, through fsspec.
+    if os.path.isdir(argument):
+        found = _videos_below(argument)
+    elif os.path.isfile(argument):
+        if Path(argument).suffix.lower() in MANIFEST_SUFFIXES:
+            yield from read_manifest(argument)
+            return
+        found = [argument]
+    elif glob.has_magic(argument):
+        matches = sorted(glob.glob(argument, recursive=True))
+        found = [path for path in matches if _is_video(path) and os.path.isfile(path)]
+    else:
+        raise InputError(f"{argument}: no such file or folder")
+    if not found:
+        raise InputError(f"{argument}: no video found; known suffixes are {_known()}")
+    yield from (Source(path=os.path.abspath(path)) for path in found)
+
+
+def _is_video(path: str) -> bool:
+    name = os.path.basename(path)
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
+
+
+def _known() -> str:
+    return " ".join(sorted(VIDEO_SUFFIXES))
+
+
+def _videos_below(folder: str) -> list[str]:
+    """Videos in a folder and all below it, through links, each real folder once."""
+    found: list[str] = []
+    visited: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders.sort()
+        found += [os.path.join(parent, name) for name in files if _is_video(name)]
+    return sorted(found)
+
+
+def read_manifest(path: str) -> list[Source]:
+    """The rows of a CSV, JSON-lines or Parquet file with a `video` column.
+
+    `video` is absolute or relative to the manifest; `caption`, else `text`, is the caption; all
+    other columns are passed through. In CSV a column of only numbers becomes numbers.
+
+    Raises:
+        InputError: naming row (counted from 1, without the header) and column.
+    """
+    suffix = Path(path).suffix.lower()
+    reader = {".csv": _csv_rows, ".parquet": _parquet_rows}.get(suffix, _json_rows)
+    try:
+        rows = reader(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not readable as {suffix[1:]}: {error}") from error
+    if not rows:
+        raise InputError(f"{path}: the manifest has no rows")
+    folder = os.path.dirname(os.path.abspath(path))
+    return [_source(row, folder, f"{path}, row {i}") for i, row in enumerate(rows, start=1)]
+
+
+def _source(row: Any, folder: str, where: str) -> Source:
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: {row!r} is no object with named columns")
+    columns = dict(row)
+    video = columns.pop("video", None)
+    if not isinstance(video, str) or not video:
+        raise InputError(f"{where}, column 'video': {video!r} is no path of a video")
+    caption = columns.pop("caption" if "caption" in columns else "text", None)
+    if caption is not None and not isinstance(caption, str):
+        raise InputError(f"{where}, column 'caption': {caption!r} is no text")
+    for name, value in columns.items():
+        if not isinstance(value, Scalar):
+            raise InputError(
+                f"{where}, column {name!r}: {type(value).__name__}, but only text, numbers, true, "
+                "false and null can be passed through"
+            )
+    path = os.path.normpath(os.path.join(folder, video))
+    return Source(path=path, caption=caption or None, columns=columns)
+
+
+def _csv_rows(path: str) -> list[dict[str, Scalar]]:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        rows: list[dict[str, Any]] = list(reader)
+    names = reader.fieldnames or []
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise InputError(f"{path}, row {number}: not the {len(names)} columns of the header")
+    texts = {"video", "caption", "text"}
+    typed = {name: _typed([row[name] for row in rows]) for name in names if name not in texts}
+    return [row | {name: typed[name][i] for name in typed} for i, row in enumerate(rows)]
+
+
+def _typed(texts: Sequence[str]) -> list[Scalar]:
+    """A CSV column as integers or numbers if all its cells are such, empty cells as None.
+
+    Only cells that a number would be written back to exactly count as integers: ids with leading
+    zeros stay text.
+    """
+    cells = [text or None for text in texts]
+    for kind in (int, float):
+        try:
+            values = [None if cell is None else kind(cell) for cell in cells]
+        except ValueError:
+            continue
+        if kind is float or all(
+            c is None or c == str(v) for c, v in zip(cells, values, strict=True)
+        ):
+            return values
+    return list(cells)
+
+
+def _json_rows(path: str) -> list[Any]:
+    rows = []
+    with open(path, encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}, line {number}: no JSON object: {error}") from error
+    return rows
+
+
+def _parquet_rows(path: str) -> list[Any]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{path}: not readable as parquet: {error}") from error
+
+
+def check_columns(sources: Iterable[Source]) -> None:
+    """InputError if a passed-through column holds text in one row and numbers in another."""
+    kinds: dict[str, tuple[type, str]] = {}
+    for source in sources:
+        for name, value in source.columns.items():
+            if value is None:
+                continue
+            kind = float if type(value) is int else type(value)
+            seen, path = kinds.setdefault(name, (kind, source.path))
+            if seen is not kind:
+                raise InputError(
+                    f"column {name!r}: {value!r} for {source.path}, but {seen.__name__} for {path}"
+                )
+
+
+def with_sidecar_caption(source: Source) -> Source:
+    """The source with the text of a `.txt` beside the video, unless it has a caption already."""
+    beside = Path(source.path).with_suffix(".txt")
+    if source.caption is not None or not beside.is_file() or str(beside) == source.path:
+        return source
+    caption = beside.read_text(encoding="utf-8-sig", errors="replace").strip()
+    return replace(source, caption=caption or None)

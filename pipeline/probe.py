@@ -1,0 +1,121 @@
+"""Facts of a video file without decoding more than its first frame."""
+
+import hashlib
+import os
+import struct
+from pathlib import Path
+
+import av
+
+from pipeline.decode import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.picture import is_full_range, orientation
+from pipeline.records import Reject, Video
+
+MIN_SIDE_PX = 16
+MAX_ASPECT = 16
+
+
+def probe(path: str, *, timeout_s: float = TIMEOUT_S) -> Video | Reject:
+    """The facts of a file's video stream (see `Decoder` for which), or why it cannot be used."""
+    sha256 = None
+    try:
+        if problem := _not_a_video(path):
+            reason, detail = problem
+        else:
+            sha256 = _sha256(path)
+            return _first_facts(path, sha256, timeout_s)
+    except DecodeTimeout:
+        reason, detail = "decode_timeout", f"no frame came out within {timeout_s:g} s"
+    except NoVideo as error:
+        reason, detail = error.reason, f"{error}"
+    except (av.FFmpegError, OSError) as error:
+        reason, detail = _explain(path, f"cannot be opened as a video: {error.strerror or error}")
+    return Reject(path=path, sha256=sha256, stage="probe", reason=reason, detail=detail)
+
+
+def _not_a_video(path: str) -> tuple[str, str] | None:
+    """(reason, detail) for files that are recognised without FFmpeg."""
+    if not os.path.isfile(path):
+        return "missing", "there is no such file"
+    with Path(path).open("rb") as file:
+        head = file.read(64)
+    if not head:
+        return "empty", "the file has no bytes"
+    if head.startswith(b"version https://git-lfs"):
+        return "lfs_pointer", "a Git LFS pointer stands in for the video; run `git lfs pull`"
+    return None
+
+
+def _explain(path: str, failure: str) -> tuple[str, str]:
+    """(reason, detail) for a file that FFmpeg cannot open."""
+    try:
+        boxes = _mp4_boxes(path)
+    except OSError:
+        boxes = []
+    if boxes[:1] == [b"ftyp"] and b"moov" not in boxes:
+        return "truncated", "the MP4 index (moov) is missing: cut off, or still being written"
+    if b"pssh" in boxes:
+        return "encrypted", "the MP4 is protected (it has a pssh box)"
+    return "unreadable", failure
+
+
+def _mp4_boxes(path: str) -> list[bytes]:
+    """Types of the boxes at the top of an MP4 file, and inside its `moov` box."""
+    types: list[bytes] = []
+    with Path(path).open("rb") as file:
+        while len(head := file.read(8)) == 8 and len(types) < 1000:
+            size, kind = struct.unpack(">I4s", head)
+            if size == 1:
+                size = int.from_bytes(file.read(8), "big") - 8
+            types.append(kind)
+            if kind != b"moov":
+                file.seek(max(size - 8, 0), os.SEEK_CUR)
+    return types
+
+
+def _sha256(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_facts(path: str, sha256: str, timeout_s: float) -> Video:
+    with Decoder(path, timeout_s=timeout_s) as decoder:
+        container = decoder.container.format.name
+        if container.endswith("_pipe"):
+            raise NoVideo("picture", f"a still picture ({container.removesuffix('_pipe')})")
+        frame = next(decoder.frames(), None)
+        if frame is None:
+            promised, errors = decoder.stream.frames, decoder.errors
+            detail = f"no frame decodes; {promised} are promised, {errors} packets are damaged"
+            raise NoVideo("no_frames", detail)
+        turns, mirrored = orientation(frame)
+        video = Video(
+            path=path,
+            sha256=sha256,
+            size_bytes=os.path.getsize(path),
+            container=container,
+            codec=decoder.stream.codec_context.codec.canonical_name,
+            pixel_format=frame.format.name,
+            stream=decoder.stream.index,
+            time_base=decoder.time_base,
+            stored=(frame.height, frame.width),
+            sample_aspect=decoder.sample_aspect,
+            rotation=90 * turns,
+            mirrored=mirrored,
+            average_rate=decoder.average_rate,
+            full_range=is_full_range(frame),
+            matrix=frame.colorspace,
+            transfer=frame.color_trc,
+        )
+    _check_shape(video)
+    return video
+
+
+def _check_shape(video: Video) -> None:
+    """NoVideo for pictures so small or so long that scaling them to a clip makes no sense."""
+    height, width = video.stored
+    aspect = video.display_aspect
+    if min(height, width) < MIN_SIDE_PX:
+        raise NoVideo("too_small", f"{width}x{height} has a side shorter than {MIN_SIDE_PX} pixels")
+    if max(aspect, 1 / aspect) > MAX_ASPECT:
+        raise NoVideo("shape", f"shown at {float(aspect):.3g}:1, more than {MAX_ASPECT} to 1")

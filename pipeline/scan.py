@@ -1,0 +1,124 @@
+"""One video to its clips: probe, one pass at low resolution, shots, exact timestamps."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import av
+import numpy as np
+
+from pipeline.clips import ClipRule, plan_clips
+from pipeline.decode import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.inputs import with_sidecar_caption
+from pipeline.picture import Thumbnail, orientation
+from pipeline.probe import probe
+from pipeline.records import Clip, Reject, Source, Video
+from pipeline.shots import Detector, as_shots, find_cuts
+from pipeline.timestamps import are_clean, repair, typical_step
+
+# Containers whose index leads to keyframes from which decoding is exact, as the tests show.
+_SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+
+Scan = tuple[Video, tuple[Clip, ...]] | Reject
+
+
+def scan_video(
+    source: Source, rule: ClipRule, *, detector: Detector, timeout_s: float = TIMEOUT_S
+) -> Scan:
+    """The video's facts and clips, or why it gives none; bad content never raises.
+
+    Args:
+        detector: of shots, see `pipeline.shots`.
+        timeout_s: for decoding the whole video.
+    """
+    video = probe(source.path, timeout_s=timeout_s)
+    if isinstance(video, Reject):
+        return video
+    try:
+        seen = _watch(source.path, detector, timeout_s)
+    except DecodeTimeout:
+        reason, detail = "decode_timeout", f"decoding takes longer than {timeout_s:g} s"
+    except (av.FFmpegError, OSError, NoVideo) as error:
+        reason, detail = "unreadable", f"opened once, but then: {error}"
+    else:
+        return _plan(video, with_sidecar_caption(source), seen, rule)
+    return Reject(
+        path=source.path, sha256=video.sha256, stage="decode", reason=reason, detail=detail
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class _Seen:
+    """What one pass over a video's frames collects."""
+
+    raw_times: list[int | None] = field(default_factory=list)
+    cuts: set[int] = field(default_factory=set)
+    last_duration: int = 0
+    errors: int = 0
+
+
+def _watch(path: str, detector: Detector, timeout_s: float) -> _Seen:
+    seen = _Seen()
+    with Decoder(path, timeout_s=timeout_s) as decoder:
+        seen.cuts.update(find_cuts(_thumbnails(decoder, seen), detector))
+        seen.errors = decoder.errors
+    return seen
+
+
+def _thumbnails(decoder: Decoder, seen: _Seen) -> Iterator[np.ndarray]:
+    """Small pictures of all frames; notes their times, and a cut where the geometry changes."""
+    thumbnail = Thumbnail()
+    geometry = None
+    for frame in decoder.frames():
+        now = frame.height, frame.width, *orientation(frame)
+        if geometry not in (None, now):
+            seen.cuts.add(len(seen.raw_times))
+        geometry = now
+        seen.raw_times.append(frame.pts)
+        seen.last_duration = frame.duration or 0
+        yield thumbnail(frame)
+
+
+def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
+    clean = are_clean(seen.raw_times)
+    known = [time for time in seen.raw_times if time is not None]
+    rate = video.average_rate
+    step = round(1 / (rate * video.time_base)) if rate else typical_step(known)
+    times = repair(seen.raw_times, max(step, 1))
+    video = replace(
+        video,
+        frames=len(times),
+        decode_errors=seen.errors,
+        start_pts=times[0],
+        end_pts=times[-1] + (seen.last_duration if clean else 0 or typical_step(times)),
+        seekable=clean and not seen.errors and video.container in _SEEKABLE,
+    )
+    shots = as_shots(sorted(seen.cuts), len(times))
+    planned = plan_clips(video, source, times, shots, rule)
+    if isinstance(planned, Reject):
+        return planned
+    clips, dropped = planned
+    return replace(video, shots=len(shots), dropped=dropped), clips
+
+
+def reject_duplicates(scans: Sequence[Scan]) -> list[Scan]:
+    """The scans, where of several videos with the same bytes only the first is kept."""
+    first: dict[str, str] = {}
+    kept: list[Scan] = []
+    for scan in scans:
+        if isinstance(scan, Reject):
+            kept.append(scan)
+            continue
+        video, _ = scan
+        if (original := first.setdefault(video.sha256, video.path)) is video.path:
+            kept.append(scan)
+            continue
+        kept.append(
+            Reject(
+                path=video.path,
+                sha256=video.sha256,
+                stage="input",
+                reason="duplicate",
+                detail=f"the same bytes as {original}",
+            )
+        )
+    return kept
