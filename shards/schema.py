@@ -24,7 +24,8 @@ CLIP_TABLE = pa.schema(
         "shard": pa.int32(),
         "path": pa.string(),
         "source_sha256": pa.string(),
-        "pts": pa.list_(pa.int64()),  # of the source frame in each slot, in units of the time base
+        "numbers": pa.list_(pa.int32()),  # of the source frame in each slot, in order of display
+        "pts": pa.list_(pa.int64()),  # its time, in units of the source's time base
         "time_base_num": pa.int32(),
         "time_base_den": pa.int32(),
         "fps_num": pa.int32(),
@@ -35,6 +36,7 @@ CLIP_TABLE = pa.schema(
         "shot": pa.int32(),
         "repeated": pa.int32(),  # slots that show the same source frame as the slot before
         "decode_errors": pa.int32(),  # damaged packets in the source video
+        "seekable": pa.bool_(),  # the source gives the same frames after a seek
         "caption": pa.string(),
     }
 )
@@ -49,8 +51,11 @@ REJECTS = pa.schema(
     }
 )
 
-FLOW_FIELDS = pa.schema(
+FLOW_TABLE = pa.schema(
     {
+        "key": pa.string(),
+        "source_sha256": pa.string(),
+        "pts": pa.list_(pa.int64()),  # as in the clip table: a pair of them names a field's frames
         "pair_source": pa.list_(pa.int32()),
         "pair_target": pa.list_(pa.int32()),
         "field_offset": pa.list_(pa.int64()),  # from the start of the tar

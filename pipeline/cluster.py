@@ -1,0 +1,66 @@
+"""Dask: where tasks run, and how many are under way at once."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from distributed import Client, LocalCluster, as_completed
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_TASKS_A_THREAD = 3  # enough to keep workers busy, few enough for a scheduler with a million inputs
+
+
+@contextmanager
+def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
+    """A client of the cluster at `scheduler`, or of one on this machine with `workers` processes.
+
+    Local workers have one thread each: decoders, OpenCV and torch are told to use one, too.
+    """
+    if scheduler is not None:
+        with Client(scheduler, timeout="30s") as client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def run_tasks(
+    client: Client, function: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[tuple[int, Result | Exception]]:
+    """Call `function` on each item; yields (index, result or exception) as they end.
+
+    A task whose worker dies is run again elsewhere; one that kills several workers comes back as
+    `distributed.KilledWorker`. Cancels what is left if the caller stops early.
+    """
+    waiting = iter(enumerate(items))
+    index_of: dict[Any, int] = {}
+    running = as_completed()
+
+    def submit() -> None:
+        for index, item in waiting:
+            future = client.submit(function, item, pure=False)
+            index_of[future] = index
+            running.add(future)
+            return
+
+    for _ in range(max(1, _TASKS_A_THREAD * sum(client.nthreads().values()))):
+        submit()
+    try:
+        for future in running:
+            index = index_of.pop(future)
+            error = future.exception()
+            yield index, future.result() if error is None else error
+            submit()
+    finally:
+        client.cancel(list(index_of))

@@ -1,0 +1,109 @@
+"""The clip table of a dataset: scan the inputs, keep what was planned, append what is new."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from distributed import Client
+
+from pipeline.cluster import run_tasks
+from pipeline.config import BuildConfig
+from pipeline.inputs import with_sidecar_caption
+from pipeline.records import Reject, Source
+from pipeline.scan import Scan, reject_duplicates, scan_video
+from pipeline.tables import clip_table, reject_table, rejects_of_table
+from shards.index import canonical_json, sha256
+from shards.storage import exists, join, read_bytes
+from shards.writer import write_table
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+def inputs_digest(sources: Sequence[Source], rejects: Sequence[Reject]) -> str:
+    """Changes whenever the inputs do: their paths, sizes, times, captions or columns."""
+
+    files = [with_sidecar_caption(source) for source in sources]
+    states = [os.stat(file.path) for file in files]
+    listing = [
+        [asdict(file), state.st_size, state.st_mtime_ns]
+        for file, state in zip(files, states, strict=True)
+    ]
+    return sha256(canonical_json([listing, [asdict(reject) for reject in rejects]]))
+
+
+def plan(
+    sources: Sequence[Source],
+    missing: Sequence[Reject],
+    url: str,
+    config: BuildConfig,
+    client: Client,
+    progress: Progress,
+) -> tuple[pa.Table, list[Reject]]:
+    """Scan the videos, then write `clips.parquet` and `rejects.parquet`.
+
+    Clips that an earlier build planned keep their rows and shards; new ones go to new shards.
+    """
+    scans = scan_all(sources, config, client, progress)
+    table, rejects = read_plan(url)
+    table, added = extend_plan(table, scans, config)
+    named = {source.path for source in sources} | {reject.path for reject in missing}
+    rejects = [reject for reject in rejects if reject.path not in named] + [*missing, *added]
+    write_table(join(url, "rejects.parquet"), reject_table(rejects))
+    write_table(join(url, "clips.parquet"), table)
+    return table, rejects
+
+
+def read_plan(url: str) -> tuple[pa.Table | None, list[Reject]]:
+    """The tables that an earlier build planned; what `build` rejected is left to the shards."""
+    if not exists(join(url, "clips.parquet")):
+        return None, []
+    clips, rejects = (
+        pq.read_table(pa.BufferReader(read_bytes(join(url, name))))
+        for name in ("clips.parquet", "rejects.parquet")
+    )
+    return clips, [reject for reject in rejects_of_table(rejects) if reject.stage != "build"]
+
+
+def scan_all(
+    sources: Sequence[Source], config: BuildConfig, client: Client, progress: Progress
+) -> list[Scan]:
+    """One result for each video, in their order."""
+    scan = partial(scan_video, rule=config.clip_rule, detector=config.shots)
+    results: dict[int, Scan] = {}
+    progress("scan", 0, len(sources))
+    for index, result in run_tasks(client, scan, sources):
+        if isinstance(result, Exception):
+            result = _crashed(sources[index], result)
+        results[index] = result
+        progress("scan", len(results), len(sources))
+    return [results[index] for index in range(len(sources))]
+
+
+def _crashed(source: Source, error: Exception) -> Reject:
+    detail = f"the worker process died or failed on it: {type(error).__name__}: {error}"
+    return Reject(path=source.path, sha256=None, stage="scan", reason="crashed", detail=detail)
+
+
+def extend_plan(
+    table: pa.Table | None, scans: Sequence[Scan], config: BuildConfig
+) -> tuple[pa.Table, list[Reject]]:
+    """The table with the clips that are new in it, and the rejects among the scans; pure."""
+    known: dict[str, str] = {}
+    if table is not None:
+        known = dict(
+            zip(table["source_sha256"].to_pylist(), table["path"].to_pylist(), strict=True)
+        )
+    scans = reject_duplicates(scans, known)
+    clips = [clip for scan in scans if not isinstance(scan, Reject) for clip in scan[1]]
+    rejects = [scan for scan in scans if isinstance(scan, Reject)]
+    if table is None:
+        return clip_table(clips, config), rejects
+    planned = set(table["key"].to_pylist())
+    new = [clip for clip in clips if clip.key not in planned]
+    first_shard = (pc.max(table["shard"]).as_py() or 0) + 1 if len(table) else 0
+    added = clip_table(new, config, first_shard=first_shard)
+    return pa.concat_tables([table, added], promote_options="permissive"), rejects
