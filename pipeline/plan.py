@@ -7,7 +7,6 @@ from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from distributed import Client
 
 from pipeline.cluster import run_tasks
@@ -16,8 +15,8 @@ from pipeline.inputs import with_sidecar_caption
 from pipeline.records import Reject, Source
 from pipeline.scan import Scan, reject_duplicates, scan_video
 from pipeline.tables import clip_table, reject_table, rejects_of_table
-from shards.index import canonical_json, sha256
-from shards.storage import exists, join, read_bytes
+from shards.index import canonical_json, read_table, sha256
+from shards.storage import exists, join
 from shards.writer import write_table
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -61,10 +60,7 @@ def read_plan(url: str) -> tuple[pa.Table | None, list[Reject]]:
     """The tables that an earlier build planned; what `build` rejected is left to the shards."""
     if not exists(join(url, "clips.parquet")):
         return None, []
-    clips, rejects = (
-        pq.read_table(pa.BufferReader(read_bytes(join(url, name))))
-        for name in ("clips.parquet", "rejects.parquet")
-    )
+    clips, rejects = (read_table(join(url, f"{name}.parquet")) for name in ("clips", "rejects"))
     return clips, [reject for reject in rejects_of_table(rejects) if reject.stage != "build"]
 
 

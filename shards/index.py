@@ -54,6 +54,11 @@ def read_manifest(url: str) -> dict[str, Any]:
     return manifest
 
 
+def read_table(url: str) -> pa.Table:
+    """A Parquet file, local or remote."""
+    return pq.read_table(pa.BufferReader(read_bytes(url)))
+
+
 def _unsigned(manifest: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key != "digest"}
 
@@ -134,8 +139,5 @@ class Dataset:
         return join(self.url, folder, f"{shard}.tar")
 
     def _concatenate(self, folder: str) -> pa.Table:
-        tables = [
-            pq.read_table(pa.BufferReader(read_bytes(join(self.url, folder, f"{shard}.parquet"))))
-            for shard in self.shards
-        ]
-        return pa.concat_tables(tables)
+        tables = [read_table(join(self.url, folder, f"{shard}.parquet")) for shard in self.shards]
+        return pa.concat_tables(tables, promote_options="permissive")

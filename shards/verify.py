@@ -5,10 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from shards.index import read_manifest, sha256
+from shards.index import read_manifest, read_table, sha256
 from shards.schema import CLIP_MEMBERS, FLOW_MEMBERS
 from shards.storage import join, read_bytes
 from shards.writer import BLOCK, tar_bytes, tar_header
@@ -73,7 +70,7 @@ def _check_tar(url: str, stem: str, members: Sequence[str]) -> Iterator[Problem]
     except FileNotFoundError:
         yield Problem(file=file, member=None, what="the file is missing")
         return
-    table = pq.read_table(pa.BufferReader(read_bytes(join(url, f"{stem}.parquet"))))
+    table = read_table(join(url, f"{stem}.parquet"))
     end = 0
     for row in table.to_pylist():
         for member in members:

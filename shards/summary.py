@@ -1,0 +1,47 @@
+"""What a dataset holds, in figures."""
+
+from collections import Counter
+from typing import Any
+
+import pyarrow.compute as pc
+
+from shards.index import Dataset, Layer, read_table
+from shards.schema import CLIP_MEMBERS
+from shards.storage import join
+
+
+def summarise(dataset: Dataset) -> dict[str, Any]:
+    """Counts, seconds of video, and bytes of media and of each flow layer, as JSON values."""
+    clips = dataset.clips
+    rates = clips["fps_num"].to_numpy() / clips["fps_den"].to_numpy()
+    layers = [Layer(name=name, spec=e["spec"]) for name, e in dataset.manifest["layers"].items()]
+    return {
+        "clips": len(clips),
+        "videos": len(clips["source_sha256"].unique()),
+        "seconds": round(float((clips["frames"].to_numpy() / rates).sum()), 3),
+        "shards": len(dataset.shards),
+        "rejects": _rejects(dataset.url),
+        "clip_bytes": sum(_total(clips[f"{member}_size"]) for member in CLIP_MEMBERS),
+        "layers": {layer.name: _layer(dataset, layer) for layer in layers},
+        "config": dataset.manifest["config"],
+        "digest": dataset.digest,
+    }
+
+
+def _rejects(url: str) -> dict[str, int]:
+    """How many inputs and clips were refused, by reason."""
+    reasons = read_table(join(url, "rejects.parquet"))["reason"].to_pylist()
+    return dict(sorted(Counter(reasons).items()))
+
+
+def _layer(dataset: Dataset, layer: Layer) -> dict[str, Any]:
+    table = dataset.fields(layer)
+    return {
+        "estimator": layer.spec["estimator"],
+        "fields": _total(pc.list_value_length(table["pair_source"])),
+        "bytes": _total(table["flow_size"]),
+    }
+
+
+def _total(column: Any) -> int:
+    return pc.sum(column).as_py() or 0
