@@ -80,7 +80,7 @@ class PyramidConfig:
             f"pyramid.ends must name 1 to 3 stages (clip videos decode at strides 1, 2, 4), "
             f"got {self.ends}",
         )
-        _require(self.ends[0] == 0, f"the full-rate stage must end at noise 0, got {self.ends}")
+        _require(self.ends[0] == 0, f"pyramid.ends must begin with 0, got {self.ends}")
         _require(
             all(low < high for low, high in pairwise(levels)),
             f"pyramid.ends and sigma_max must rise, got {levels}",

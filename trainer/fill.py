@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from flow_cache.codec import decode_field
-from flow_cache.field import FlowField
 from flow_cache.lookup import flow_between
 from shards.reader import ShardReader
 from shards.video import decode_clip
@@ -60,12 +58,10 @@ def show_frames(video: bytes, src_index: np.ndarray, out: Tensor) -> None:
 
 def answer_pairs(task: FlowTask, blobs: Sequence[bytes]) -> None:
     """Decode the fields of the supervision, compose what is a chain, write each pair's flow."""
-    fields = {}
-    for pair, blob in zip(task.supervision.fields, blobs, strict=True):
-        decoded = decode_field(blob)
-        fields[pair] = FlowField(
-            flow=torch.as_tensor(decoded.flow)[None], visible=torch.as_tensor(decoded.visible)[None]
-        )
+    fields = {
+        pair: decode_field(blob).field
+        for pair, blob in zip(task.supervision.fields, blobs, strict=True)
+    }
     for index, chain in enumerate(task.supervision.chains):
         if chain:
             field = flow_between(chain[0][0], chain[-1][1], fields)

@@ -1,0 +1,163 @@
+"""A real little dataset: scenes of known motion, H.264 clips, flow by the variational estimator."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from flow_cache.codec import encode_field
+from flow_cache.estimate import estimate_clip
+from flow_cache.estimators import load_estimator
+from flow_cache.field import FlowField
+from flow_cache.scenes import random_scene
+from flow_cache.spec import FlowSpec, Pair, level_pairs
+from shards.index import Dataset, sha256, write_manifest
+from shards.reader import ShardReader
+from shards.schema import shard_name
+from shards.video import encode_clip
+from shards.writer import ShardTar, shard_tar, span_columns, write_table
+from trainer.batch import FlowTargets
+from trainer.config import ModelConfig, OptimConfig, StreamConfig, TrainConfig
+from trainer.fill import FlowTask, answer_pairs, show_frames
+from trainer.plan import PairOrder, TemporalPlan, supervise
+
+SIZE, FRAMES, MAX_ERROR = (48, 64), 9, 1 / 32
+SHARDS = (3, 2, 1)
+
+
+def small_spec() -> FlowSpec:
+    live = load_estimator("variational")
+    return FlowSpec(
+        estimator=live.name,
+        revision=live.revision,
+        params=live.params,
+        weights_sha256=live.weights_sha256,
+        size=SIZE,
+        occlusion="fb-sundaram2010",
+        levels=(1, 2, 4),
+        max_error_px=MAX_ERROR,
+        frames_from="source",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A dataset and what it was made of: source frames and unquantised flow, by row."""
+
+    dataset: Dataset
+    spec: FlowSpec
+    sources: list[np.ndarray]
+    fields: list[dict[Pair, FlowField]]
+
+    def source(self, row: int, plan: TemporalPlan) -> torch.Tensor:
+        """The source frames that a plan shows, float32 [t, 3, h, w] in [-1, 1]."""
+        return torch.from_numpy(self.sources[row][plan.src_index]).float() / 127.5 - 1
+
+    def stored(self, row: int, plan: TemporalPlan) -> torch.Tensor:
+        """The same frames of the stored clip."""
+        reader = ShardReader(self.dataset)
+        out = torch.empty(len(plan), 3, *SIZE, dtype=torch.uint8)
+        show_frames(reader.member(row, "mp4"), plan.src_index, out)
+        return out.float() / 127.5 - 1
+
+    def targets(
+        self, plans: Mapping[int, TemporalPlan], order: PairOrder = "restored"
+    ) -> FlowTargets:
+        """Stored flow of several rows' plans, as the loader would give it."""
+        reader = ShardReader(self.dataset, self.dataset.layer("variational"))
+        pairs = level_pairs(FRAMES, self.spec.levels, self.spec.directions)
+        found = [supervise(plan, pairs, order, 8) for plan in plans.values()]
+        shape = (len(found), len(found[0].chains))
+        flow, visible = torch.empty(*shape, 2, *SIZE), torch.empty(*shape, *SIZE, dtype=torch.bool)
+        for n, (row, supervision) in enumerate(zip(plans, found, strict=True)):
+            task = FlowTask(supervision=supervision, flow=flow[n], visible=visible[n])
+            answer_pairs(task, reader.fields(row, supervision.fields))
+        return FlowTargets(
+            rows=torch.arange(len(found)),
+            slots=torch.from_numpy(np.stack([s.slots for s in found])),
+            hops=torch.tensor([[len(chain) for chain in s.chains] for s in found]),
+            flow=flow,
+            visible=visible,
+        )
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    url, spec = tmp_path_factory.mktemp("data") / "dataset", small_spec()
+    estimator = load_estimator("variational")
+    times = [float(t) for t in range(FRAMES)]
+    sources = [random_scene(seed, SIZE, speed=2.0).clip(times) for seed in range(sum(SHARDS))]
+    fields = [estimate_clip(estimator, torch.from_numpy(clip), spec) for clip in sources]
+    shards, layers, row = {}, {}, 0
+    for shard, count in enumerate(SHARDS):
+        name, rows = shard_name(shard), range(row, row + count)
+        row += count
+        with shard_tar(f"{url}/clips/{name}.tar") as tar:
+            clip_rows = [add_clip(tar, n, sources[n]) for n in rows]
+        write_table(f"{url}/clips/{name}.parquet", pa.Table.from_pylist(clip_rows))
+        with shard_tar(f"{url}/flow/{spec.layer}/{name}.tar") as tar:
+            flow_rows = [add_flow(tar, n, fields[n], spec) for n in rows]
+        write_table(f"{url}/flow/{spec.layer}/{name}.parquet", pa.Table.from_pylist(flow_rows))
+        digest = sha256(Path(f"{url}/clips/{name}.parquet").read_bytes())
+        shards[name] = {"clips": count, "sha256": digest}
+        layers[name] = sha256(Path(f"{url}/flow/{spec.layer}/{name}.parquet").read_bytes())
+    manifest = {
+        "state": "complete",
+        "tables": {},
+        "shards": shards,
+        "layers": {spec.layer: {"spec": spec.to_json(), "shards": layers}},
+    }
+    write_manifest(str(url), manifest)
+    return Made(dataset=Dataset(str(url)), spec=spec, sources=sources, fields=fields)
+
+
+def add_clip(tar: ShardTar, number: int, frames: np.ndarray) -> dict:
+    key, caption = f"clip-{number}", f"scene {number}"
+    members = {"mp4": encode_clip(frames, Fraction(12)), "txt": caption.encode(), "json": b"{}"}
+    facts = {"frames": len(frames), "height": SIZE[0], "width": SIZE[1], "caption": caption}
+    return {"key": key, **facts, **span_columns(tar.add(key, members))}
+
+
+def add_flow(tar: ShardTar, number: int, fields: dict[Pair, FlowField], spec: FlowSpec) -> dict:
+    key, pairs = f"clip-{number}", level_pairs(FRAMES, spec.levels, spec.directions)
+    blobs = [
+        encode_field(
+            fields[pair].flow[0],
+            fields[pair].visible[0],
+            pair=pair,
+            max_error_px=spec.max_error_px,
+            spec_digest=spec.field_digest,
+        )
+        for pair in pairs
+    ]
+    span = tar.add(key, {"flow": b"".join(blobs)})["flow"]
+    sizes = [len(blob) for blob in blobs]
+    return {
+        "key": key,
+        **span_columns({"flow": span}),
+        "pair_source": [a for a, _ in pairs],
+        "pair_target": [b for _, b in pairs],
+        "field_offset": (span.offset + np.cumsum([0, *sizes[:-1]])).tolist(),
+        "field_size": sizes,
+        "field_crc32": [zlib.crc32(blob) for blob in blobs],
+    }
+
+
+@pytest.fixture
+def config() -> TrainConfig:
+    """A run small enough for tests."""
+    return TrainConfig(
+        steps=6,
+        device="cpu",
+        log_every=1,
+        checkpoint_every=3,
+        stream=StreamConfig(frames=8, batch=2, threads=2, window=2),
+        model=ModelConfig(dim=16, depth=1, heads=2, patch=8),
+        optim=OptimConfig(learning_rate=1e-3, warmup=2, ema_halflife=2),
+    )

@@ -1,0 +1,270 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from flow_cache.codec import decode_field, encode_field
+from flow_cache.estimators import load_estimator
+from flow_cache.occlusion import visibility
+from flow_cache.scenes import Scene, random_scene
+from trainer.batch import FlowTargets
+from trainer.config import FlowLossConfig
+from trainer.diffusion import loss_weight
+from trainer.flowloss import FlowLoss, check_layer, live_estimator, sigma_weight
+from trainer.fluxflow import frame_permutation
+from trainer.plan import reorder, subsample, window
+
+CONFIG = FlowLossConfig(weight=1.0)
+MAX_ERROR = 1 / 32
+
+
+class Fixed:
+    """An estimator that answers with one known motion and counts its calls."""
+
+    name, revision, weights_sha256 = "fixed", "1", None
+    differentiable, whole_clip = True, False
+
+    def __init__(self, motion: tuple[float, float]) -> None:
+        self.motion, self.calls = torch.tensor(motion).view(1, 2, 1, 1), 0
+
+    def pair(self, first: Tensor, second: Tensor) -> Tensor:
+        self.calls += 1
+        return self.motion + 0 * (first + second).mean(1, keepdim=True)
+
+
+def targets_of(flow: Tensor, visible: Tensor) -> FlowTargets:
+    """Targets of in-order neighbours, flow [g, n, 2, h, w]."""
+    samples, pairs = flow.shape[:2]
+    slots = torch.stack([torch.arange(pairs), torch.arange(1, pairs + 1)], -1)
+    return FlowTargets(
+        rows=torch.arange(samples),
+        slots=slots.expand(samples, -1, -1),
+        hops=torch.ones(samples, pairs, dtype=torch.int64),
+        flow=flow,
+        visible=visible,
+    )
+
+
+def still(samples: int, pairs: int, size: tuple[int, int] = (8, 8)) -> tuple[Tensor, FlowTargets]:
+    """Clips, and stored flow that says nothing moves in them."""
+    clips = torch.zeros(samples, pairs + 1, 3, *size, requires_grad=True)
+    flow = torch.zeros(samples, pairs, 2, *size)
+    return clips, targets_of(flow, torch.ones_like(flow[:, :, 0], dtype=torch.bool))
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
+def test_the_weight_is_the_papers_product(sigma_data: float) -> None:
+    sigma = torch.linspace(0.06, 0.499, 50)
+    gate = sigma_data**2 / (sigma**2 + sigma_data**2)
+    torch.testing.assert_close(
+        sigma_weight(sigma, CONFIG), gate * loss_weight(sigma, sigma_data), rtol=1e-5, atol=0
+    )
+    torch.testing.assert_close(sigma_weight(sigma, CONFIG) * sigma**2, torch.ones(50))
+
+
+def test_the_weight_is_capped_below_the_floor_and_zero_from_the_gate_on() -> None:
+    sigma = torch.tensor([1e-6, 0.05, 0.0500001, 0.4999, 0.5, 80.0])
+    weight = sigma_weight(sigma, CONFIG)
+    assert weight[:3].tolist() == pytest.approx([400, 400, 400], rel=1e-4)
+    assert weight[3] > 0
+    assert weight[4:].tolist() == [0, 0]
+
+
+def test_a_shift_of_3_and_2_pixels_costs_13_where_visible_and_3_9_where_occluded() -> None:
+    clips, targets = still(1, 2)
+    targets.visible[:, :, :, :2] = False  # a quarter of the pixels
+    loss = FlowLoss(CONFIG, Fixed((3, -2)))
+    expected = 0.75 * 13 + 0.25 * 3.9
+    terms = loss(clips, torch.tensor([0.25]), targets)
+    assert terms.error.tolist() == pytest.approx([expected])
+    assert terms.loss.item() == pytest.approx(expected / 0.25**2)
+
+
+def test_sum_and_mean_differ_by_the_papers_factor() -> None:
+    clips, targets = still(1, 14, (256, 384))
+    targets = replace(targets, flow=torch.randn(1, 14, 2, 256, 384))
+    total, mean = (
+        FlowLoss(replace(CONFIG, reduction=how), Fixed((0, 0)))(clips, torch.ones(1) / 4, targets)
+        for how in ("sum", "mean")
+    )
+    assert (total.loss / mean.loss).item() == pytest.approx(1e-6 * 14 * 256 * 384, rel=1e-5)
+    assert (total.loss / mean.loss).item() == pytest.approx(1.376, abs=5e-4)
+
+
+@pytest.mark.parametrize("open_samples", [0, 1, 3])
+def test_the_estimator_runs_only_for_samples_that_pass_the_gate(open_samples: int) -> None:
+    estimator = Fixed((1, 0))
+    clips, targets = still(4, 3)
+    sigma = torch.tensor([0.1] * open_samples + [0.7] * (4 - open_samples))
+    terms = FlowLoss(CONFIG, estimator)(clips, sigma, targets)
+    assert estimator.calls == open_samples == len(terms.error)
+    assert terms.loss.item() == pytest.approx(open_samples * 100 / 4)
+    assert terms.loss.requires_grad == (open_samples > 0)
+
+
+def test_without_targets_the_loss_is_a_constant_zero() -> None:
+    estimator = Fixed((1, 0))
+    clips, _ = still(2, 3)
+    terms = FlowLoss(CONFIG, estimator)(clips, torch.tensor([0.1, 0.1]), None)
+    assert (terms.loss.item(), terms.loss.requires_grad, estimator.calls) == (0.0, False, 0)
+
+
+def test_targets_find_their_samples_and_the_loss_is_per_sample_of_the_batch() -> None:
+    clips, targets = still(4, 3)
+    some = replace(targets, rows=torch.tensor([2]), flow=targets.flow[:1], slots=targets.slots[:1])
+    terms = FlowLoss(CONFIG, Fixed((1, 0)))(clips, torch.tensor([0.7, 0.7, 0.1, 0.7]), some)
+    assert terms.loss.item() == pytest.approx(100 / 4)
+    terms.loss.backward()
+    assert clips.grad is not None
+    assert not clips.grad.any()  # the fixed estimator looks at nothing
+
+
+def test_unsupervised_pairs_do_not_count_and_chains_carry_nothing_through_occlusion() -> None:
+    clips, targets = still(1, 3)
+    hops = torch.tensor([[1, 2, 0]])
+    targets = replace(targets, hops=hops, visible=torch.zeros_like(targets.visible))
+    loss = FlowLoss(CONFIG, Fixed((1, 0)))
+    assert loss(clips, torch.ones(1) / 4, targets).error.item() == pytest.approx(0.3 / 2)
+    targets = replace(targets, hops=hops * 0)
+    assert loss(clips, torch.ones(1) / 4, targets).error.item() == 0
+
+
+def test_source_frames_cost_no_more_than_the_quantiser(made) -> None:
+    loss = FlowLoss(CONFIG, load_estimator("variational"))
+    for stride, stage in ((1, 1), (2, 2), (4, 3)):
+        plan = subsample(window(0, 8), stride, stage)
+        clips = torch.stack([made.source(row, plan) for row in range(6)])
+        targets = made.targets(dict.fromkeys(range(6), plan))
+        error = loss(clips, torch.full((6,), 0.1), targets).error
+        assert (error <= 2 * MAX_ERROR**2).all()
+        assert (error > 0).all()
+
+
+def test_the_floor_is_the_cost_of_the_stored_clip(made) -> None:
+    loss, plan = FlowLoss(CONFIG, load_estimator("variational")), window(0, 8)
+    targets = made.targets({0: plan, 1: plan})
+    stored = torch.stack([made.stored(n, plan) for n in (0, 1)])
+    source = torch.stack([made.source(n, plan) for n in (0, 1)])
+    floor, terms = loss.floor(stored, targets), loss(stored, torch.ones(2) / 9, targets)
+    assert floor.item() == pytest.approx(terms.error.mean().item())
+    assert floor.item() > loss.floor(source, targets).item()
+    assert not floor.requires_grad
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_shuffled_clip_put_back_costs_exactly_the_same(made, seed: int) -> None:
+    loss, straight = FlowLoss(CONFIG, load_estimator("variational")), window(0, 8)
+    order = frame_permutation(np.random.default_rng(seed), 8, 6, derangement=True)
+    costs = []
+    for plan in (straight, reorder(straight, order)):
+        clips = made.stored(2, plan)[None]
+        costs.append(loss(clips, torch.ones(1) / 9, made.targets({2: plan})).error)
+    assert torch.equal(*costs)
+
+
+def test_comparing_in_the_shuffled_order_knows_of_the_shuffle(made) -> None:
+    """Composed flow is off by interpolation and estimation errors, plain stored flow by far."""
+    plan = reorder(window(0, 8), np.array([0, 1, 5, 3, 4, 2, 6, 7]))
+    clips = made.source(1, plan)[None]
+    loss = FlowLoss(CONFIG, load_estimator("variational"))
+    composed, neighbours = (
+        loss(clips, torch.ones(1) / 9, made.targets({1: plan}, order)).error.item()
+        for order in ("composed", "neighbours")
+    )
+    unaware = loss(clips, torch.ones(1) / 9, made.targets({1: window(0, 8)})).error.item()
+    assert composed < unaware / 5
+    assert neighbours <= 2 * MAX_ERROR**2
+
+
+def moving(scene: Scene, by: tuple[float, float]) -> Scene:
+    """The scene with everything in it moving by so many pixels a frame more."""
+    layers = [
+        replace(
+            layer,
+            motion=replace(
+                layer.motion,
+                velocity=(layer.motion.velocity[0] + by[0], layer.motion.velocity[1] + by[1]),
+            ),
+        )
+        for layer in scene.layers
+    ]
+    return replace(scene, layers=tuple(layers))
+
+
+def test_a_clip_that_moves_3_and_2_pixels_further_costs_13_a_visible_pixel() -> None:
+    """With the real estimator, codec and occlusion, on a textured scene of known motion."""
+    size, times, estimator = (128, 160), [0.0, 1.0, 2.0], load_estimator("variational")
+    scene = random_scene(5, size, objects=1, speed=1.0)
+    true, shifted = (torch.from_numpy(s.clip(times)) for s in (scene, moving(scene, (3, -2))))
+    forward, _ = estimator.clip(true, [(0, 1), (1, 2)])
+    backward, _ = estimator.clip(true, [(1, 0), (2, 1)])
+    visible = visibility(forward, backward, "fb-sundaram2010")
+    stored = [
+        decode_field(
+            encode_field(f, v, pair=(0, 1), max_error_px=MAX_ERROR, spec_digest="0" * 64)
+        ).flow
+        for f, v in zip(forward, visible, strict=True)
+    ]
+    targets = targets_of(torch.stack(stored)[None], visible[None])
+    loss = FlowLoss(CONFIG, estimator)
+    same, further = (
+        loss(clip[None].float() / 127.5 - 1, torch.ones(1) / 9, targets).error.item()
+        for clip in (true, shifted)
+    )
+    share = visible.float().mean().item()
+    predicted = 13 * share + 3.9 * (1 - share)
+    assert same <= 2 * MAX_ERROR**2
+    # The strip that enters the frame has no match, and is the estimator's to guess.
+    assert further == pytest.approx(predicted, rel=0.1)
+
+
+def test_gradient_reaches_the_clips_that_pass_and_no_others(made) -> None:
+    plan = window(0, 8)
+    clips = torch.stack([made.stored(n, plan) for n in (0, 1)]).requires_grad_()
+    targets = made.targets({0: plan, 1: plan})
+    loss = FlowLoss(CONFIG, load_estimator("variational"))
+    loss(clips, torch.tensor([0.1, 0.9]), targets).loss.backward()
+    assert clips.grad is not None
+    assert clips.grad[0].flatten(1).any(1).all()
+    assert clips.grad.isfinite().all()
+    assert not clips.grad[1].any()
+
+
+def test_an_estimator_without_gradients_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'dis' does not: .*flow_loss.estimator"):
+        FlowLoss(CONFIG, load_estimator("dis"))
+
+
+def test_the_layers_own_estimator_is_the_default(made) -> None:
+    assert live_estimator(made.spec, CONFIG).name == "variational"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"estimator": "dis"}, r"'variational'.*'dis'.*--flow variational.*accept-layer dis"),
+        ({"revision": "0"}, r"revision .*revision 0"),
+        ({"weights_sha256": "a" * 64}, r"weights None.*weights aaaa"),
+    ],
+)
+def test_another_estimator_is_refused_unless_named(made, change: dict, message: str) -> None:
+    spec = replace(made.spec, **change)
+    config = replace(CONFIG, estimator="variational")
+    with pytest.raises(ValueError, match=message):
+        live_estimator(spec, config)
+    accepting = replace(config, accept_layer=spec.estimator)
+    assert live_estimator(spec, accepting).name == "variational"
+
+
+def test_a_layer_must_have_the_clips_geometry_and_the_levels(made) -> None:
+    check_layer(made.spec, CONFIG, (48, 64), 4)
+    with pytest.raises(ValueError, match=r"48x64 pixels, the clips are 64x64"):
+        check_layer(made.spec, CONFIG, (64, 64), 4)
+    with pytest.raises(ValueError, match=r"levels \(2, 4\)"):
+        check_layer(replace(made.spec, levels=(2, 4)), CONFIG, (48, 64), 4)
+    forward_only = replace(made.spec, directions=("forward",))
+    check_layer(forward_only, CONFIG, (48, 64), 4)
+    with pytest.raises(ValueError, match="'composed' compares frames that run backwards"):
+        check_layer(forward_only, replace(CONFIG, order="composed"), (48, 64), 4)

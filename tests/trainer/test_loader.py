@@ -1,0 +1,159 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from shards.order import Cursor
+from shards.reader import DamagedShard
+from shards.video import decode_clip
+from trainer.batch import Batch
+from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
+from trainer.loader import Loader
+
+
+def take(loader: Loader, count: int) -> list[Batch]:
+    batches = iter(loader)
+    taken = list(itertools.islice(batches, count))
+    batches.close()  # type: ignore[attr-defined]
+    return taken
+
+
+def same(a: Batch, b: Batch) -> bool:
+    flows = [a.flow, b.flow]
+    if None in flows and flows != [None, None]:
+        return False
+    parts = [("rows", "slots", "hops", "flow", "visible")] if a.flow else []
+    return (
+        torch.equal(a.frames, b.frames)
+        and torch.equal(a.sigma, b.sigma)
+        and (a.keys, a.positions, a.cursor, a.stage) == (b.keys, b.positions, b.cursor, b.stage)
+        and all(
+            torch.equal(getattr(a.flow, name), getattr(b.flow, name))
+            for names in parts
+            for name in names
+        )
+    )
+
+
+def test_a_batch_holds_what_its_plans_say(made, config: TrainConfig) -> None:
+    layer = made.dataset.layer("variational")
+    rows = {key: row for row, key in enumerate(made.dataset.clips["key"].to_pylist())}
+    stages, supervised = set(), 0
+    for batch in take(Loader(made.dataset, config, layer), 20):
+        stages.add(batch.stage.number)
+        slots = 8 // batch.stage.stride
+        assert batch.frames.shape == (2, slots, 3, 48, 64)
+        assert batch.time.tolist() == [batch.stage.stride * i for i in range(slots)]
+        assert ((batch.sigma > batch.stage.end) & (batch.sigma <= batch.stage.start)).all()
+        for index, (key, plan) in enumerate(zip(batch.keys, batch.plans, strict=True)):
+            video = Loader(made.dataset, config).reader.member(rows[key], "mp4")
+            shown = decode_clip(video)[plan.src_index]
+            assert (batch.frames[index].numpy() == shown).all()
+            assert batch.captions[index] == key.replace("clip-", "scene ")
+        if batch.flow is None:
+            assert (batch.sigma >= config.flow_loss.psi).all()
+            continue
+        assert (
+            batch.flow.rows.tolist()
+            == (batch.sigma < config.flow_loss.psi).nonzero()[:, 0].tolist()
+        )
+        for index, sample in enumerate(batch.flow.rows.tolist()):
+            supervised += 1
+            expected = made.targets({rows[batch.keys[sample]]: batch.plans[sample]})
+            for name in ("slots", "hops", "flow", "visible"):
+                ours, theirs = getattr(batch.flow, name)[index], getattr(expected, name)[0]
+                assert torch.equal(ours, theirs)
+    assert stages == {1, 2, 3}
+    assert supervised > 4
+
+
+def test_stored_flow_reaches_the_batch_within_the_stated_error(made, config: TrainConfig) -> None:
+    config = replace(config, fluxflow=FluxFlowConfig(ratio=1.0))
+    for batch in take(Loader(made.dataset, config, made.dataset.layer("variational")), 8):
+        if batch.flow is None:
+            continue
+        for index, sample in enumerate(batch.flow.rows.tolist()):
+            row = made.dataset.clips["key"].to_pylist().index(batch.keys[sample])
+            frames = batch.plans[sample].src_index[batch.flow.slots[index]]
+            for n, pair in enumerate(frames.tolist()):
+                true = made.fields[row][tuple(pair)]
+                error = (batch.flow.flow[index, n] - true.flow[0]).abs().max().item()
+                assert error <= made.spec.max_error_px
+                assert torch.equal(batch.flow.visible[index, n], true.visible[0])
+
+
+@pytest.mark.parametrize("prefetch", [1, 3])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_stream_does_not_depend_on_threads(
+    made, config: TrainConfig, threads: int, prefetch: int
+) -> None:
+    layer = made.dataset.layer("variational")
+    other = replace(config, stream=replace(config.stream, threads=threads, prefetch=prefetch))
+    reference, batches = (take(Loader(made.dataset, c, layer), 6) for c in (config, other))
+    assert all(same(a, b) for a, b in zip(reference, batches, strict=True))
+
+
+def test_ranks_share_the_same_global_batches(made, config: TrainConfig) -> None:
+    config = replace(config, stream=replace(config.stream, batch=4))
+    whole = take(Loader(made.dataset, config), 5)
+    halves = [take(Loader(made.dataset, config, rank=r, ranks=2), 5) for r in (0, 1)]
+    for batch, *shares in zip(whole, *halves, strict=True):
+        for rank, share in enumerate(shares):
+            assert share.keys == batch.keys[rank::2]
+            assert share.positions == batch.positions[rank::2]
+            assert torch.equal(share.frames, batch.frames[rank::2])
+            assert torch.equal(share.sigma, batch.sigma[rank::2])
+            assert (share.cursor, share.stage) == (batch.cursor, batch.stage)
+
+
+def test_any_batch_can_be_resumed_from(made, config: TrainConfig) -> None:
+    layer = made.dataset.layer("variational")
+    batches = take(Loader(made.dataset, config, layer), 8)  # 16 of 6 clips: over epochs
+    for done in range(7):
+        rest = take(Loader(made.dataset, config, layer, batches[done].cursor), 7 - done)
+        assert all(same(a, b) for a, b in zip(batches[done + 1 :], rest, strict=True))
+
+
+def test_every_clip_is_seen_once_an_epoch(made, config: TrainConfig) -> None:
+    keys = [key for batch in take(Loader(made.dataset, config), 6) for key in batch.keys]
+    everything = sorted(made.dataset.clips["key"].to_pylist())
+    assert sorted(keys[:6]) == sorted(keys[6:]) == everything
+
+
+def test_no_flow_is_read_where_none_is_wanted(made, config: TrainConfig) -> None:
+    assert all(batch.flow is None for batch in take(Loader(made.dataset, config), 6))
+    shut = replace(config, flow_loss=FlowLossConfig(psi=0.0))
+    layer = made.dataset.layer("variational")
+    assert all(batch.flow is None for batch in take(Loader(made.dataset, shut, layer), 6))
+
+
+def test_each_batch_says_where_its_time_went(made, config: TrainConfig) -> None:
+    batches = take(Loader(made.dataset, config, made.dataset.layer("variational")), 10)
+    for batch in batches:
+        kinds = {"plan", "read", "decode", "stall"} | ({"flow"} if batch.flow else set())
+        assert set(batch.seconds) == kinds
+        assert all(seconds >= 0 for seconds in batch.seconds.values())
+
+
+def test_what_the_data_cannot_serve_is_refused(made, config: TrainConfig) -> None:
+    with pytest.raises(ValueError, match=r"shortest clip .* 9 frames, stream.frames asks for 12"):
+        Loader(made.dataset, replace(config, stream=StreamConfig(frames=12)))
+    with pytest.raises(ValueError, match=r"batch of 2 clips .* 3 ranks"):
+        Loader(made.dataset, config, rank=0, ranks=3)
+    with pytest.raises(ValueError, match="cannot resume"):
+        Loader(made.dataset, config, cursor=Cursor(dataset="another", seed=config.seed))
+
+
+def test_damage_is_reported_by_name(made, config: TrainConfig, monkeypatch) -> None:
+    loader = Loader(made.dataset, config)
+    read = loader.reader.member
+
+    def damaged(row: int, name: str) -> bytes:
+        if row == 3:
+            raise DamagedShard("clip-3 (mp4) differs from what was written")
+        return read(row, name)
+
+    monkeypatch.setattr(loader.reader, "member", damaged)
+    with pytest.raises(DamagedShard, match="clip-3"):
+        take(loader, 3)

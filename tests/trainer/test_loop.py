@@ -1,0 +1,147 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from shards.index import write_manifest
+from trainer.checkpoint import CHECKPOINT, CONFIG, METRICS
+from trainer.config import FlowLossConfig, NoiseConfig, OptimConfig, TrainConfig
+from trainer.loop import Summary, fresh_state, learning_rate, train
+from trainer.metrics import Record
+
+
+def run(made, out: Path, config: TrainConfig) -> tuple[Summary, list[Record]]:
+    seen: list[Record] = []
+    summary = train(made.dataset.url, out, config, seen.append)
+    return summary, seen
+
+
+def computed(out: Path) -> list[dict]:
+    """The log without what depends on the clock, or is measured once a process."""
+    lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
+    skipped = ("seconds", "flow_floor")
+    return [{key: line[key] for key in line if key not in skipped} for line in lines]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(made, tmp_path: Path, config) -> None:
+    config = replace(config, steps=8)
+    run(made, tmp_path / "whole", config)
+    for steps in (3, 4, 8):
+        run(made, tmp_path / "parts", replace(config, steps=steps))
+    assert computed(tmp_path / "parts") == computed(tmp_path / "whole")
+    whole, parts = (
+        torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("whole", "parts")
+    )
+    assert whole["cursor"] == parts["cursor"]
+    for part in ("model", "average"):
+        assert all(torch.equal(whole[part][key], parts[part][key]) for key in whole[part])
+
+
+def test_a_run_killed_between_checkpoints_repeats_those_steps(made, tmp_path: Path, config) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(record: Record) -> None:
+        if record["step"] == 5:
+            raise Killed
+
+    run(made, tmp_path / "whole", config)
+    with pytest.raises(Killed):
+        train(made.dataset.url, tmp_path / "killed", config, kill)
+    summary, _ = run(made, tmp_path / "killed", config)
+    assert summary.first_step == 3
+    assert computed(tmp_path / "killed") == computed(tmp_path / "whole")
+
+
+def test_each_step_is_reported_in_full(made, tmp_path: Path, config: TrainConfig) -> None:
+    summary, seen = run(made, tmp_path, replace(config, steps=12, log_every=5))
+    assert [record["step"] for record in seen] == list(range(1, 13))
+    assert [record["samples"] for record in seen] == [2 * n for n in range(1, 13)]
+    keys = {"step", "samples", "stage", "moved", "loss", "recon", "grad_norm", "learning_rate"}
+    keys |= {"flow_loss", "flow_error", "gate", "supervised", "seconds"}
+    for record in seen:
+        assert keys <= set(record) <= keys | {"flow_floor"}
+        weighted = record["recon"] + record["flow_loss"]
+        assert record["loss"] == pytest.approx(weighted, rel=1e-4)
+        assert {"plan", "read", "decode", "stall", "transfer", "step"} <= set(record["seconds"])
+        if record["gate"] == 0:
+            assert (record["flow_loss"], record["flow_error"]) == (0, None)
+        else:
+            assert record["flow_loss"] > 0
+            assert record["supervised"] == 1
+    assert sum("flow_floor" in record for record in seen) == 1
+    assert (summary.first_step, summary.last_step) == (0, 12)
+    assert summary.last["step"] == 12
+    assert 0 < summary.last["flow_floor"] < summary.last["flow_error"]
+    assert json.loads((tmp_path / CONFIG).read_text())["model"]["dim"] == 16
+
+
+def test_a_finished_run_does_nothing_more(made, tmp_path: Path, config: TrainConfig) -> None:
+    run(made, tmp_path, config)
+    before = (tmp_path / METRICS).read_text()
+    summary, seen = run(made, tmp_path, config)
+    assert (summary.first_step, summary.last_step, seen) == (6, 6, [])
+    assert (tmp_path / METRICS).read_text() == before
+
+
+def test_it_learns(made, tmp_path: Path, config: TrainConfig) -> None:
+    """On few clips, at noise levels where a still guess is poor, the loss must fall."""
+    config = replace(
+        config,
+        steps=60,
+        checkpoint_every=1000,
+        noise=NoiseConfig(mean=0.0, std=0.3),
+        flow_loss=FlowLossConfig(weight=0.0),
+        optim=OptimConfig(learning_rate=3e-3, warmup=5, ema_halflife=0),
+        model=replace(config.model, dim=32),
+    )
+    _, seen = run(made, tmp_path, config)
+    losses = [record["recon"] for record in seen]
+    assert sum(losses[-15:]) < 0.7 * sum(losses[:15])
+    assert "flow_loss" not in seen[0]
+
+
+def test_without_flow_the_dataset_trains_only_without_flowloss(
+    made, tmp_path: Path, config: TrainConfig
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "clips").symlink_to(Path(made.dataset.url) / "clips")
+    manifest = {key: made.dataset.manifest[key] for key in ("state", "tables", "shards")}
+    write_manifest(str(bare), {**manifest, "layers": {}})
+    with pytest.raises(ValueError, match=r"holds no flow.*--flow-loss.weight 0"):
+        train(str(bare), tmp_path / "run", config)
+    off = replace(config, steps=2, flow_loss=FlowLossConfig(weight=0))
+    assert train(str(bare), tmp_path / "run", off).last_step == 2
+
+
+def test_another_configuration_is_refused(made, tmp_path: Path, config: TrainConfig) -> None:
+    run(made, tmp_path, config)
+    with pytest.raises(ValueError, match=r"optim\.learning_rate: 0\.001 -> 0\.002"):
+        run(made, tmp_path, replace(config, optim=replace(config.optim, learning_rate=2e-3)))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(made, tmp_path: Path, config) -> None:
+    config = replace(config, flow_loss=FlowLossConfig(weight=1e38, sigma_floor=1e-8), steps=20)
+    with pytest.raises(FloatingPointError, match="not a number at step"):
+        run(made, tmp_path, config)
+
+
+def test_the_rate_warms_up_and_stays(config: TrainConfig) -> None:
+    rates = [learning_rate(step, config) for step in range(4)]
+    assert rates == pytest.approx([5e-4, 1e-3, 1e-3, 1e-3])
+
+
+def test_weights_are_a_function_of_the_seed_and_leave_the_global_state_alone(config) -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    first, again, other = (
+        fresh_state(replace(config, seed=seed), "d", torch.device("cpu")) for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.rand(1), expected)
+    weights = [state.model.embed.weight for state in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
