@@ -126,14 +126,14 @@ def decode_field(blob: bytes) -> DecodedField:
         codes, escapes, bits = (
             np.frombuffer(decompress(blob[start:end]), np.uint8) for start, end in pairwise(ends)
         )
-        steps = unpack(codes, escapes, height, width)
+        flow = unpack(codes, escapes, (height, width), facts["step_px"])
         if bits.size != -(-height * width // 8):
             raise ValueError(f"{bits.size} bytes of visibility for a field of {height}x{width}")
     except (zstandard.ZstdError, ValueError) as error:
         raise ValueError(f"damaged flow field: {error}") from error
     visible = np.unpackbits(bits, count=height * width).view(np.bool_)
     return DecodedField(
-        flow=torch.from_numpy(steps).float().mul_(facts["step_px"]),
+        flow=torch.from_numpy(flow),
         visible=torch.from_numpy(visible).view(height, width),
         **facts,
     )

@@ -1,8 +1,9 @@
 """Rounded flow to small bytes and back: prediction, 2-bit codes and escapes.
 
-Of quantised real flow nine residuals in ten are -1, 0 or 1. These become the codes 0, 1, 2;
-code 3 marks an escape, whose residual is stored apart. The codes of four rows share a byte, so
-that zstd sees patterns of four neighbours as one symbol.
+Of the quantised flow of real video, nineteen prediction residuals in twenty are -1, 0 or 1. They
+become the codes 0, 1, 2, and the codes of four rows share a byte: zstd then sees the pattern of
+four neighbours as one symbol. Where one of the four does not fit, the byte is an escape and the
+four residuals are stored apart.
 """
 
 from functools import lru_cache
@@ -14,7 +15,7 @@ import numpy.typing as npt
 UInt8s = npt.NDArray[np.uint8]
 Int16s = npt.NDArray[np.int16]
 
-ESCAPE = 3
+ESCAPE = 255  # four times the code 3, which nothing else uses
 BIAS = 128  # added to a residual, so that its low byte rarely needs the high one
 MAX_PIXELS = 2**23  # keeps an integral image of bytes inside int32; a 4K frame fits
 
@@ -24,7 +25,7 @@ def quantise(flow: npt.NDArray[np.float32], step: float) -> tuple[Int16s, int]:
 
     `step` is a power of two, so that scaling is exact and only the rounding is not.
     """
-    with np.errstate(over="ignore"):  # towards infinity, which is out of range all the same
+    with np.errstate(over="ignore"):  # to infinity, which is out of range all the same
         steps = np.rint(flow * np.float32(1 / step))
     limits = np.iinfo(np.int16)
     clipped = np.clip(steps, limits.min, limits.max)
@@ -32,57 +33,77 @@ def quantise(flow: npt.NDArray[np.float32], step: float) -> tuple[Int16s, int]:
 
 
 def pack(steps: Int16s) -> tuple[UInt8s, UInt8s]:
-    """Codes [rows / 4, w] and escapes [2, n] (low bytes, high bytes) of steps int16 [2, h, w].
+    """Codes [rows / 4, w] and escapes (n * 4 low bytes, n * 4 high bytes) of steps int16 [2, h, w].
 
-    A residual is the step less left + up - up-left, modulo 2^16, zero beyond the border.
+    A residual is the step less left + up - up-left, modulo 2^16, all zero beyond the border.
     """
     height, width = steps.shape[1:]
-    rows = np.diff(steps, axis=-2, prepend=np.int16(0))
-    residuals = np.diff(rows, axis=-1, prepend=np.int16(0)).reshape(2 * height, width)
-    residuals = np.pad(residuals, ((0, -2 * height % 4), (0, 0)))
-    symbols = np.minimum((residuals + np.int16(1)).view(np.uint16), ESCAPE).astype(np.uint8)
-    codes = symbols[0::4] | symbols[1::4] << 2 | symbols[2::4] << 4 | symbols[3::4] << 6
-    biased = (residuals[symbols == ESCAPE] + np.int16(BIAS)).view(np.uint16)
-    return codes.astype(np.uint8), np.stack((biased & 255, biased >> 8)).astype(np.uint8)
+    vertical = np.diff(steps, axis=-2, prepend=np.int16(0))
+    residuals = np.diff(vertical, axis=-1, prepend=np.int16(0)).reshape(2 * height, width)
+    groups = np.pad(residuals, ((0, -2 * height % 4), (0, 0))).reshape(-1, 4, width)
+    symbols = (groups + np.int16(1)).view(np.uint16)  # 0, 1, 2, or more where it does not fit
+    escaped = (symbols > 2).any(1)
+    first, second, third, fourth = symbols.astype(np.uint8).transpose(1, 0, 2)
+    codes: UInt8s = first | second << 2 | third << 4 | fourth << 6
+    codes[escaped] = ESCAPE
+    biased = (groups.transpose(0, 2, 1)[escaped] + np.int16(BIAS)).view(np.uint16)
+    return codes, np.stack((biased & 255, biased >> 8)).astype(np.uint8)
 
 
-def unpack(codes: UInt8s, escapes: UInt8s, height: int, width: int) -> Int16s:
-    """The steps int16 [2, h, w] that `pack` took.
+def unpack(
+    codes: UInt8s, escapes: UInt8s, size: tuple[int, int], step: float
+) -> npt.NDArray[np.float32]:
+    """Flow float32 [2, h, w] from what `pack` made of its steps.
 
-    The residuals' bytes are summed up by OpenCV's vectorised integral image, which takes nothing
-    but bytes; what their bias adds at (x, y) is taken off afterwards.
+    Residuals are summed up by OpenCV's integral image, which is vectorised for bytes and nothing
+    else: low bytes first, high bytes only where a field has any. One component after the other
+    keeps the work inside the processor's cache.
 
     Raises:
         ValueError: sizes that cannot belong together.
     """
-    packed_rows = -(-2 * height // 4)
-    if codes.size != packed_rows * width:
+    low, high = _residual_bytes(codes, escapes, *size)
+    flow = np.empty((2, *size), np.float32)
+    for component in range(2):
+        steps = _integrate(low[component])
+        steps -= _integrated_bias(*size)
+        if high is not None:
+            steps += _integrate(high[component]) << 8
+        np.multiply(steps, np.float32(step), out=flow[component])
+    return flow
+
+
+def _residual_bytes(
+    codes: UInt8s, escapes: UInt8s, height: int, width: int
+) -> tuple[UInt8s, UInt8s | None]:
+    """Low and high bytes of the biased residuals, [2, h, w]; None for high bytes that are all 0."""
+    groups = -(-2 * height // 4)
+    if codes.size != groups * width:
         raise ValueError(f"{codes.size} bytes of codes for a field of {height}x{width}")
-    codes = codes.reshape(packed_rows, width)
-    low = np.empty((packed_rows, 4, width), np.uint8)
-    for place in range(4):
-        np.bitwise_and(codes >> 2 * place, 3, out=low[:, place])
-    low = low.reshape(-1, width)[: 2 * height]
-    at = np.flatnonzero(low == ESCAPE)
-    if escapes.size != 2 * at.size:
+    at = np.flatnonzero(codes == ESCAPE)
+    if escapes.size != 8 * at.size:
         raise ValueError(f"{escapes.size} bytes for {at.size} escapes")
+    low_bytes, high_bytes = escapes.reshape(2, -1, 4)
+    row, column = np.divmod(at, width)
+    low = np.empty((groups, 4, width), np.uint8)
+    for place in range(4):
+        np.bitwise_and(codes.reshape(groups, width) >> 2 * place, 3, out=low[:, place])
     low += BIAS - 1
-    low.ravel()[at], high_bytes = escapes.reshape(2, -1)
-    steps = _integrate(low, height, width)
-    steps -= _integrated_bias(height, width)
-    if high_bytes.any():
-        high = np.zeros_like(low)
-        high.ravel()[at] = high_bytes
-        steps += _integrate(high, height, width) << 8
-    return steps
+    low[row, :, column] = low_bytes
+    high = np.zeros_like(low) if high_bytes.any() else None
+    if high is not None:
+        high[row, :, column] = high_bytes
+
+    def components(rows: UInt8s) -> UInt8s:
+        return rows.reshape(-1, width)[: 2 * height].reshape(2, height, width)
+
+    return components(low), None if high is None else components(high)
 
 
-def _integrate(residuals: UInt8s, height: int, width: int) -> Int16s:
-    """Sums over all pixels above and to the left, modulo 2^16: int16 [2, h, w]."""
-    steps = np.empty((2, height, width), np.int16)
-    for component, plane in zip(steps, residuals.reshape(2, height, width), strict=True):
-        component[:] = cv2.integral(plane, sdepth=cv2.CV_32S)[1:, 1:]
-    return steps
+def _integrate(plane: UInt8s) -> Int16s:
+    """Sums over everything above and to the left, modulo 2^16."""
+    sums = cv2.integral(plane, sdepth=cv2.CV_32S)
+    return sums[1:, 1:].astype(np.int16)
 
 
 @lru_cache(maxsize=4)
