@@ -1,0 +1,77 @@
+"""The data term of the variational estimator, linearised at the present flow.
+
+Brightness and both components of its gradient stay constant along the motion (Brox et al., ECCV
+2004, eq. 2 and 3). Each of the three equations is divided by the length of its spatial gradient,
+so that its residual is a distance in pixels (Zimmer et al., IJCV 2011, sec. 3.1); the gradient
+pair shares one robust weight (Bruhn and Weickert, ICCV 2005).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flow_cache.estimators.stencils import gradient
+
+BRIGHTNESS, GRADIENT = 0.5, 3.0  # weights of the two assumptions
+NOISE = 0.02  # gradients below this many grey levels a pixel tell little about motion
+EPSILON = 1e-3  # the robust penalty sqrt(r^2 + EPSILON^2) in pixels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DataTerm:
+    """Quadratic form sum_k weight_k (ix_k du + iy_k dv + it_k)^2 over the flow's change.
+
+    pull_x, pull_y: weight * ix and weight * iy, [b, 3, h, w]; a11, a12, a22: the normal matrix.
+    """
+
+    pull_x: Tensor
+    pull_y: Tensor
+    a11: Tensor
+    a12: Tensor
+    a22: Tensor
+
+    def right_side(self, change: Tensor) -> Tensor:
+        """Right side [b, 2, h, w] of the normal equations; linear in the temporal change."""
+        return -torch.cat([_dot(self.pull_x, change), _dot(self.pull_y, change)], 1)
+
+
+def temporal_change(first: Tensor, warped: Tensor) -> Tensor:
+    """The three constancy residuals [b, 3, h, w] (in doubled units, as are the gradients)."""
+    change = 2 * (warped - first)
+    return torch.cat([change, *gradient(change)], 1)
+
+
+@torch.no_grad()
+def linearise(first: Tensor, warped: Tensor, outside: Tensor, change: Tensor) -> DataTerm:
+    """The data term around the present flow; spatial gradients are those of the mean image."""
+    x, y = gradient((first + warped) / 2)
+    xx, xy = gradient(x)
+    _, yy = gradient(y)
+    ix, iy = torch.cat([x, xx, xy], 1), torch.cat([y, xy, yy], 1)
+    noise = first.new_tensor([2 * NOISE, 4 * NOISE, 4 * NOISE]).square().view(1, 3, 1, 1)
+    norm = (ix * ix).addcmul_(iy, iy).add_(noise).reciprocal_()
+    weight = norm * _robust(change * change * norm, 1 - outside)
+    pull_x, pull_y = weight * ix, weight * iy
+    return DataTerm(
+        pull_x=pull_x,
+        pull_y=pull_y,
+        a11=_dot(pull_x, ix),
+        a12=_dot(pull_x, iy),
+        a22=_dot(pull_y, iy),
+    )
+
+
+def _robust(error: Tensor, inside: Tensor) -> Tensor:
+    """Weights [b, 3, h, w] that make the squares `error` robust, 0 where the flow leaves."""
+    brightness, first, second = error.split(1, 1)
+    epsilon = EPSILON * EPSILON
+    brightness = (brightness + epsilon).rsqrt_().mul_(BRIGHTNESS).mul_(inside)
+    pair = (first + second).add_(epsilon).rsqrt_().mul_(GRADIENT).mul_(inside)
+    return torch.cat([brightness, pair, pair], 1)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sum over the three channels, [b, 1, h, w]."""
+    products = a * b
+    return products[:, :1] + products[:, 1:2] + products[:, 2:]

@@ -1,0 +1,108 @@
+"""Solving for the flow: data term plus robust smoothness, relaxed to a fixed number of sweeps.
+
+The unknown is the whole flow, so the equations at a pixel are
+(A + sum of w) u = A u0 + b + sum of w * neighbours' u, with 2x2 matrices A of the data term and
+smoothness weights w between neighbours. Block Jacobi sweeps with Chebyshev acceleration (Golub
+and Varga, Numer. Math. 3, 1961) converge like successive over-relaxation, yet are elementwise.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flow_cache.estimators.constancy import DataTerm
+
+SMOOTHNESS = 0.3  # weight of the total variation of the flow
+EPSILON = 1e-3  # the robust penalty sqrt(|grad|^2 + EPSILON^2) in pixels
+SPECTRAL_RADIUS = 0.98  # of the unaccelerated sweep, as assumed by the acceleration
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class System:
+    """A symmetric system over a picture of n pixels in reading order.
+
+    right [b, 1, n - 1] and below [b, 1, n - width]: weights to those neighbours, 0 at borders;
+    m11, m12, m22 [b, 1, n]: inverse of each pixel's own 2x2 matrix.
+    """
+
+    right: Tensor
+    below: Tensor
+    m11: Tensor
+    m12: Tensor
+    m22: Tensor
+
+
+@torch.no_grad()
+def assemble(data: DataTerm, flow: Tensor) -> System:
+    """The system of one update, with robust smoothness weights taken at the present flow."""
+    width = flow.shape[-1]
+    right, below = _smoothness(flow)
+    total = right + below
+    total[..., 1:] += right[..., :-1]
+    total[..., 1:, :] += below[..., :-1, :]
+    a11, a22 = data.a11 + total, data.a22 + total
+    scale = torch.addcmul(a11 * a22, data.a12, data.a12, value=-1).reciprocal_()
+    return System(
+        right=right.flatten(2)[..., :-1],
+        below=below.flatten(2)[..., :-width],
+        m11=(a22 * scale).flatten(2),
+        m12=(data.a12 * scale).neg_().flatten(2),
+        m22=(a11 * scale).flatten(2),
+    )
+
+
+def _smoothness(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [b, 1, h, w] between each pixel and its right and lower neighbour."""
+    x = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
+    y = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))
+    squared = (x * x).addcmul_(y, y)
+    weight = (squared[:, :1] + squared[:, 1:]).add_(EPSILON * EPSILON).rsqrt_()
+    weight *= SMOOTHNESS / 2
+    right = F.pad(weight[..., :-1] + weight[..., 1:], (0, 1))
+    below = F.pad(weight[..., :-1, :] + weight[..., 1:, :], (0, 0, 0, 1))
+    return right, below
+
+
+def relax(system: System, right_side: Tensor, start: Tensor, sweeps: int) -> Tensor:
+    """Approach the solution from `start` [b, 2, h, w] by a fixed number of sweeps.
+
+    Differentiable in `right_side` alone. The sweeps apply a polynomial of the system to it,
+    which is symmetric because the system is: the gradient is the same relaxation, from zero.
+    """
+    return _Relax.apply(system, right_side, start, sweeps)
+
+
+class _Relax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, system: System, right_side: Tensor, start: Tensor, sweeps: int) -> Tensor:
+        ctx.system, ctx.sweeps = system, sweeps
+        return _sweep(system, right_side, start, sweeps)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
+        return None, _sweep(ctx.system, grad, torch.zeros_like(grad), ctx.sweeps), None, None
+
+
+def _sweep(system: System, right_side: Tensor, start: Tensor, sweeps: int) -> Tensor:
+    width = start.shape[-1]
+    right, below, m11, m12, m22 = (system.right, system.below, system.m11, system.m12, system.m22)
+    right_side = right_side.flatten(2)
+    flow, other = start.flatten(2).clone(), start.flatten(2).clone()
+    pull = torch.empty_like(flow)
+    omega = 1.0
+    for i in range(sweeps):
+        pull.copy_(right_side)
+        pull[..., :-1].addcmul_(right, flow[..., 1:])
+        pull[..., 1:].addcmul_(right, flow[..., :-1])
+        pull[..., :-width].addcmul_(below, flow[..., width:])
+        pull[..., width:].addcmul_(below, flow[..., :-width])
+        u, v = pull.split(1, 1)
+        other.mul_(1 - omega)
+        other[:, :1].addcmul_(m11, u, value=omega).addcmul_(m12, v, value=omega)
+        other[:, 1:].addcmul_(m12, u, value=omega).addcmul_(m22, v, value=omega)
+        flow, other = other, flow
+        omega = 1 / (1 - SPECTRAL_RADIUS**2 * (omega / 4 if i else 0.5))
+    return flow.view_as(start)

@@ -1,0 +1,94 @@
+"""Small image operations of the variational estimator, built from elementwise operations.
+
+Convolution and reduction libraries choose their summation order by batch size and thread count;
+sums of shifted views do not, so a pair's flow is the same in any batch, bit for bit.
+Images are float [b, c, h, w]; borders repeat the edge pixel unless said otherwise.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def neighbours(image: Tensor, radius: int, dim: int) -> list[Tensor]:
+    """Views of the image shifted by -radius ... radius pixels along `dim` (-1 is x, -2 is y)."""
+    around = (radius, radius, 0, 0) if dim == -1 else (0, 0, radius, radius)
+    padded = F.pad(image, around, mode="replicate")
+    return [padded.narrow(dim, i, image.shape[dim]) for i in range(2 * radius + 1)]
+
+
+def gradient(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Twice the central differences along x and y."""
+    left, _, right = neighbours(image, 1, -1)
+    above, _, below = neighbours(image, 1, -2)
+    return right - left, below - above
+
+
+def smooth(image: Tensor) -> Tensor:
+    """Gaussian of about 0.6 pixels, [0.168, 0.664, 0.168] along each axis."""
+    for dim in (-1, -2):
+        before, centre, after = neighbours(image, 1, dim)
+        image = (before + after) * 0.168 + centre * 0.664
+    return image
+
+
+def box(image: Tensor, radius: int) -> Tensor:
+    """Sum over a square window of 2 radius + 1 pixels a side."""
+    for dim in (-1, -2):
+        first, *others = neighbours(image, radius, dim)
+        image = first
+        for other in others:
+            image = image + other
+    return image
+
+
+def median(image: Tensor) -> Tensor:
+    """Median of 3x3 pixels: sort the columns, then combine three sorted columns."""
+    above, centre, below = neighbours(image, 1, -2)
+    low, high = torch.minimum(above, centre), torch.maximum(above, centre)
+    middle = torch.maximum(low, torch.minimum(high, below))
+    low, high = torch.minimum(low, below), torch.maximum(high, below)
+    a, b, c = neighbours(low, 1, -1)
+    low = torch.maximum(torch.maximum(a, b), c)
+    a, b, c = neighbours(high, 1, -1)
+    high = torch.minimum(torch.minimum(a, b), c)
+    return _median_of_three(low, _median_of_three(*neighbours(middle, 1, -1)), high)
+
+
+def _median_of_three(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))
+
+
+def halve(image: Tensor) -> Tensor:
+    """Half the size (odd sides round up), each pixel the mean of four smoothed ones.
+
+    Taps [1, 3, 3, 1] / 8 an axis; coarse pixel i lies between fine pixels 2i and 2i + 1.
+    """
+    for dim in (-1, -2):
+        odd = image.shape[dim] % 2
+        around = (1, 1 + odd, 0, 0) if dim == -1 else (0, 0, 1, 1 + odd)
+        padded = F.pad(image, around, mode="replicate")
+        n = (image.shape[dim] + odd) // 2
+        a, b, c, d = (padded.narrow(dim, i, 2 * n - 1).unfold(dim, 1, 2)[..., 0] for i in range(4))
+        image = (a + d) * 0.125 + (b + c) * 0.375
+    return image
+
+
+def double_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """Flow of a halved image at the full `size`: bilinear, vectors doubled."""
+    return 2 * F.interpolate(flow, scale_factor=2.0, mode="bilinear")[..., : size[0], : size[1]]
+
+
+def sample(image: Tensor, flow: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    """The image at p + flow(p), and 1.0 where that leaves the frame, else 0.0 [b, 1, h, w]."""
+    h, w = flow.shape[-2:]
+    x = torch.linspace(-1, 1, w, device=flow.device).expand(h, w)
+    y = torch.linspace(-1, 1, h, device=flow.device).unsqueeze(-1).expand(h, w)
+    scale = flow.new_tensor([2 / (w - 1), 2 / (h - 1)]).view(1, 2, 1, 1)
+    grid = torch.addcmul(torch.stack([x, y]), flow, scale)
+    far = grid.abs()
+    outside = (torch.maximum(far[:, :1], far[:, 1:]) - 1).sign_().clamp_(min=0)
+    sampled = F.grid_sample(
+        image, grid.permute(0, 2, 3, 1), mode=mode, padding_mode="border", align_corners=True
+    )
+    return sampled, outside
