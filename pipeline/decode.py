@@ -101,19 +101,19 @@ class Decoder:
             if time.monotonic() > self._deadline:
                 raise DecodeTimeout
             try:
-                packet = next(packets, None)
-            except av.FFmpegError:  # unreadable from here on: what the decoder still holds is good
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError:  # unreadable from here on; what the decoder holds is good
                 self.errors += 1
-                packet = av.Packet()
-                packet.stream = self.stream
-                packets = iter(())
-            if packet is None:
+                yield from self._decode(None)
                 return
             yield from self._decode(packet)
 
-    def _decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
+    def _decode(self, packet: av.Packet | None) -> Iterator[av.VideoFrame]:
+        """Frames that come out for a packet; for None, those still inside the decoder."""
         try:
-            frames = packet.decode()
+            frames = self.stream.decode(packet)
         except av.EOFError:
             return
         except av.FFmpegError:
@@ -137,8 +137,8 @@ class Decoder:
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
     moving = [s for s in container.streams.video if not s.disposition & _NOT_MOVING]
     if not moving:
-        kinds = sorted({stream.type for stream in container.streams}) or ["no"]
-        what = "only a cover picture" if container.streams.video else f"{', '.join(kinds)} streams"
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no"
+        what = "only a cover picture" if container.streams.video else f"{kinds} streams"
         raise NoVideo("no_video_stream", f"the {container.format.long_name} file holds {what}")
     if moving[0].codec_context is None:
         raise NoVideo("no_decoder", f"this FFmpeg cannot decode stream {moving[0].index}")
@@ -151,11 +151,16 @@ def _fraction(value: Fraction | None) -> Fraction | None:
 
 
 class _ClipReader:
-    """Reads clips of one video in one forward pass where they come in order of time."""
+    """Reads clips of one video in one forward pass where they come in order of time.
+
+    It seeks as long as that works; from the first frame that a seek does not bring out sound, it
+    decodes from the start, which always works and is what the scan did.
+    """
 
     def __init__(self, path: str, size: tuple[int, int], timeout_s: float) -> None:
         self._path, self._size, self._timeout_s = path, size, timeout_s
         self._decoder: Decoder | None = None
+        self._trusts_seeking = True
 
     def close(self) -> None:
         if self._decoder is not None:
@@ -166,10 +171,11 @@ class _ClipReader:
         """uint8 [t, 3, h, w]; LookupError if a frame of the clip does not come out."""
         if self._decoder is not None:
             self._decoder.allow(self._timeout_s)
-        if clip.seekable:
+        if clip.seekable and self._trusts_seeking:
             try:
                 return self._by_time(clip)
-            except LookupError:
+            except (LookupError, av.FFmpegError):
+                self._trusts_seeking = False
                 self.close()
         return self._by_number(clip)
 
@@ -178,32 +184,33 @@ class _ClipReader:
         self._decoder = decoder = Decoder(self._path, timeout_s=self._timeout_s)
         self._picture = Picture(self._size, decoder.sample_aspect)
         self._frames = decoder.frames()
-        self._number = 0  # of the next frame; right as long as nothing seeks
-        self._pts: int | None = None  # of the last frame
+        self._number = 0  # of the next frame, if nothing seeks
+        self._pts: int | None = None  # of the last frame, if known
         return decoder
 
     def _by_time(self, clip: Clip) -> np.ndarray:
         """Seek if a keyframe lies between here and the clip; frames are known by their time."""
         decoder = self._decoder or self._open()
         key = decoder.keyframe_before(clip.pts[0])
-        if self._pts is None or self._pts >= clip.pts[0] or key is None or key > self._pts:
+        here = self._pts
+        if here is None or here >= clip.pts[0] or key is None or key > here:
             decoder.seek(clip.pts[0])
             self._frames = decoder.frames()
         wanted, found = set(clip.pts), {}
         errors = decoder.errors
         for frame in self._frames:
-            self._pts = frame.pts
-            if frame.pts in wanted:
-                found[frame.pts] = self._picture(frame)
-            if frame.pts >= clip.pts[-1]:
+            self._pts = pts = frame.pts
+            if pts in wanted:
+                found[pts] = self._picture(frame)
+            if pts is None or pts >= clip.pts[-1]:
                 break
         if len(found) < len(wanted) or decoder.errors > errors:
-            raise LookupError(f"{len(wanted) - len(found)} frames missing after a seek")
+            raise LookupError(f"{len(wanted) - len(found)} frames are missing after a seek")
         return np.stack([found[pts] for pts in clip.pts])
 
     def _by_number(self, clip: Clip) -> np.ndarray:
         """Decode from the start; frames are known by their number."""
-        if self._decoder is None or clip.seekable or self._number > clip.numbers[0]:
+        if self._decoder is None or self._number > clip.numbers[0]:
             self._open()
         wanted, found = set(clip.numbers), {}
         for number, frame in enumerate(self._frames, start=self._number):

@@ -38,8 +38,8 @@ def find_sources(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Sour
     """
     sources: dict[str, Source] = {}
     rejects: list[Reject] = []
-    for argument in map(os.fspath, arguments):
-        for source in _expand(argument):
+    for argument in arguments:
+        for source in _expand(os.fspath(argument)):
             if not os.path.isfile(source.path):
                 rejects.append(_refused(source, "missing", f"listed in {argument}, not there"))
             elif source.path not in sources:
@@ -151,23 +151,22 @@ def _csv_rows(path: str) -> list[dict[str, Scalar]]:
     return [row | {name: typed[name][i] for name in typed} for i, row in enumerate(rows)]
 
 
-def _typed(texts: Sequence[str]) -> list[Scalar]:
-    """A CSV column as integers or numbers if all its cells are such, empty cells as None.
+def _typed(texts: Sequence[str]) -> Sequence[Scalar]:
+    """A CSV column as integers or floats if all its cells are such; empty cells are None.
 
-    Only cells that a number would be written back to exactly count as integers: ids with leading
-    zeros stay text.
+    Only cells that print as they were written count as integers: ids with leading zeros stay text.
     """
     cells = [text or None for text in texts]
-    for kind in (int, float):
-        try:
-            values = [None if cell is None else kind(cell) for cell in cells]
-        except ValueError:
-            continue
-        if kind is float or all(
-            c is None or c == str(v) for c, v in zip(cells, values, strict=True)
-        ):
-            return values
-    return list(cells)
+    filled = [cell for cell in cells if cell is not None]
+    try:
+        if all(str(int(cell)) == cell for cell in filled):
+            return [None if cell is None else int(cell) for cell in cells]
+    except ValueError:
+        pass
+    try:
+        return [None if cell is None else float(cell) for cell in cells]
+    except ValueError:
+        return cells
 
 
 def _json_rows(path: str) -> list[Any]:

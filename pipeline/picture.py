@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 # Every flag costs a little and buys the same bytes on every machine, and chroma at full width.
@@ -48,10 +47,9 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     Read from the display matrix [[a, b], [c, d]], which maps (x, y) to (ax + cy, bx + dy); angles
     between quarter turns go to the nearest.
     """
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    if matrix is None:
+    if "DISPLAYMATRIX" not in frame.side_data:
         return 0, False
-    a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix))
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(frame.side_data["DISPLAYMATRIX"]))
     mirrored = a * d - b * c < 0
     if mirrored:
         a, b = -a, -b

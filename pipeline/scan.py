@@ -1,6 +1,6 @@
 """One video to its clips: probe, one pass at low resolution, shots, exact timestamps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import av
@@ -15,8 +15,9 @@ from pipeline.records import Clip, Reject, Source, Video
 from pipeline.shots import Detector, as_shots, find_cuts
 from pipeline.timestamps import are_clean, repair, typical_step
 
-# Containers whose index leads to keyframes from which decoding is exact, as the tests show.
-_SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# Where the index leads to keyframes from which decoding is exact, as the tests show.
+_SEEKABLE_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+_SEEKABLE_CODECS = {"h264", "hevc", "vp8", "vp9", "av1"}
 
 Scan = tuple[Video, tuple[Clip, ...]] | Reject
 
@@ -80,17 +81,17 @@ def _thumbnails(decoder: Decoder, seen: _Seen) -> Iterator[np.ndarray]:
 
 def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
     clean = are_clean(seen.raw_times)
-    known = [time for time in seen.raw_times if time is not None]
-    rate = video.average_rate
-    step = round(1 / (rate * video.time_base)) if rate else typical_step(known)
-    times = repair(seen.raw_times, max(step, 1))
+    times = repair(seen.raw_times, _claimed_step(video))
     video = replace(
         video,
         frames=len(times),
         decode_errors=seen.errors,
         start_pts=times[0],
-        end_pts=times[-1] + (seen.last_duration if clean else 0 or typical_step(times)),
-        seekable=clean and not seen.errors and video.container in _SEEKABLE,
+        end_pts=times[-1] + (seen.last_duration or typical_step(times)),
+        seekable=clean
+        and not seen.errors
+        and video.container in _SEEKABLE_CONTAINERS
+        and video.codec in _SEEKABLE_CODECS,
     )
     shots = as_shots(sorted(seen.cuts), len(times))
     planned = plan_clips(video, source, times, shots, rule)
@@ -100,16 +101,25 @@ def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
     return replace(video, shots=len(shots), dropped=dropped), clips
 
 
-def reject_duplicates(scans: Sequence[Scan]) -> list[Scan]:
-    """The scans, where of several videos with the same bytes only the first is kept."""
-    first: dict[str, str] = {}
+def _claimed_step(video: Video) -> int:
+    """Ticks from frame to frame by the container's rate, 25 a second if it claims none."""
+    return max(1, round(1 / ((video.average_rate or 25) * video.time_base)))
+
+
+def reject_duplicates(scans: Sequence[Scan], known: Mapping[str, str] | None = None) -> list[Scan]:
+    """The scans, where of several videos with the same bytes only the first is kept.
+
+    Args:
+        known: SHA-256 and path of videos that came before.
+    """
+    first = dict(known or {})
     kept: list[Scan] = []
     for scan in scans:
         if isinstance(scan, Reject):
             kept.append(scan)
             continue
         video, _ = scan
-        if (original := first.setdefault(video.sha256, video.path)) is video.path:
+        if (original := first.setdefault(video.sha256, video.path)) == video.path:
             kept.append(scan)
             continue
         kept.append(
