@@ -49,7 +49,8 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     """
     if "DISPLAYMATRIX" not in frame.side_data:
         return 0, False
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(frame.side_data["DISPLAYMATRIX"]))
+    matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]  # stub knows one key
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
     mirrored = a * d - b * c < 0
     if mirrored:
         a, b = -a, -b
