@@ -65,6 +65,7 @@ def reject_table(rejects: Sequence[Reject]) -> pa.Table:
 
 
 def rejects_of_table(table: pa.Table) -> list[Reject]:
+    """The rejects that `reject_table` put in a table."""
     names = {field.name for field in fields(Reject)}
     renamed = table.rename_columns(
         [{"source_sha256": "sha256"}.get(name, name) for name in table.column_names]

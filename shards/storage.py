@@ -75,6 +75,7 @@ def read_bytes(url: str) -> bytes:
 
 
 def exists(url: str) -> bool:
+    """Whether there is a file or folder at `url`."""
     filesystem, path = fsspec.core.url_to_fs(url)
     return filesystem.exists(path)
 
