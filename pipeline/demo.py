@@ -29,9 +29,9 @@ _TICKS = 12000  # a second
 _VARIABLE_STEPS = (300, 400, 500, 600, 700)  # ticks between frames: 40 down to 17 a second
 _BT709 = 1  # in ITU-T H.273
 _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
-    "H.264": ("libx264", {"crf": "12", "preset": "fast"}),
-    "HEVC": ("libx265", {"crf": "14", "preset": "fast", "x265-params": "log-level=none"}),
-    "VP9": ("libvpx-vp9", {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "5"}),
+    "H.264": ("libx264", {"crf": "8", "preset": "fast"}),
+    "HEVC": ("libx265", {"crf": "8", "preset": "fast", "x265-params": "log-level=none"}),
+    "VP9": ("libvpx-vp9", {"crf": "8", "b": "0", "deadline": "good", "cpu-used": "5"}),
 }
 
 

@@ -1,0 +1,98 @@
+"""Stored flow against the truth, where it is known."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flow_cache import FlowField
+from flow_cache.spec import Pair
+from pipeline.view import ClipView
+
+Truth = Callable[[Mapping[str, Any], Pair], FlowField]  # row of the clip table, pair of slots
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """Sums over pixels, so that scores can be added; the properties divide.
+
+    Attributes:
+        error_px: end-point errors |stored - true|, summed over truly visible pixels.
+        length_px: lengths of the true flow, summed over the same pixels.
+        pixels, hidden: all pixels, and those truly hidden in the target frame.
+        flagged, right: pixels stored as hidden, and those of them that truly are.
+    """
+
+    error_px: float = 0.0
+    length_px: float = 0.0
+    pixels: int = 0
+    hidden: int = 0
+    flagged: int = 0
+    right: int = 0
+
+    def __add__(self, other: "Score") -> "Score":
+        mine, theirs = (
+            (s.error_px, s.length_px, s.pixels, s.hidden, s.flagged, s.right) for s in (self, other)
+        )
+        names = Score.__dataclass_fields__
+        return Score(**{n: a + b for n, a, b in zip(names, mine, theirs, strict=True)})
+
+    @property
+    def end_point_error(self) -> float:
+        """Mean over visible pixels, in pixels; NaN without any."""
+        return _ratio(self.error_px, self.pixels - self.hidden)
+
+    @property
+    def length(self) -> float:
+        """Mean length of the true flow over visible pixels, in pixels."""
+        return _ratio(self.length_px, self.pixels - self.hidden)
+
+    @property
+    def precision(self) -> float:
+        """Share of the pixels stored as hidden that truly are."""
+        return _ratio(self.right, self.flagged)
+
+    @property
+    def recall(self) -> float:
+        """Share of the truly hidden pixels that are stored as hidden."""
+        return _ratio(self.right, self.hidden)
+
+
+def _ratio(part: float, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def error_map(stored: FlowField, true: FlowField) -> Tensor:
+    """End-point error [h, w] of a field (n = 1), in pixels."""
+    return torch.linalg.vector_norm(stored.flow - true.flow, dim=1)[0]
+
+
+def score(stored: FlowField, true: FlowField) -> Score:
+    """How a stored field (n = 1) compares with the true one."""
+    seen = true.visible[0]
+    return Score(
+        error_px=float(error_map(stored, true)[seen].double().sum()),
+        length_px=float(torch.linalg.vector_norm(true.flow, dim=1)[0][seen].double().sum()),
+        pixels=seen.numel(),
+        hidden=int((~seen).sum()),
+        flagged=int((~stored.visible).sum()),
+        right=int((~stored.visible[0] & ~seen).sum()),
+    )
+
+
+def score_clip(view: ClipView, truth: Truth) -> dict[int, Score]:
+    """The score of a clip's forward flow by distance of the frames."""
+    return {
+        level: sum_scores(
+            score(field, truth(view.row, (i, j)))
+            for (i, j), field in view.fields.items()
+            if j - i == level
+        )
+        for level in view.levels
+    }
+
+
+def sum_scores(scores: Iterable[Score]) -> Score:
+    return sum(scores, Score())

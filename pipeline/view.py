@@ -1,0 +1,133 @@
+"""One clip of a dataset as it is stored: frames, flow, row; and as pictures."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from flow_cache import FlowField
+from flow_cache.codec import decode_field
+from flow_cache.color import flow_to_rgb
+from flow_cache.spec import Pair
+from shards.index import Dataset, Layer
+from shards.reader import ShardReader
+from shards.video import decode_clip
+
+UInt8s = npt.NDArray[np.uint8]
+
+_HIDDEN = np.array((255, 90, 0), np.uint8)  # what is seen in one frame and not in the other
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ClipView:
+    """A clip of a dataset.
+
+    Attributes:
+        row: its row of the clip table, with the places of its members.
+        flow_row: its row of the flow layer, with the figures of its flow; empty without a layer.
+        frames: uint8 [t, 3, h, w] RGB, decoded from the stored clip.
+        video: the stored clip, as mp4.
+        fields: the stored flow by pair of slots; empty without a layer.
+    """
+
+    row: dict[str, Any]
+    flow_row: dict[str, Any]
+    frames: UInt8s
+    video: bytes
+    fields: dict[Pair, FlowField]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.frames.shape[2], self.frames.shape[3]
+
+    @property
+    def levels(self) -> list[int]:
+        """Distances of the forward pairs, ascending."""
+        return sorted({j - i for i, j in self.fields if j > i})
+
+    def image(self, slot: int) -> UInt8s:
+        """Frame uint8 [h, w, 3]."""
+        return self.frames[slot].transpose(1, 2, 0)
+
+    def px_a_slot(self) -> float:
+        """A speed that hardly anything exceeds: the 99th percentile of length over distance."""
+        speeds = [
+            torch.linalg.vector_norm(field.flow, dim=1).flatten() / (j - i)
+            for (i, j), field in self.fields.items()
+            if j > i
+        ]
+        return max(float(np.percentile(torch.cat(speeds).numpy(), 99)), 0.1)
+
+
+class Gallery:
+    """Looks up clips of a dataset.
+
+    Args:
+        dataset: an opened dataset.
+        layer: the flow layer to show; None shows the only one, or none if there is none.
+
+    Raises:
+        ValueError: no such layer, or several and none named.
+    """
+
+    def __init__(self, dataset: Dataset, layer: str | None = None) -> None:
+        self.dataset = dataset
+        self.layer: Layer | None = None
+        if layer is not None or dataset.manifest["layers"]:
+            self.layer = dataset.layer(layer)
+        self.flow_rows = None if self.layer is None else dataset.fields(self.layer)
+        self._reader = ShardReader(dataset, self.layer)
+
+    def __len__(self) -> int:
+        return len(self.dataset.clips)
+
+    def row(self, number: int) -> dict[str, Any]:
+        return self.dataset.clips.slice(number, 1).to_pylist()[0]
+
+    def find(self, key: str) -> int:
+        """Row number of the clip whose key is, or is the only one to start with, `key`."""
+        keys = self.dataset.clips["key"].to_pylist()
+        found = [number for number, name in enumerate(keys) if name.startswith(key)]
+        if key in keys:
+            return keys.index(key)
+        if len(found) != 1:
+            some = ", ".join([keys[number] for number in found] or keys[:5])
+            problem = "is the start of several keys" if found else "is no clip"
+            raise ValueError(f"{key!r} {problem} of {self.dataset.url}; there are {some}, ...")
+        return found[0]
+
+    def view(self, number: int) -> ClipView:
+        """Read and decode clip `number` with all its flow."""
+        row, flow_row = self.row(number), {}
+        pairs: list[Pair] = []
+        if self.flow_rows is not None:
+            flow_row = self.flow_rows.slice(number, 1).to_pylist()[0]
+            pairs = list(zip(flow_row["pair_source"], flow_row["pair_target"], strict=True))
+        video = self._reader.member(number, "mp4")
+        return ClipView(
+            row=row,
+            flow_row=flow_row,
+            frames=decode_clip(video),
+            video=video,
+            fields=self._fields(number, pairs),
+        )
+
+    def _fields(self, number: int, pairs: list[Pair]) -> dict[Pair, FlowField]:
+        blobs: Iterable[bytes] = self._reader.fields(number, pairs) if pairs else ()
+        return {pair: decode_field(blob).field for pair, blob in zip(pairs, blobs, strict=True)}
+
+
+def flow_image(field: FlowField, max_px: float) -> UInt8s:
+    """Flow in the Middlebury colours, uint8 [h, w, 3]; `max_px` is full colour."""
+    return flow_to_rgb(field.flow[0], max_px)
+
+
+def hidden_image(image: UInt8s, field: FlowField) -> UInt8s:
+    """The source frame in grey, and orange what is not visible in the target frame."""
+    grey = image.astype(np.float32).mean(axis=2, keepdims=True)
+    picture = np.broadcast_to(255 - 0.75 * (255 - grey), image.shape).astype(np.uint8)
+    return np.where(field.visible[0].numpy()[..., None], picture, _HIDDEN)
