@@ -69,16 +69,15 @@ def compose(ab: FlowField, bc: FlowField) -> FlowField:
 def resize(field: FlowField, size: tuple[int, int]) -> FlowField:
     """The field of the same clip stored at `size` = (height, width).
 
-    Geometry is that of image resizing (the outer edges of the frame coincide), vectors scale with
-    it, and a pixel is visible only if everything it was interpolated from is.
+    Geometry is that of image resizing: the outer edges of the frame coincide, and vectors scale.
+    The flow is what it was at the centre of the new pixel (an average over the pixel's area would
+    mix motions); a pixel is visible only if all of its area was.
     """
     scale = torch.tensor([size[1] / field.size[1], size[0] / field.size[0]])
-
-    def resample(values: Tensor) -> Tensor:
-        return F.interpolate(values, size=size, mode="bilinear", antialias=True)
-
-    flow = resample(field.flow) * scale.to(field.flow).view(1, 2, 1, 1)
-    hidden = resample((~field.visible).float()[:, None])[:, 0]
+    flow = F.interpolate(field.flow, size=size, mode="bilinear")
+    flow = flow * scale.to(flow).view(1, 2, 1, 1)
+    hidden = (~field.visible).float()[:, None]
+    hidden = F.interpolate(hidden, size=size, mode="bilinear", antialias=True)[:, 0]
     return FlowField(flow=flow, visible=(hidden < 1e-6) & in_frame(flow))
 
 

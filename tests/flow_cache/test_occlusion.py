@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from flow_cache.occlusion import CRITERIA, check_criterion, range_map, visibility
+from flow_cache.scenes import random_scene
+
+SIZE = (20, 30)
+
+
+def uniform(dx: float, dy: float) -> Tensor:
+    return torch.tensor([float(dx), float(dy)]).view(1, 2, 1, 1).expand(1, 2, *SIZE).clone()
+
+
+def seen(forward: Tensor, backward: Tensor, criterion: str) -> bool:
+    """Visibility of a pixel in the middle."""
+    return bool(visibility(forward, backward, criterion)[0, 10, 15])
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_still_frames_are_visible_everywhere(criterion: str) -> None:
+    assert visibility(uniform(0, 0), uniform(0, 0), criterion).all()
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_only_the_leaving_strip_of_a_translation_is_hidden(criterion: str) -> None:
+    visible = visibility(uniform(4, 0), uniform(-4, 0), criterion)
+    assert visible[..., :-4].all()
+    assert not visible[..., -4:].any()
+
+
+# The tolerated gap for a static pixel (one flow zero, the other the gap itself) and for flows of
+# 20 px along x with the gap along y, from each criterion's inequality.
+@pytest.mark.parametrize(
+    ("criterion", "motion", "tolerance"),
+    [
+        # gap^2 <= 0.01 gap^2 + 0.5, so the gap may be sqrt(0.5 / 0.99) = 0.7107, near sqrt(0.5)
+        ("fb-sundaram2010", 0.0, (0.5 / 0.99) ** 0.5),
+        # gap^2 <= 0.01 (2 * 400 + gap^2) + 0.5: sqrt(8.5 / 0.99) = 2.930, near 2.92
+        ("fb-sundaram2010", 20.0, (8.5 / 0.99) ** 0.5),
+        # gap < 0.01 gap + 0.5: 0.505
+        ("fb-unsquared", 0.0, 0.5 / 0.99),
+        # gap < 0.01 (20 + hypot(20, gap)) + 0.5, near 0.9
+        ("fb-unsquared", 20.0, 0.9002),
+    ],
+)
+def test_tolerance_of_the_consistency_criteria(
+    criterion: str, motion: float, tolerance: float
+) -> None:
+    wide = (1, 2, 20, 60)
+    forward = torch.zeros(wide)
+    forward[:, 0] = motion
+    backward = torch.zeros(wide)
+    backward[:, 0] = -motion
+    for gap, expected in ((tolerance * 0.999, True), (tolerance * 1.001, False)):
+        backward[:, 1] = gap
+        assert bool(visibility(forward, backward, criterion)[0, 10, 20]) == expected
+
+
+def test_the_backward_flow_is_compared_where_the_pixel_lands() -> None:
+    # The pixel at x = 10 moves by 8; only there does the backward flow lead back.
+    forward, backward = uniform(8, 0), uniform(0, 0)
+    backward[:, 0, :, 18] = -8
+    visible = visibility(forward, backward, "fb-sundaram2010")
+    assert visible[0, :, 10].all()
+    assert visible[0].sum() == SIZE[0]
+
+
+def test_range_map_of_no_motion_is_one_everywhere() -> None:
+    assert torch.equal(range_map(uniform(0, 0)), torch.ones(1, *SIZE))
+
+
+def test_range_map_counts_what_lands_on_a_pixel() -> None:
+    # Everything moves half a pixel to the right: two halves meet everywhere but at the left end,
+    # and a quarter of a pixel is not lost but leaves the frame on the right.
+    reached = range_map(uniform(0.5, 0))
+    assert torch.equal(reached[..., 1:], torch.ones(1, 20, 29))
+    assert torch.equal(reached[..., 0], torch.full((1, 20), 0.5))
+
+
+def test_range_map_sees_what_nothing_comes_from() -> None:
+    backward = uniform(0, 0)
+    backward[:, 0, :, 10:] = 5  # the right part came from 5 px further right
+    visible = visibility(uniform(0, 0), backward, "range-map")
+    assert not visible[..., 10:15].any()
+    assert visible[..., :10].all()
+    assert visible[..., 15:].all()
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_agrees_with_exact_visibility_of_scenes(criterion: str) -> None:
+    correct = wrong = 0
+    for seed in range(4):
+        scene = random_scene(seed, (96, 128))
+        forward, backward = (torch.from_numpy(scene.flow(*t))[None] for t in ((0, 2), (2, 0)))
+        hidden = ~visibility(forward, backward, criterion)[0].numpy()
+        truth = ~scene.visible(0, 2)
+        correct += 2 * int(np.count_nonzero(hidden & truth))
+        wrong += int(np.count_nonzero(hidden ^ truth))
+    assert correct / (correct + wrong) >= 0.85  # F1
+
+
+def test_unknown_criteria_are_named() -> None:
+    with pytest.raises(ValueError, match=r"'fb-best'; known are .*range-map, native"):
+        check_criterion("fb-best")
+    with pytest.raises(ValueError, match="'native' does not work on two flows"):
+        visibility(uniform(0, 0), uniform(0, 0), "native")
+    for criterion in (*CRITERIA, "native"):
+        check_criterion(criterion)
