@@ -55,7 +55,7 @@ def plan_clips(
 
     Args:
         times: of all frames of the video, never decreasing; its end is `video.end_pts`.
-        shots: half-open ranges of frame numbers.
+        shots: half-open ranges of frame numbers; frames outside all of them are not used.
     """
     rate = frame_rate(times, video.time_base, video.average_rate)
     ends = [*times, video.end_pts]
@@ -88,7 +88,10 @@ def plan_clips(
                 )
             )
             planned += 1
-    return (tuple(clips), dropped) if clips else _no_clip(video, rule, rate, longest, dropped)
+    if clips:
+        return tuple(clips), dropped
+    lost = video.frames - sum(map(len, shots))
+    return _no_clip(video, rule, rate, longest=longest, dropped=dropped, lost=lost)
 
 
 def _slots(
@@ -105,7 +108,9 @@ def _chunks(slots: list[int], length: int) -> Iterator[tuple[int, ...]]:
         yield tuple(slots[start : start + length])
 
 
-def _no_clip(video: Video, rule: ClipRule, rate: Fraction, longest: int, dropped: int) -> Reject:
+def _no_clip(
+    video: Video, rule: ClipRule, rate: Fraction, *, longest: int, dropped: int, lost: int
+) -> Reject:
     if dropped:
         reason = "repeated_frames"
         detail = (
@@ -113,9 +118,11 @@ def _no_clip(video: Video, rule: ClipRule, rate: Fraction, longest: int, dropped
             f"{rule.max_repeated:.0%} of their frames; the source has about {float(rate):.3g} fps"
         )
     else:
-        reason = "too_short"
+        reason = "damaged" if lost > video.frames / 2 else "too_short"
         pace = "" if rule.fps is None else f" at {float(rule.fps):g} fps"
         detail = f"the longest shot gives {longest} frames{pace}, a clip needs {rule.frames}"
+        if lost:
+            detail = f"{lost} of {video.frames} frames are damaged; {detail}"
     return Reject(path=video.path, sha256=video.sha256, stage="clips", reason=reason, detail=detail)
 
 

@@ -41,7 +41,8 @@ class Decoder:
     error concealment depends on the number of threads.
 
     Attributes:
-        errors: packets that did not decode, plus frames marked as damaged, so far.
+        errors: packets that did not decode, plus frames that the decoder marks as damaged, so far.
+        sound: the last frame stands on no damage: none since the last keyframe.
 
     Raises:
         NoVideo: nothing to decode.
@@ -51,6 +52,8 @@ class Decoder:
 
     def __init__(self, path: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self.errors = 0
+        self.sound = True
+        self._damaged_at: int | None = None  # time of the last damage
         self.allow(timeout_s)
         # `file:` keeps colons in names from being read as protocols; the whitelist keeps a
         # playlist that poses as a video from opening anything else.
@@ -117,11 +120,25 @@ class Decoder:
         except av.EOFError:
             return
         except av.FFmpegError:
-            self.errors += 1
+            self._note_damage(packet.pts if packet is not None else None)
             return
         for frame in frames:
-            self.errors += frame.is_corrupt
+            if frame.is_corrupt:
+                self._note_damage(frame.pts)
+            elif frame.key_frame and self._is_after_damage(frame):
+                self.sound = True
             yield frame
+
+    def _is_after_damage(self, frame: av.VideoFrame) -> bool:
+        """False for a keyframe that was decoded before the damage and comes out after it."""
+        if self._damaged_at is None or frame.pts is None:
+            return True
+        return frame.pts > self._damaged_at
+
+    def _note_damage(self, pts: int | None) -> None:
+        self.errors += 1
+        self.sound = False
+        self._damaged_at = pts
 
     def keyframe_before(self, pts: int) -> int | None:
         """Time of the last keyframe at or before `pts` that the container's index knows."""

@@ -53,6 +53,7 @@ class _Seen:
 
     raw_times: list[int | None] = field(default_factory=list)
     cuts: set[int] = field(default_factory=set)
+    unsound: set[int] = field(default_factory=set)
     last_duration: int = 0
     errors: int = 0
 
@@ -66,14 +67,16 @@ def _watch(path: str, detector: Detector, timeout_s: float) -> _Seen:
 
 
 def _thumbnails(decoder: Decoder, seen: _Seen) -> Iterator[np.ndarray]:
-    """Small pictures of all frames; notes their times, and a cut where the geometry changes."""
+    """Small pictures of all frames; notes their times, and cuts where geometry or damage changes."""
     thumbnail = Thumbnail()
-    geometry = None
-    for frame in decoder.frames():
-        now = frame.height, frame.width, *orientation(frame)
-        if geometry not in (None, now):
-            seen.cuts.add(len(seen.raw_times))
-        geometry = now
+    before = None
+    for number, frame in enumerate(decoder.frames()):
+        now = frame.height, frame.width, *orientation(frame), decoder.sound
+        if before not in (None, now):
+            seen.cuts.add(number)
+        before = now
+        if not decoder.sound:
+            seen.unsound.add(number)
         seen.raw_times.append(frame.pts)
         seen.last_duration = frame.duration or 0
         yield thumbnail(frame)
@@ -93,7 +96,7 @@ def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
         and video.container in _SEEKABLE_CONTAINERS
         and video.codec in _SEEKABLE_CODECS,
     )
-    shots = as_shots(sorted(seen.cuts), len(times))
+    shots = [s for s in as_shots(sorted(seen.cuts), len(times)) if s.start not in seen.unsound]
     planned = plan_clips(video, source, times, shots, rule)
     if isinstance(planned, Reject):
         return planned
