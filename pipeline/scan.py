@@ -7,12 +7,12 @@ import av
 import numpy as np
 
 from pipeline.clips import ClipRule, plan_clips
-from pipeline.decode import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.inputs import with_sidecar_caption
 from pipeline.picture import Thumbnail, orientation
 from pipeline.probe import probe
 from pipeline.records import Clip, Reject, Source, Video
 from pipeline.shots import Detector, as_shots, find_cuts
+from pipeline.stream import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.timestamps import are_clean, repair, typical_step
 
 # Where the index leads to keyframes from which decoding is exact, as the tests show.
@@ -67,7 +67,7 @@ def _watch(path: str, detector: Detector, timeout_s: float) -> _Seen:
 
 
 def _thumbnails(decoder: Decoder, seen: _Seen) -> Iterator[np.ndarray]:
-    """Small pictures of all frames; notes their times, and cuts where geometry or damage changes."""
+    """Small pictures of all frames; notes their times, and cuts where shape or soundness turns."""
     thumbnail = Thumbnail()
     before = None
     for number, frame in enumerate(decoder.frames()):
