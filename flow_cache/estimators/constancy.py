@@ -73,5 +73,7 @@ def _robust(error: Tensor, inside: Tensor) -> Tensor:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Sum over the three channels, [b, 1, h, w]."""
-    products = a * b
-    return products[:, :1] + products[:, 1:2] + products[:, 2:]
+    total = a[:, :1] * b[:, :1]
+    for i in (1, 2):
+        total = torch.addcmul(total, a[:, i : i + 1], b[:, i : i + 1])
+    return total

@@ -94,9 +94,8 @@ def estimate(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
             flow = solve(first[i], second[i], flow, FINE[i] if i < len(FINE) else COARSE)
             flow = double_flow(flow, (first[i - 1].shape[-2], first[i - 1].shape[-1]))
     flow = solve(first[0], second[0], flow, FINE[0])
-    with torch.no_grad():
-        moving = (first[0] != second[0]).flatten(1).any(1).view(-1, 1, 1, 1)
-    return flow * moving
+    largest = (first[0] - second[0]).detach().abs().amax((1, 2, 3), keepdim=True)
+    return flow - flow.detach() * (largest == 0)  # a still pair has no flow, yet a gradient
 
 
 def solve(first: Tensor, second: Tensor, flow: Tensor, level: Level) -> Tensor:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -80,7 +80,6 @@ def test_in_frame_includes_the_border() -> None:
     assert not in_frame(torch.full((1, 2, 3, 4), float("nan"))).any()
 
 
-@settings(deadline=None)
 @given(first=motions, second=motions)
 def test_affine_motions_compose_to_the_product(
     first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
