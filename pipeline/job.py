@@ -73,12 +73,11 @@ def run_build(
     manifest = open_build(url, config)
     remove_unfinished(url)
     inputs = inputs_digest(sources, missing)
-    if manifest["inputs"] == inputs:
-        table, rejects = read_plan(url)
-    else:
-        table, rejects = plan(sources, missing, url, config, client, progress)
+    if manifest["inputs"] != inputs:
+        plan(sources, missing, url, config, client, progress)
         if manifest["state"] == "building":
             write_manifest(url, {**manifest, "inputs": inputs})
+    table, rejects = read_plan(url)  # as a rerun reads them: a table in memory differs in details
     tasks = shard_tasks(table, url, config)
     pending = [task for task in tasks if not task.committed]
     failed = build_shards(pending, client, progress)

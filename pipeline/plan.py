@@ -41,25 +41,23 @@ def plan(
     config: BuildConfig,
     client: Client,
     progress: Progress,
-) -> tuple[pa.Table, list[Reject]]:
+) -> None:
     """Scan the videos, then write `clips.parquet` and `rejects.parquet`.
 
     Clips that an earlier build planned keep their rows and shards; new ones go to new shards.
     """
     scans = scan_all(sources, config, client, progress)
-    table, rejects = read_plan(url)
+    planned = exists(join(url, "clips.parquet"))
+    table, rejects = read_plan(url) if planned else (None, [])
     table, added = extend_plan(table, scans, config)
     named = {source.path for source in sources} | {reject.path for reject in missing}
     rejects = [reject for reject in rejects if reject.path not in named] + [*missing, *added]
     write_table(join(url, "rejects.parquet"), reject_table(rejects))
     write_table(join(url, "clips.parquet"), table)
-    return table, rejects
 
 
-def read_plan(url: str) -> tuple[pa.Table | None, list[Reject]]:
-    """The tables that an earlier build planned; what `build` rejected is left to the shards."""
-    if not exists(join(url, "clips.parquet")):
-        return None, []
+def read_plan(url: str) -> tuple[pa.Table, list[Reject]]:
+    """The clips and rejects that `plan` wrote, without what was rejected while building shards."""
     clips, rejects = (read_table(join(url, f"{name}.parquet")) for name in ("clips", "rejects"))
     return clips, [reject for reject in rejects_of_table(rejects) if reject.stage != "build"]
 

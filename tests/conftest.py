@@ -18,3 +18,11 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real test data not found at {folder}; set FLUXSHARD_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The demo's videos, as sources: a folder and a manifest."""
+    from pipeline.demo import make_videos
+
+    return make_videos(tmp_path_factory.mktemp("videos"))
