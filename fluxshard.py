@@ -67,7 +67,7 @@ def build(
         terminal.print(f"[red]shard {shard} failed:[/] {error}", highlight=False)
     _print_rejects([(r.path, r.reason, r.detail) for r in outcome.rejects])
     terminal.print(
-        f"{outcome.inputs} inputs, {len(outcome.rejects)} rejects, {outcome.clips} clips; shards: "
+        f"inputs: {outcome.inputs}, rejects: {len(outcome.rejects)}, clips: {outcome.clips}, shards: "
         f"{outcome.built} built, {outcome.kept} kept, {len(outcome.failed)} failed → {out}"
     )
     return outcome.exit_code(strict=strict)

@@ -83,7 +83,7 @@ def run_build(
     failed = build_shards(pending, client, progress)
     clips = 0
     if not failed:
-        clips, rejects = close_build(tasks, rejects, {**manifest, "inputs": inputs})
+        clips, rejects = close_build(url, config, tasks, rejects, {**manifest, "inputs": inputs})
     return Outcome(
         inputs=len(sources) + len(missing),
         clips=clips,
@@ -144,13 +144,16 @@ def build_shards(tasks: Sequence[ShardTask], client: Client, progress: Progress)
 
 
 def close_build(
-    tasks: Sequence[ShardTask], rejects: Sequence[Reject], manifest: dict[str, Any]
+    url: str,
+    config: BuildConfig,
+    tasks: Sequence[ShardTask],
+    rejects: Sequence[Reject],
+    manifest: dict[str, Any],
 ) -> tuple[int, list[Reject]]:
     """Write the complete list of rejects and the final manifest.
 
     Returns the number of clips in the dataset and all rejects.
     """
-    url, config = tasks[0].url, tasks[0].config
     spec = flow_spec(config)
     shards, layer, rejects = {}, {}, list(rejects)
     for task in tasks:

@@ -85,6 +85,8 @@ class Dataset:
         self.manifest = read_manifest(self.url)
         if self.manifest["state"] != "complete":
             raise ValueError(f"the build of {url} has not finished; run the same command again")
+        if not self.shards:
+            raise ValueError(f"{url} holds no clips; rejects.parquet says why inputs were refused")
         self.clips = self._concatenate("clips")
 
     @property
