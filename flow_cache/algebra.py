@@ -9,6 +9,8 @@ from torch import Tensor
 
 from flow_cache.field import FlowField
 
+MAX_SPREAD_PX = 0.5  # standard deviation of vectors that still pass for one motion
+
 
 def targets(flow: Tensor) -> tuple[Tensor, Tensor]:
     """x and y of p + flow(p), each [n, h, w] in pixels."""
@@ -56,14 +58,18 @@ def round_trip(forward: Tensor, backward: Tensor) -> Tensor:
 def compose(ab: FlowField, bc: FlowField) -> FlowField:
     """Flow from a to c: ab(p) + bc(p + ab(p)).
 
-    A pixel is visible in c if it is visible in b, if most of what `bc` was interpolated from is
-    visible in c, and if it ends inside the frame. Where the chain leaves the frame there is
-    nothing to interpolate, and the result is marked invisible. Once lost, a pixel stays lost.
+    A pixel is visible in c if it is visible in b, if it ends inside the frame, and if what `bc`
+    is interpolated from there is for the most part visible in c and of one motion: between two
+    motions interpolation invents a third. A chain that leaves the frame on its way has nothing to
+    go on with and is invisible from there on; once lost, a pixel stays lost.
     """
-    flow = ab.flow + warp(bc.flow, ab.flow)
-    continues = warp(bc.visible.float()[:, None], ab.flow)[:, 0] >= 0.5
-    visible = ab.visible & in_frame(ab.flow) & continues & in_frame(flow)
-    return FlowField(flow=flow, visible=visible)
+    known = (bc.flow, bc.flow.square().sum(1, keepdim=True), bc.visible.float()[:, None])
+    sampled = warp(torch.cat(known, 1), ab.flow)
+    onward, square, share = sampled[:, :2], sampled[:, 2], sampled[:, 3]
+    spread = square - onward.square().sum(1)  # variance of the four interpolated vectors
+    flow = ab.flow + onward
+    visible = ab.visible & in_frame(ab.flow) & in_frame(flow)
+    return FlowField(flow=flow, visible=visible & (share >= 0.5) & (spread <= MAX_SPREAD_PX**2))
 
 
 def resize(field: FlowField, size: tuple[int, int]) -> FlowField:

@@ -131,6 +131,17 @@ def test_composition_follows_the_pixel_to_what_hides_it() -> None:
     assert hidden == [[4, 6]]
 
 
+def test_a_chain_that_lands_between_two_motions_is_marked_invalid() -> None:
+    torn = translation(0, 0)
+    torn.flow[:, 0, :, 18:] = 8
+    chained = compose(translation(0.5, 0), torn)
+    # Half of column 18's motion at 17.5 is the motion of nothing in the picture.
+    assert not chained.visible[..., 17].any()
+    torch.testing.assert_close(chained.flow[0, 0, 5, 17], torch.tensor(4.5))
+    assert chained.visible[..., :17].all()
+    assert chained.visible[..., 18:27].all()
+
+
 @given(motion=motions, size=st.tuples(st.integers(12, 48), st.integers(12, 60)))
 def test_resizing_scales_an_affine_motion(
     motion: tuple[Tensor, Tensor], size: tuple[int, int]
