@@ -118,4 +118,5 @@ def _read_or_reject(reader: _ClipReader, clip: Clip) -> np.ndarray | Reject:
         reason, detail = "decode_timeout", f"clip {clip.key}: the deadline passed while decoding"
     except (av.FFmpegError, OSError, NoVideo, LookupError) as error:
         reason, detail = "unreadable", f"clip {clip.key} was planned but now fails: {error}"
+    reader.close()  # what is half-way is not trusted for the next clip
     return Reject(path=clip.path, sha256=clip.sha256, stage="build", reason=reason, detail=detail)

@@ -4,6 +4,7 @@ import csv
 import glob
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 MANIFEST_SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson", ".parquet"})
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
 class InputError(ValueError):
@@ -129,10 +131,10 @@ def _source(row: Any, folder: str, where: str) -> Source:
     if caption is not None and not isinstance(caption, str):
         raise InputError(f"{where}, column 'caption': {caption!r} is no text")
     for name, value in columns.items():
-        if not isinstance(value, Scalar):
+        if not isinstance(value, Scalar) or not _fits(value):
             raise InputError(
-                f"{where}, column {name!r}: {type(value).__name__}, but only text, numbers, true, "
-                "false and null can be passed through"
+                f"{where}, column {name!r}: {type(value).__name__} {value!r}, but only text, "
+                "64-bit numbers, true, false and null can be passed through"
             )
     path = os.path.normpath(os.path.join(folder, video))
     return Source(path=path, caption=caption or None, columns=columns)
@@ -152,21 +154,21 @@ def _csv_rows(path: str) -> list[dict[str, Scalar]]:
 
 
 def _typed(texts: Sequence[str]) -> Sequence[Scalar]:
-    """A CSV column as integers or floats if all its cells are such; empty cells are None.
+    """A CSV column as numbers if all its cells are numbers in JSON's grammar; empty is None.
 
-    Only cells that print as they were written count as integers: ids with leading zeros stay text.
+    So ids with leading zeros stay text, and so do integers that do not fit 64 bits.
     """
     cells = [text or None for text in texts]
-    filled = [cell for cell in cells if cell is not None]
-    try:
-        if all(str(int(cell)) == cell for cell in filled):
-            return [None if cell is None else int(cell) for cell in cells]
-    except ValueError:
-        pass
-    try:
-        return [None if cell is None else float(cell) for cell in cells]
-    except ValueError:
+    if not all(_NUMBER.fullmatch(cell) for cell in cells if cell is not None):
         return cells
+    values = [None if cell is None else json.loads(cell) for cell in cells]
+    if any(type(value) is float for value in values):
+        return [None if value is None else float(value) for value in values]
+    return values if all(map(_fits, values)) else cells
+
+
+def _fits(value: Scalar) -> bool:
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _json_rows(path: str) -> list[Any]:

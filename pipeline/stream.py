@@ -42,7 +42,7 @@ class Decoder:
     Raises:
         NoVideo: nothing to decode.
         av.FFmpegError, OSError: the file cannot be opened.
-        DecodeTimeout: from `frames`, when the deadline has passed before a packet.
+        DecodeTimeout: the deadline has passed while opening, or in `frames` between packets.
     """
 
     def __init__(self, path: str, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -52,12 +52,16 @@ class Decoder:
         self.allow(timeout_s)
         # `file:` keeps colons in names from being read as protocols; the whitelist keeps a
         # playlist that poses as a video from opening anything else.
-        self.container = av.open(
-            f"file:{path}",
-            container_options={"protocol_whitelist": "file"},
-            metadata_errors="replace",
-            timeout=timeout_s,
-        )
+        try:
+            self.container = av.open(
+                f"file:{path}",
+                container_options={"protocol_whitelist": "file"},
+                metadata_errors="replace",
+                timeout=timeout_s,
+            )
+        except av.FFmpegError:
+            self._check_deadline()
+            raise
         try:
             self.stream = _video_stream(self.container)
         except NoVideo:
@@ -92,17 +96,23 @@ class Decoder:
         """Set the deadline of all further decoding to `timeout_s` from now."""
         self._deadline = time.monotonic() + timeout_s
 
+    def _check_deadline(self) -> None:
+        """Also after failures: to FFmpeg, an interrupted read looks like damage or the end."""
+        if time.monotonic() > self._deadline:
+            raise DecodeTimeout
+
     def frames(self) -> Iterator[av.VideoFrame]:
         """Frames from the current position to the end."""
         packets = self.container.demux(self.stream)
         while True:
-            if time.monotonic() > self._deadline:
-                raise DecodeTimeout
+            self._check_deadline()
             try:
                 packet = next(packets)
             except StopIteration:
+                self._check_deadline()
                 return
             except av.FFmpegError:  # unreadable from here on; what the decoder holds is good
+                self._check_deadline()
                 self.errors += 1
                 yield from self._decode(None)
                 return

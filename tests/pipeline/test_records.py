@@ -1,0 +1,60 @@
+import pickle
+from dataclasses import FrozenInstanceError, replace
+from fractions import Fraction
+
+import pytest
+
+from pipeline.records import Clip, Reject, Source, Video
+
+VIDEO = Video(
+    path="/a.mp4",
+    sha256="0" * 64,
+    size_bytes=1,
+    container="mov",
+    codec="h264",
+    pixel_format="yuv420p",
+    stream=0,
+    time_base=Fraction(1, 600),
+    stored=(576, 704),
+    sample_aspect=Fraction(16, 11),
+    rotation=0,
+    mirrored=False,
+    average_rate=None,
+    full_range=False,
+    matrix=2,
+    transfer=2,
+    start_pts=-300,
+    end_pts=600,
+)
+CLIP = Clip(
+    key="a-0-0",
+    sha256="0" * 64,
+    path="/a.mp4",
+    numbers=(0, 1),
+    pts=(0, 40),
+    time_base=Fraction(1, 1000),
+    fps=Fraction(25),
+    shot=0,
+    repeated=0,
+    decode_errors=0,
+    seekable=True,
+    columns={"label": "x"},
+)
+REJECT = Reject(path="/a", sha256=None, stage="probe", reason="empty", detail="no bytes")
+
+
+@pytest.mark.parametrize("record", [VIDEO, CLIP, REJECT, Source(path="/a", columns={"n": 1})])
+def test_records_travel_and_do_not_change(record: object) -> None:
+    assert pickle.loads(pickle.dumps(record)) == record
+    with pytest.raises(FrozenInstanceError):
+        record.path = "/b"  # type: ignore[attr-defined]
+
+
+def test_seconds_may_start_below_zero() -> None:
+    assert VIDEO.seconds == 1.5
+
+
+def test_display_aspect_counts_pixel_shape_and_rotation() -> None:
+    assert VIDEO.display_aspect == Fraction(16, 9)
+    assert replace(VIDEO, rotation=270).display_aspect == Fraction(9, 16)
+    assert replace(VIDEO, rotation=180).display_aspect == Fraction(16, 9)
