@@ -3,22 +3,21 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scenedetect.detector import SceneDetector
 
 Detector = Literal["adaptive", "content", "none"]
 DETECTORS: tuple[str, ...] = get_args(Detector)
 
-# `benchmarks/shots.py` measures these. Luma alone finds cuts in grey and in coloured film alike,
-# where the mean over hue, saturation and luma misses the former.
-_ADAPTIVE = {
-    "adaptive_threshold": 2.5,
-    "min_content_val": 20.0,
-    "window_width": 3,
-    "luma_only": True,
-}
-_CONTENT_THRESHOLD = 27.0
+# `benchmarks/shots.py` compares these with the library's own defaults. Luma alone finds cuts in
+# grey and coloured film alike; the mean over hue, saturation and luma misses the former, and the
+# hue of dark pictures is noise.
+_ADAPTIVE = {"adaptive_threshold": 2.5, "min_content_val": 20.0, "window_width": 3}
+_CONTENT = {"threshold": 50.0}
 _FLASH_FRAMES = 3
 _FLASH_DIFFERENCE = 20.0  # grey levels, mean over a picture
 _PAD = 3  # the adaptive detector judges a frame when it has seen this many on both sides
@@ -27,22 +26,27 @@ _PAD = 3  # the adaptive detector judges a frame when it has seen this many on b
 def find_cuts(pictures: Iterable[np.ndarray], detector: Detector) -> list[int]:
     """Numbers of the first frames of new shots, in order; holds a few pictures at a time.
 
-    A flash is no cut: of two cuts at most three frames apart, where the picture after the second
-    is like the picture before the first, neither counts.
-
     Args:
         pictures: uint8 [height, width, 3] BGR, all of one size; about 64 pixels high is best.
     """
     if detector == "none":
         deque(pictures, maxlen=0)
         return []
-    from scenedetect.common import FrameTimecode
     from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
     if detector == "adaptive":
-        judge = AdaptiveDetector(min_scene_len=0, **_ADAPTIVE)
-    else:
-        judge = ContentDetector(threshold=_CONTENT_THRESHOLD, min_scene_len=0)
+        return cuts_of(pictures, AdaptiveDetector(min_scene_len=0, luma_only=True, **_ADAPTIVE))
+    return cuts_of(pictures, ContentDetector(min_scene_len=0, luma_only=True, **_CONTENT))
+
+
+def cuts_of(pictures: Iterable[np.ndarray], judge: "SceneDetector") -> list[int]:
+    """As `find_cuts`, by any detector that looks no more than three frames ahead.
+
+    A flash is no cut: of two cuts at most three frames apart, where the picture after the second
+    is like the picture before the first, neither counts.
+    """
+    from scenedetect.common import FrameTimecode
+
     cuts: list[int] = []
     before: np.ndarray | None = None  # the last cut
     recent: deque[np.ndarray] = deque(maxlen=_PAD + 2)
