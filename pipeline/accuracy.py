@@ -1,7 +1,8 @@
 """Stored flow against the truth, where it is known."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from flow_cache import FlowField
 from flow_cache.spec import Pair
-from pipeline.view import ClipView
+from pipeline.view import ClipView, Gallery
 
 Truth = Callable[[Mapping[str, Any], Pair], FlowField]  # row of the clip table, pair of slots
 
@@ -33,11 +34,14 @@ class Score:
     right: int = 0
 
     def __add__(self, other: "Score") -> "Score":
-        mine, theirs = (
-            (s.error_px, s.length_px, s.pixels, s.hidden, s.flagged, s.right) for s in (self, other)
+        return Score(
+            error_px=self.error_px + other.error_px,
+            length_px=self.length_px + other.length_px,
+            pixels=self.pixels + other.pixels,
+            hidden=self.hidden + other.hidden,
+            flagged=self.flagged + other.flagged,
+            right=self.right + other.right,
         )
-        names = Score.__dataclass_fields__
-        return Score(**{n: a + b for n, a, b in zip(names, mine, theirs, strict=True)})
 
     @property
     def end_point_error(self) -> float:
@@ -85,14 +89,41 @@ def score(stored: FlowField, true: FlowField) -> Score:
 def score_clip(view: ClipView, truth: Truth) -> dict[int, Score]:
     """The score of a clip's forward flow by distance of the frames."""
     return {
-        level: sum_scores(
-            score(field, truth(view.row, (i, j)))
-            for (i, j), field in view.fields.items()
-            if j - i == level
+        level: sum(
+            (
+                score(field, truth(view.row, (i, j)))
+                for (i, j), field in view.fields.items()
+                if j - i == level
+            ),
+            Score(),
         )
         for level in view.levels
     }
 
 
-def sum_scores(scores: Iterable[Score]) -> Score:
-    return sum(scores, Score())
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerScores:
+    """How a flow layer compares with the truth.
+
+    Attributes:
+        clips: compared.
+        total: score by distance of the frames.
+        videos: the same for each source video, by its file name.
+    """
+
+    clips: int
+    total: dict[int, Score]
+    videos: dict[str, dict[int, Score]]
+
+
+def score_layer(gallery: Gallery, rows: Sequence[int], truth: Truth) -> LayerScores:
+    """Scores of the gallery's layer over the clips in `rows`."""
+    videos: dict[str, dict[int, Score]] = {}
+    total: dict[int, Score] = {}
+    for number in rows:
+        view = gallery.view(number)
+        mine = videos.setdefault(Path(view.row["path"]).name, {})
+        for level, scored in score_clip(view, truth).items():
+            for sums in (mine, total):
+                sums[level] = sums.get(level, Score()) + scored
+    return LayerScores(clips=len(rows), total=total, videos=videos)

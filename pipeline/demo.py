@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 import torch
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.stream import VideoStream
 
 from flow_cache import FlowField
 from flow_cache.scenes import Layer, Scene, random_scene
@@ -178,7 +179,7 @@ def write_video(video: DemoVideo, path: Path) -> None:
     encoder, options = _ENCODERS[video.codec]
     height, width = video.size if video.rotation % 180 == 0 else video.size[::-1]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(encoder, rate=_FPS, options=dict(options))
+        stream = cast(VideoStream, container.add_stream(encoder, rate=_FPS, options=options))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = Fraction(1, _TICKS)
         context = stream.codec_context

@@ -85,6 +85,11 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.dataset.clips)
 
+    @property
+    def name(self) -> str:
+        """Of the layer, as in the dataset's manifest; empty without one."""
+        return "" if self.layer is None else self.layer.name
+
     def row(self, number: int) -> dict[str, Any]:
         return self.dataset.clips.slice(number, 1).to_pylist()[0]
 
