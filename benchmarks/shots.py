@@ -67,11 +67,15 @@ def score(cuts: list[int], truth: dict) -> tuple[int, list[int], list[int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of videos, shots.json")
-    folder = parser.parse_args().data
+    parser.add_argument("--skip", nargs="*", default=(), help="names of videos of unknown truth")
+    arguments = parser.parse_args()
+    folder = arguments.data
     truth = json.loads((folder / "shots.json").read_text())
     totals = {name: [0, 0, 0, 0.0, 0] for name in DETECTORS}
     for source in find_sources([folder])[0]:
         name = Path(source.path).name
+        if name in arguments.skip:
+            continue
         pictures = thumbnails(source.path)
         for detector, find in DETECTORS.items():
             began = time.perf_counter()

@@ -1,0 +1,185 @@
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.clips import ClipRule
+from pipeline.decode import read_clip, read_clips
+from pipeline.picture import Picture
+from pipeline.records import Clip, Reject, Source
+from pipeline.scan import scan_video
+from pipeline.stream import Decoder
+
+SIZE = (32, 48)
+Pictures = Callable[..., list[np.ndarray]]
+
+
+def clips_of(path: str, rule: ClipRule) -> tuple[Clip, ...]:
+    scan = scan_video(Source(path=path), rule, detector="none")
+    assert not isinstance(scan, Reject), scan
+    return scan[1]
+
+
+def read_all(clips: Sequence[Clip], size: tuple[int, int] = SIZE) -> list[np.ndarray]:
+    read = list(read_clips(clips, size))
+    assert not any(isinstance(frames, Reject) for frames in read), read
+    return read  # type: ignore[return-value]
+
+
+def straight(path: str, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """All frames of a video, decoded from the start."""
+    with Decoder(path) as decoder:
+        picture = Picture(size, decoder.sample_aspect)
+        return np.stack([picture(frame) for frame in decoder.frames()])
+
+
+def check_against_straight(path: str, rule: ClipRule) -> None:
+    """In one pass, backwards and one by one: always the frames of a plain decode."""
+    clips, frames = clips_of(path, rule), straight(path)
+    for clip, read in zip(clips, read_all(clips), strict=True):
+        np.testing.assert_array_equal(read, frames[list(clip.numbers)])
+    few = clips[:: -max(1, len(clips) // 4)]
+    for clip, read in zip(few, read_all(few), strict=True):
+        np.testing.assert_array_equal(read, frames[list(clip.numbers)])
+        np.testing.assert_array_equal(read_clip(clip, SIZE), read)
+
+
+REAL = [
+    "videos/awesome_movie.mov",
+    "videos/bear-vp9.webm",
+    "videos/bikes.mp4",
+    "videos/fire2.mp4",
+    "videos/flipping_a_pancake.mkv",
+    "videos/flower.webm",
+    "videos/friday.mp4",
+    "videos/mmaction2_test.avi",
+    "videos/nasa_13013.mp4",
+    "videos/nasa_13013_hdr.mp4",
+    "videos/sample_av1.mp4",
+    "videos/test.ogv",
+    "bad/corrupted.mp4",
+    "bad/derived_size_change.ts",
+    "bad/derived_trunc60_faststart.mp4",
+    "bad/derived_trunc_flower.webm",
+    "bad/discard_first_keyframe.mp4",
+    "bad/sample_edit_list_only_preroll_sync_sample.mp4",
+    "bad/sample_vvc.mp4",
+    "bad/test_non_zero_start.mp4",
+]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_clips_are_bit_equal_to_a_straight_decode(data_dir: Path, name: str) -> None:
+    check_against_straight(str(data_dir / name), ClipRule(frames=5, fps=None))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["videos/m3v1mp4.mp4", "bad/sample_edit_list_no_sync_frame_before_edit.mp4"]
+)
+def test_where_seeking_fails_decoding_starts_over(data_dir: Path, name: str) -> None:
+    """One has keyframes after which frames are not exact, one refuses to seek to its start."""
+    check_against_straight(str(data_dir / name), ClipRule(frames=50, fps=None))
+
+
+X264, X265 = "x264-params", "x265-params"
+OPEN_GOP = "open-gop=1:keyint=12:min-keyint=12:bframes=3:scenecut=0"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "options", "muxing"),
+    [
+        ("open.mp4", "libx264", {X264: OPEN_GOP}, None),
+        ("open.mkv", "libx264", {X264: OPEN_GOP}, None),
+        ("open_fragmented.mp4", "libx264", {X264: OPEN_GOP}, "frag_keyframe+empty_moov"),
+        ("refresh.mp4", "libx264", {X264: "intra-refresh=1:keyint=12:bframes=2"}, None),
+        ("deep.mp4", "libx264", {X264: "keyint=25:bframes=8:b-pyramid=normal"}, None),
+        ("open265.mp4", "libx265", {X265: f"{OPEN_GOP}:log-level=none"}, None),
+        ("open265.mkv", "libx265", {X265: f"{OPEN_GOP}:log-level=none"}, None),
+        ("hidden.webm", "libvpx-vp9", {"g": "20", "lag-in-frames": "12", "cpu-used": "8"}, None),
+        ("hidden8.webm", "libvpx", {"g": "20", "lag-in-frames": "12", "cpu-used": "8"}, None),
+    ],
+)
+def test_hard_structures_are_bit_equal_too(
+    write_video: Callable[..., str],
+    moving_pictures: Pictures,
+    name: str,
+    encoder: str,
+    options: dict[str, str],
+    muxing: str | None,
+) -> None:
+    """Leading frames, no keyframes, fragments, hidden frames: seeks land well or are not used."""
+    flags = {"movflags": muxing} if muxing else None
+    pictures = moving_pictures(72, 64, 96)
+    path = write_video(name, pictures, encoder=encoder, options=options, muxing=flags)
+    check_against_straight(path, ClipRule(frames=5, fps=None))
+
+
+def glyphs_of(picture: np.ndarray, centres: Sequence[int]) -> list[np.ndarray]:
+    """The digits printed in the middle of `frames.webm`, at full size."""
+    return [picture[0, 490:590, centre - 24 : centre + 24] for centre in centres]
+
+
+def test_the_printed_frame_number_is_the_planned_one(data_dir: Path) -> None:
+    """Each frame shows its number; digits are learned from the first ten."""
+    path, full = str(data_dir / "videos/frames.webm"), (1080, 1080)
+    digits = [glyphs_of(picture, [540])[0].astype(int) for picture in straight(path, full)[:10]]
+    clips = clips_of(path, ClipRule(frames=9, fps=Fraction(12)))
+    assert [n for clip in clips for n in clip.numbers] == [5 * k // 2 for k in range(36)]
+    for clip, pictures in zip(clips, read_all(clips, full), strict=True):
+        for number, picture in zip(clip.numbers, pictures, strict=True):
+            centres = [540] if number < 10 else [514, 567]
+            read = [
+                int(np.argmin([np.abs(glyph - digit).sum() for digit in digits]))
+                for glyph in glyphs_of(picture, centres)
+            ]
+            assert read == [int(digit) for digit in str(number)]
+
+
+def test_repeated_frames_are_read_once_and_shown_twice(
+    write_video: Callable[..., str], moving_pictures: Pictures
+) -> None:
+    path = write_video("steady.mp4", moving_pictures(12))
+    clip = clips_of(path, ClipRule(frames=12, fps=Fraction(30), max_repeated=0.5))[0]
+    assert clip.repeated == 2
+    frames = read_all([clip])[0]
+    same = [bool((a == b).all()) for a, b in zip(frames, frames[1:], strict=False)]
+    assert same == [a == b for a, b in zip(clip.numbers, clip.numbers[1:], strict=False)]
+
+
+def test_clips_of_several_videos_in_any_order(
+    write_video: Callable[..., str], moving_pictures: Pictures
+) -> None:
+    one, two = (write_video(f"{i}.mp4", moving_pictures(20, seed=i)) for i in range(2))
+    rule = ClipRule(frames=4, fps=None)
+    a, b = clips_of(one, rule), clips_of(two, rule)
+    mixed = [a[3], b[0], a[0], a[1], b[4], b[1]]
+    for clip, read in zip(mixed, read_all(mixed), strict=True):
+        np.testing.assert_array_equal(read, straight(clip.path)[list(clip.numbers)])
+
+
+def test_what_changed_after_the_scan_is_rejected_and_the_rest_goes_on(
+    write_video: Callable[..., str], moving_pictures: Pictures
+) -> None:
+    path = write_video("changing.mp4", moving_pictures(20))
+    clips = clips_of(path, ClipRule(frames=5, fps=None))
+    beyond = replace(clips[1], numbers=(95, 96), pts=(10**6, 10**6 + 1))
+    gone = replace(clips[0], path=path + ".gone")
+    first, lost, missing, last = read_clips([clips[0], beyond, gone, clips[2]], SIZE)
+    assert isinstance(first, np.ndarray)
+    assert isinstance(last, np.ndarray)
+    assert isinstance(lost, Reject)
+    assert isinstance(missing, Reject)
+    assert {(r.stage, r.reason) for r in (lost, missing)} == {("build", "unreadable")}
+    assert clips[1].key in lost.detail
+
+
+def test_deadline(write_video: Callable[..., str], moving_pictures: Pictures) -> None:
+    path = write_video("late.mp4", moving_pictures(20))
+    clip = clips_of(path, ClipRule(frames=5, fps=None))[0]
+    reject = read_clip(clip, SIZE, timeout_s=0)
+    assert isinstance(reject, Reject)
+    assert reject.reason == "decode_timeout"

@@ -1,0 +1,197 @@
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.clips import ClipRule
+from pipeline.decode import read_clip
+from pipeline.inputs import VIDEO_SUFFIXES, find_sources
+from pipeline.records import Clip, Reject, Source, Video
+from pipeline.scan import reject_duplicates, scan_video
+
+RULE = ClipRule(frames=17, fps=Fraction(12))
+NATIVE = ClipRule(frames=10, fps=None)
+
+
+def scan(path: Path | str, rule: ClipRule = RULE) -> tuple[Video, tuple[Clip, ...]]:
+    result = scan_video(Source(path=str(path)), rule, detector="adaptive")
+    assert not isinstance(result, Reject), result
+    return result
+
+
+# What each damaged or odd file must come to at 17 frames and 12 fps: clips, or a reason.
+BAD = {
+    "corrupted.mp4": 2,
+    "derived_1000fps.mp4": "too_short",
+    "derived_bitflips_mp4.mp4": "damaged",
+    "derived_duplicate_of_bear-vp9.webm": 1,
+    "derived_gif_named.mp4": "too_short",
+    "derived_one_frame.mp4": "too_short",
+    "derived_size_change.ts": "too_short",
+    "derived_trunc60_faststart.mp4": "too_short",
+    "derived_trunc_flower.webm": 1,
+    "derived_two_frames.mp4": "too_short",
+    "derived_webm_named.mp4": 1,
+    "discard_first_keyframe.mp4": "too_short",
+    "libopenshot_test1.mp4": "too_short",
+    "nasa_13013_rotated.mp4": "too_short",
+    "sample_edit_list_no_sync_frame_before_edit.mp4": 1,
+    "sample_edit_list_only_preroll_sync_sample.mp4": "too_short",
+    "sample_vvc.mp4": 3,
+    "sample_with_color_info.mp4": "too_short",
+    "sample_with_invalid_nalu.mp4": "too_short",
+    "sample_with_vobsub.mkv": "too_short",
+    "silent-black-10s.mp4": 7,
+    "test_non_zero_start.mp4": "too_short",
+    "testsrc2_444_12bit_hevc.mp4": "too_short",
+    "testsrc2_mpeg4.mp4": "too_short",
+    "testsrc2_odd_height_and_width_vp9.mp4": "too_short",
+    "unordered.mov": "too_short",
+}
+
+
+def test_every_bad_file_gives_clips_or_a_reason(data_dir: Path) -> None:
+    sources, _ = find_sources([data_dir / "bad"])
+    assert len(sources) == len(list((data_dir / "bad").iterdir()))
+    results = [scan_video(source, RULE, detector="adaptive") for source in sources]
+    came_to = {
+        Path(source.path).name: result.reason if isinstance(result, Reject) else len(result[1])
+        for source, result in zip(sources, results, strict=True)
+    }
+    assert {name: came_to[name] for name in BAD} == BAD
+    for name in came_to.keys() - BAD:  # tests of `probe` say why each of these
+        reject = next(r for r in results if isinstance(r, Reject) and r.path.endswith(f"/{name}"))
+        assert reject.stage == "probe"
+
+
+def test_every_good_file_gives_sane_clips(data_dir: Path) -> None:
+    for path in sorted((data_dir / "videos").iterdir()):
+        if path.suffix not in VIDEO_SUFFIXES or path.name.startswith("long"):
+            continue
+        video, clips = scan(path, NATIVE)
+        assert video.decode_errors == 0
+        assert len({clip.key for clip in clips}) == len(clips)
+        for clip in clips:
+            assert all(a < b for a, b in pairwise(clip.numbers))
+            assert all(a < b for a, b in pairwise(clip.pts))
+            assert video.start_pts <= clip.pts[0]
+            assert clip.pts[-1] < video.end_pts
+        slots = [number for clip in clips for number in clip.numbers]
+        assert len(set(slots)) == len(slots)
+        assert max(slots) < video.frames
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "seconds"),
+    [
+        ("videos/ios9.mov", 14, 14 / 30),
+        ("videos/mmaction2_test.avi", 164, 6.56),
+        ("videos/big_buck_bunny_0_30.webm", 720, 30.0),
+        ("videos/awesome_movie.mov", 123, 7.345),
+        ("bad/sample_edit_list_no_sync_frame_before_edit.mp4", 68, 2.368),
+    ],
+)
+def test_frames_and_duration(data_dir: Path, name: str, frames: int, seconds: float) -> None:
+    video, _ = scan(data_dir / name, ClipRule(frames=2, fps=None))
+    assert video.frames == frames
+    assert video.seconds == pytest.approx(seconds, abs=2e-3)  # milliseconds in Matroska
+
+
+def test_times_below_zero_are_kept(data_dir: Path) -> None:
+    video, clips = scan(data_dir / "bad/sample_edit_list_no_sync_frame_before_edit.mp4", NATIVE)
+    assert video.start_pts == clips[0].pts[0] == -30000
+
+
+def test_times_in_decoding_order_are_sorted(data_dir: Path) -> None:
+    video, clips = scan(data_dir / "videos/mmaction2_test.avi", NATIVE)
+    assert clips[0].pts == tuple(range(1, 11))
+    assert clips[0].fps == 25
+    assert not video.seekable
+
+
+def test_a_variable_rate_is_resampled_by_time(
+    write_video: Callable[..., str], moving_pictures: Callable[..., list[np.ndarray]]
+) -> None:
+    times = [0, 40, 80, 120, 300, 320, 340, 360, 380, 400, 420, 440]
+    path = write_video("vfr.mp4", moving_pictures(12), times=times, time_base=Fraction(1, 1000))
+    video, (clip,) = scan(path, ClipRule(frames=11, fps=Fraction(25), max_repeated=1))
+    ticks = 1 / (1000 * video.time_base)
+    assert list(clip.pts) == [
+        t * ticks for t in (0, 40, 80, 120, 120, 120, 120, 120, 320, 360, 400)
+    ]
+    assert clip.repeated == 4
+
+
+def test_a_change_of_picture_size_is_a_cut(data_dir: Path) -> None:
+    video, clips = scan(data_dir / "bad/derived_size_change.ts", NATIVE)
+    assert video.shots == 2
+    assert [clip.numbers[0] for clip in clips] == [0, 10, 20, 30, 40, 50]
+    frames = read_clip(clips[3], (90, 120))
+    assert isinstance(frames, np.ndarray)
+    assert frames.shape == (10, 3, 90, 120)
+
+
+def test_damaged_frames_are_in_no_clip(data_dir: Path) -> None:
+    video, clips = scan(data_dir / "bad/sample_with_invalid_nalu.mp4", NATIVE)
+    assert video.decode_errors == clips[0].decode_errors == 1
+    assert video.frames == 29
+    assert [clip.numbers for clip in clips] == [tuple(range(10)), tuple(range(10, 20))]
+
+
+def test_caption_beside_the_video(
+    tmp_path: Path, write_video: Callable[..., str], moving_pictures: Callable[..., list]
+) -> None:
+    path = tmp_path / "told.mp4"
+    path.write_bytes(Path(write_video("untold.mp4", moving_pictures(12))).read_bytes())
+    path.with_suffix(".txt").write_text("a texture on its way")
+    assert scan(path, NATIVE)[1][0].caption == "a texture on its way"
+
+
+def test_deadline(data_dir: Path) -> None:
+    for timeout_s in (0, 0.02):
+        reject = scan_video(
+            Source(path=str(data_dir / "videos/testvideo.mp4")),
+            RULE,
+            detector="adaptive",
+            timeout_s=timeout_s,
+        )
+        assert isinstance(reject, Reject)
+        assert reject.reason == "decode_timeout"
+
+
+def test_of_equal_videos_the_first_is_kept(data_dir: Path) -> None:
+    names = ["bad/derived_webm_named.mp4", "videos/bear-vp9.webm", "bad/wrongfile.mp4"]
+    results = [
+        scan_video(Source(path=str(data_dir / name)), RULE, detector="none") for name in names
+    ]
+    first, second, wrong = reject_duplicates(results)
+    assert first is results[0]
+    assert wrong is results[2]
+    assert isinstance(second, Reject)
+    assert (second.reason, second.path) == ("duplicate", str(data_dir / names[1]))
+    assert second.detail.endswith(names[0])
+
+
+def test_a_second_scan_of_one_file_is_no_duplicate(data_dir: Path) -> None:
+    video, clips = scan(data_dir / "videos/bear-vp9.webm")
+    known = {video.sha256: video.path}
+    assert reject_duplicates([(video, clips)], known) == [(video, clips)]
+    moved = replace(video, path="/elsewhere.webm")
+    (reject,) = reject_duplicates([(moved, clips)], known)
+    assert isinstance(reject, Reject)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_video(data_dir: Path) -> None:
+    """Six minutes, 21,766 frames: as decoded they would fill 1.9 GB."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    video, _ = scan(data_dir / "videos/long_180p_av1.mp4")
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert video.frames == 21766
+    assert (after - before) / 1024 < 150  # MiB
