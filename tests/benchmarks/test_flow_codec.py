@@ -1,0 +1,43 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.flow_codec import MAX_ERROR_PX, Row, forms, main, measure, real_fields
+
+BOUNDED = {"ours", "JPEG-LS", "zfp, same error", "LERC + zstd, same error"}
+
+
+def rows_of(report: dict[str, Any]) -> dict[str, Row]:
+    return {row["form"]: Row(**row) for row in report["rows"]}
+
+
+def test_a_small_run_prints_and_writes_a_row_for_every_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--rounds", "1", "--json", str(tmp_path / "rows.json")])
+    report = json.loads((tmp_path / "rows.json").read_text())
+    rows = rows_of(report)
+    assert {"raw fp16", "ours", "fp16 + zstd-3", "KITTI PNG, 1/64 px"} <= set(rows)
+    assert rows["raw fp16"].kib == 64 * 96 * 2 * 2 / 1024
+    assert rows["raw fp16"].decode_to_fp16 == 1
+    for name in BOUNDED & set(rows):
+        assert rows[name].max_error_px <= MAX_ERROR_PX, name
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in (*rows, "cpu"))
+
+
+def test_real_fields_keep_the_promised_size(data_dir: Path) -> None:
+    fields = real_fields(data_dir)[::3]
+    compared = [form for form in forms() if form.name in ("ours", "KITTI PNG, 1/64 px")]
+    ours, kitti = measure(compared, fields, rounds=1)
+    assert ours.smaller_than_fp16 >= 14
+    assert kitti.kib / ours.kib >= 3.5
+    assert ours.max_error_px <= MAX_ERROR_PX
+    assert abs(ours.mean_error_px) <= 1e-4
+
+
+def test_a_folder_without_videos_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no videos in"):
+        main(["--data", str(tmp_path)])
