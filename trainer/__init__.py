@@ -5,12 +5,12 @@ plan        TemporalPlan: which stored frame stands in which slot
 fluxflow    FluxFlow: shuffles in time            pyramid    TPDiff: fewer frames where it is noisy
 diffusion   EDM: preconditioning, noise levels    flowloss   FlowLoss: motion against stored flow
 draw        what is random about a sample         losses     the denoising objective of a batch
-loader      dataset to batches, on threads        model      a small space-time transformer
-loop        train()                               checkpoint, metrics, timer
+loader      dataset to batches, on threads        fill       one sample into its place in a batch
+model       a small space-time transformer        loop       train()
+checkpoint, metrics, timer                        what a run leaves behind
 """
 
 from trainer.config import TrainConfig
-from trainer.loop import Summary, train
 from trainer.presets import PRESETS
 
-__all__ = ["PRESETS", "Summary", "TrainConfig", "train"]
+__all__ = ["PRESETS", "TrainConfig"]

@@ -96,7 +96,7 @@ class PyramidConfig:
 class FlowLossConfig:
     """Supervision of motion by stored flow (FlowLoss, arXiv 2504.14535)."""
 
-    weight: float = 0.01
+    weight: float = 0.02
     """Weight of the loss beside the reconstruction; 0 trains without it and reads no flow."""
     psi: float = 0.5
     """Noise level from which on the loss is off: little motion is left to see there."""

@@ -6,7 +6,7 @@ flow fields that FlowLoss will ask for. Batches come out in order, whatever orde
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -72,9 +72,12 @@ class Loader:
         self.share(np.arange(config.stream.batch))  # refuse an uneven split before any work
         self.pin = pin
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         """Batches in order; each time from the cursor that the loader was made with."""
-        pool = ThreadPoolExecutor(self.config.stream.threads, thread_name_prefix="loader")
+        # One thread's tensor operations must not take the cores from the others and from training.
+        pool = ThreadPoolExecutor(
+            self.config.stream.threads, "loader", torch.set_num_threads, initargs=(1,)
+        )
         pending: deque[tuple[Batch, list[Future[Timer]]]] = deque()
         cursor = self.cursor
         try:

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,64 +67,64 @@ def train(
     first_step, last, floor_known = state.step, Record(), False
     metrics = MetricsLog(out / METRICS, keep_steps=first_step)
     loader = Loader(dataset, config, layer, state.cursor, pin=device.type == "cuda")
-    batches: Iterator[Batch] = iter(loader)
     state.model.train()
 
-    while state.step < config.steps:
-        # Batch.
-        step_began, timer = time.perf_counter(), Timer()
-        host_batch = next(batches)
-        with timer("transfer"):
-            batch = host_batch.to(device)
+    with closing(iter(loader)) as batches:
+        while state.step < config.steps:
+            # Batch.
+            step_began, timer = time.perf_counter(), Timer()
+            host_batch = next(batches)
+            with timer("transfer"):
+                batch = host_batch.to(device)
 
-        # Forward: reconstruction, then motion of the clean estimate where the gate is open.
-        denoised = denoise_batch(state.model, batch, config)
-        terms = flow_loss(denoised.clean, batch.sigma, batch.flow) if flow_loss else None
-        loss = denoised.recon + (terms.loss if terms else 0)
+            # Forward: reconstruction, then motion of the clean estimate where the gate is open.
+            denoised = denoise_batch(state.model, batch, config)
+            terms = flow_loss(denoised.clean, batch.sigma, batch.flow) if flow_loss else None
+            loss = denoised.recon + (terms.loss if terms else 0)
 
-        # Backward.
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optim.clip_norm)
+            # Backward.
+            state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optim.clip_norm)
 
-        # Step.
-        rate = learning_rate(state.step, config)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        state.optimizer.step()
-        if state.average is not None:
-            state.average.update_parameters(state.model)
-        state.step, state.cursor = state.step + 1, host_batch.cursor
+            # Step.
+            rate = learning_rate(state.step, config)
+            for group in state.optimizer.param_groups:
+                group["lr"] = rate
+            state.optimizer.step()
+            if state.average is not None:
+                state.average.update_parameters(state.model)
+            state.step, state.cursor = state.step + 1, host_batch.cursor
 
-        # Status.
-        record = describe(host_batch, config, terms) | {
-            "step": state.step,
-            "loss": loss.detach(),
-            "recon": denoised.recon.detach(),
-            "grad_norm": norm,
-            "learning_rate": rate,
-        }
-        if flow_loss and batch.flow and not floor_known:
-            record["flow_floor"], floor_known = flow_loss.floor(batch.clean(), batch.flow), True
-        seconds = {**host_batch.seconds, **timer.seconds}
-        record["seconds"] = {**seconds, "step": time.perf_counter() - step_began}
-        metrics.add(record)
-        done = state.step == config.steps
-        saves = done or state.step % config.checkpoint_every == 0
-        if saves or state.step % config.log_every == 0:
-            for line in metrics.flush():
-                if line["loss"] is None:
-                    raise FloatingPointError(
-                        f"the loss is not a number at step {line['step']}: lower "
-                        "optim.learning_rate or flow_loss.weight; the last checkpoint is intact"
-                    )
-                last |= {key: value for key, value in line.items() if value is not None}
-                if progress is not None:
-                    progress(line)
+            # Status.
+            record = describe(host_batch, config, terms) | {
+                "step": state.step,
+                "loss": loss.detach(),
+                "recon": denoised.recon.detach(),
+                "grad_norm": norm,
+                "learning_rate": rate,
+            }
+            if flow_loss and batch.flow and not floor_known:
+                record["flow_floor"], floor_known = flow_loss.floor(batch.clean(), batch.flow), True
+            seconds = {**host_batch.seconds, **timer.seconds}
+            record["seconds"] = {**seconds, "step": time.perf_counter() - step_began}
+            metrics.add(record)
+            done = state.step == config.steps
+            saves = done or state.step % config.checkpoint_every == 0
+            if saves or state.step % config.log_every == 0:
+                for line in metrics.flush():
+                    if line["loss"] is None:
+                        raise FloatingPointError(
+                            f"the loss is not a number at step {line['step']}: lower "
+                            "optim.learning_rate or flow_loss.weight; the last checkpoint is intact"
+                        )
+                    last |= {key: value for key, value in line.items() if value is not None}
+                    if progress is not None:
+                        progress(line)
 
-        # Checkpoint.
-        if saves:
-            state.save(out)
+            # Checkpoint.
+            if saves:
+                state.save(out)
 
     return Summary(
         first_step=first_step,

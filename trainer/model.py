@@ -88,13 +88,13 @@ class Attention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
-        self.norm_q, self.norm_k = nn.RMSNorm(dim // heads), nn.RMSNorm(dim // heads)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [b, m, l, d]: attends among the l tokens of each of the b·m groups."""
-        q, k, v = self.qkv(x).flatten(0, 1).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        q, k, v = self.norm_q(q).transpose(1, 2), self.norm_k(k).transpose(1, 2), v.transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v.to(q.dtype))
+        qkv = self.qkv(x).flatten(0, 1).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.transpose(1, 3).unbind(2)  # [b·m, heads, l, d/heads]
+        q, k = (F.rms_norm(part, part.shape[-1:]) for part in (q, k))
+        y = F.scaled_dot_product_attention(q, k, v)
         return self.out(y.transpose(1, 2).flatten(-2)).view_as(x)
 
 

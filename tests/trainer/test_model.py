@@ -77,3 +77,12 @@ def test_waves_are_distinct_and_bounded() -> None:
     assert table.shape == (64, 32)
     assert table.abs().max() <= 1
     assert torch.cdist(table, table).fill_diagonal_(1).min() > 0.1
+
+
+def test_it_runs_in_bfloat16_as_on_a_gpu() -> None:
+    model, clip = awake(), torch.randn(1, 2, 3, 8, 8)
+    full = model(clip, torch.zeros(1), torch.arange(2.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(clip, torch.zeros(1), torch.arange(2.0))
+    # bfloat16 keeps 8 bits; a handful of layers lose a few of them.
+    assert (full - half).abs().max() < 0.05 * full.abs().max()
