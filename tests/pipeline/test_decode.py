@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,13 @@ def straight(path: str, size: tuple[int, int] = SIZE) -> np.ndarray:
         return np.stack([picture(frame) for frame in decoder.frames()])
 
 
-def check_against_straight(path: str, rule: ClipRule) -> None:
+def check_against_straight(path: str, rule: ClipRule, *, few: int = 4) -> None:
     """In one pass, backwards and one by one: always the frames of a plain decode."""
     clips, frames = clips_of(path, rule), straight(path)
     for clip, read in zip(clips, read_all(clips), strict=True):
         np.testing.assert_array_equal(read, frames[list(clip.numbers)])
-    few = clips[:: -max(1, len(clips) // 4)]
-    for clip, read in zip(few, read_all(few), strict=True):
+    back = clips[:: -max(1, len(clips) // few)][:few]
+    for clip, read in zip(back, read_all(back), strict=True):
         np.testing.assert_array_equal(read, frames[list(clip.numbers)])
         np.testing.assert_array_equal(read_clip(clip, SIZE), read)
 
@@ -82,7 +83,7 @@ def test_clips_are_bit_equal_to_a_straight_decode(data_dir: Path, name: str) -> 
 )
 def test_where_seeking_fails_decoding_starts_over(data_dir: Path, name: str) -> None:
     """One has keyframes after which frames are not exact, one refuses to seek to its start."""
-    check_against_straight(str(data_dir / name), ClipRule(frames=50, fps=None))
+    check_against_straight(str(data_dir / name), ClipRule(frames=30, fps=None), few=1)
 
 
 X264, X265 = "x264-params", "x265-params"
@@ -146,8 +147,8 @@ def test_repeated_frames_are_read_once_and_shown_twice(
     clip = clips_of(path, ClipRule(frames=12, fps=Fraction(30), max_repeated=0.5))[0]
     assert clip.repeated == 2
     frames = read_all([clip])[0]
-    same = [bool((a == b).all()) for a, b in zip(frames, frames[1:], strict=False)]
-    assert same == [a == b for a, b in zip(clip.numbers, clip.numbers[1:], strict=False)]
+    same = [np.array_equal(a, b) for a, b in pairwise(frames)]
+    assert same == [a == b for a, b in pairwise(clip.numbers)]
 
 
 def test_clips_of_several_videos_in_any_order(
