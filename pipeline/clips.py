@@ -41,7 +41,7 @@ def grid(times: Sequence[int], end: int, time_base: Fraction, fps: Fraction) -> 
         end: when the last frame's display ends.
     """
     step = 1 / (fps * time_base)
-    start = times[0] + min(Fraction(1), Fraction(typical_step(times), 2))
+    start = times[0] + min(Fraction(1), Fraction(typical_step([*times, end]), 2))
     slots = math.ceil((end - start) / step)
     return [bisect_right(times, math.floor(start + k * step)) - 1 for k in range(slots)]
 

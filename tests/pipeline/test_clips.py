@@ -1,6 +1,5 @@
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -67,14 +66,14 @@ def test_sampling_at_the_source_rate_takes_every_frame_once(
 
 
 @given(
-    steps=st.lists(st.integers(1, 200), min_size=2, max_size=40),
+    steps=st.lists(st.integers(1, 200), min_size=1, max_size=40),
     fps=st.fractions(min_value=1, max_value=60, max_denominator=1001),
 )
 def test_a_slot_shows_the_last_frame_that_has_begun(steps: list[int], fps: Fraction) -> None:
     times = [sum(steps[:i]) for i in range(len(steps))]
     end = sum(steps)
     chosen = grid(times, end, MS, fps)
-    middle = sorted(b - a for a, b in pairwise(times))
+    middle = sorted(steps)
     tolerance = min(Fraction(1), Fraction(middle[(len(middle) - 1) // 2], 2))
     for slot, index in enumerate(chosen):
         now = slot * 1000 / fps + tolerance
