@@ -11,6 +11,20 @@ from trainer.plan import TemporalPlan
 from trainer.pyramid import Stage
 
 
+def to_signal(frames: Tensor) -> Tensor:
+    """uint8 frames as the signal that is denoised, float32 in (-1, 1)."""
+    return (frames.float() - 127.5) / 128
+
+
+def to_unit(signal: Tensor) -> Tensor:
+    """The signal in [0, 1], as flow estimators take it.
+
+    Halves and a power of two make the way there and back exact: true frames come out as
+    frames / 255 to the last bit, and have the very flow that was stored.
+    """
+    return (signal * 128 + 127.5) / 255
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FlowTargets:
     """Stored motion of those samples of a batch whose noise level passes FlowLoss's gate.
@@ -73,8 +87,8 @@ class Batch:
         return sum(plan.moved for plan in self.plans) / len(self.plans)
 
     def clean(self) -> Tensor:
-        """The frames as float32 in [-1, 1]."""
-        return self.frames.float() / 127.5 - 1
+        """The frames as the model's signal, float32."""
+        return to_signal(self.frames)
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on `device`; copies from pinned memory do not block."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flow_cache.estimators import FlowEstimator, load_estimator
 from flow_cache.spec import FlowSpec
-from trainer.batch import FlowTargets
+from trainer.batch import FlowTargets, to_unit
 from trainer.config import FlowLossConfig
 
 SUM_SCALE = 1e-6  # s of the paper, for `reduction="sum"`
@@ -50,8 +50,8 @@ class FlowLoss:
         """The loss of one batch.
 
         Args:
-            clean: float [b, t, 3, h, w], the model's clean clips in slot order, in [-1, 1]. For a
-                pyramid stage, `pyramid.clean_estimate` of the prediction.
+            clean: float [b, t, 3, h, w], the model's clean clips in slot order, scaled as by
+                `batch.to_signal`. For a pyramid stage, `pyramid.clean_estimate` of the prediction.
             sigma: float [b], their noise levels.
             targets: stored motion of some or all samples; None is a loss of 0.
         """
@@ -68,7 +68,7 @@ class FlowLoss:
 
     def sample_error(self, clean: Tensor, targets: FlowTargets, index: int) -> Tensor:
         """Reduced o·‖f_stored − f_live‖² of targets' sample `index`, scalar, unweighted by σ."""
-        frames = (clean[targets.rows[index]].float() + 1) / 2
+        frames = to_unit(clean[targets.rows[index]].float())
         slots, hops = targets.slots[index], targets.hops[index]
         live = self.estimator.pair(frames[slots[:, 0]], frames[slots[:, 1]])
         distance = (live - targets.flow[index]).square().sum(dim=1)

@@ -17,7 +17,7 @@ class Denoised:
 
     Attributes:
         recon: scalar, mean over samples of λ(σ)·mean‖prediction − target‖².
-        clean: float32 [b, t, 3, h, w], the clean clips that the prediction stands for, in [-1, 1].
+        clean: float32 [b, t, 3, h, w], the clean clips that the prediction stands for.
     """
 
     recon: Tensor

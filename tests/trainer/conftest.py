@@ -22,7 +22,7 @@ from shards.reader import ShardReader
 from shards.schema import shard_name
 from shards.video import encode_clip
 from shards.writer import ShardTar, shard_tar, span_columns, write_table
-from trainer.batch import FlowTargets
+from trainer.batch import FlowTargets, to_signal
 from trainer.config import ModelConfig, OptimConfig, StreamConfig, TrainConfig
 from trainer.fill import FlowTask, answer_pairs, show_frames
 from trainer.plan import PairOrder, TemporalPlan, supervise
@@ -56,15 +56,15 @@ class Made:
     fields: list[dict[Pair, FlowField]]
 
     def source(self, row: int, plan: TemporalPlan) -> torch.Tensor:
-        """The source frames that a plan shows, float32 [t, 3, h, w] in [-1, 1]."""
-        return torch.from_numpy(self.sources[row][plan.src_index]).float() / 127.5 - 1
+        """The source frames that a plan shows, as the model's signal [t, 3, h, w]."""
+        return to_signal(torch.from_numpy(self.sources[row][plan.src_index]))
 
     def stored(self, row: int, plan: TemporalPlan) -> torch.Tensor:
         """The same frames of the stored clip."""
         reader = ShardReader(self.dataset)
         out = torch.empty(len(plan), 3, *SIZE, dtype=torch.uint8)
         show_frames(reader.member(row, "mp4"), plan.src_index, out)
-        return out.float() / 127.5 - 1
+        return to_signal(out)
 
     def targets(
         self, plans: Mapping[int, TemporalPlan], order: PairOrder = "restored"
