@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 _STAGE_COLORS = ("#3b82f6", "#f59e0b", "#10b981", "#a855f7")
 _FLOW_COLOR = "#ef4444"
@@ -59,7 +60,7 @@ def _losses(records: Sequence[dict[str, Any]], ink: str) -> str:
 def _curve(ax: Axes, records: Sequence[dict[str, Any]], name: str, color: str, label: str) -> None:
     steps = np.array([record["step"] for record in records])
     values = np.maximum([record[name] for record in records], 1e-12)
-    ax.plot(steps, values, ".", color=color, alpha=0.35, markersize=4, markeredgewidth=0)
+    ax.plot(steps, values, ".", color=color, alpha=0.5, markersize=5, markeredgewidth=0)
     ax.plot(steps, smooth(values), color=color, linewidth=1.8, label=label)
 
 
@@ -72,6 +73,9 @@ def smooth(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
 
 def _dress(ax: Axes, title: str, ink: str) -> None:
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.set_title(title, fontsize=10, color=ink, loc="left")
     ax.set_xlabel("step", fontsize=9, color=ink)
     ax.tick_params(which="both", colors=ink, labelsize=8)

@@ -178,8 +178,9 @@ def write_video(video: DemoVideo, path: Path) -> None:
     """Render and encode one video; the same bytes every time."""
     encoder, options = _ENCODERS[video.codec]
     height, width = video.size if video.rotation % 180 == 0 else video.size[::-1]
-    with av.open(str(path), "w") as container:
-        stream = cast(VideoStream, container.add_stream(encoder, rate=_FPS, options=options))
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = cast(VideoStream, container.add_stream(encoder, rate=_FPS))
+        stream.options = {**options, "chroma_sample_location": "center"}  # where swscale puts it
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = Fraction(1, _TICKS)
         context = stream.codec_context
