@@ -64,12 +64,13 @@ def unpack(
     """
     low, high = _residual_bytes(codes, escapes, *size)
     flow = np.empty((2, *size), np.float32)
-    for component in range(2):
-        steps = _integrate(low[component])
+    for number, component in enumerate(flow):
+        steps = _integrate(low[number])
         steps -= _integrated_bias(*size)
         if high is not None:
-            steps += _integrate(high[component]) << 8
-        np.multiply(steps, np.float32(step), out=flow[component])
+            steps += _integrate(high[number]) << 8
+        component[:] = steps
+        component *= step
     return flow
 
 
