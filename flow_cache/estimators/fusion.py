@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from flow_cache.estimators.search import search
 from flow_cache.estimators.stencils import box, gradient, median, neighbours, sample
 
 REACH = (4, 2)  # pixels to the neighbours whose flow is tried
@@ -18,15 +19,18 @@ RADIUS = 2  # of the matching window
 LIMIT = 0.15  # of one pixel's difference: what is hidden must not decide
 OUTSIDE = 0.005  # difference counted where a candidate leaves the frame
 FAVOUR = 0.9  # factor on the present flow's cost
+SEARCH_FAVOUR = 0.9  # further factor against a match found anywhere
 
 
 @torch.no_grad()
-def fuse(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+def fuse(first: Tensor, second: Tensor, flow: Tensor, *, searching: bool) -> Tensor:
     """The flow [b, 2, h, w] with better candidates taken over, median filtered."""
     a, b = (torch.cat(gradient(image), 1) for image in (first, second))
     best = FAVOUR * _cost(a, b, flow)
     for candidate in _fixed(flow):
         flow, best = _take_better(a, b, flow, best, candidate)
+    if searching:
+        flow, best = _take_better(a, b, flow, SEARCH_FAVOUR * best, search(a, b))
     for reach in REACH:
         for dim in (-1, -2):
             for side in (0, -1):

@@ -20,7 +20,8 @@ from flow_cache.estimators.stencils import double_flow, halve, median, sample, s
 
 COARSEST = 6  # pixels: levels are added while the smaller side stays above
 LARGEST_CHANGE = 2.0  # pixels a single update may move
-BATCH = 16  # pairs solved at once, bounds memory
+BATCH = 16  # pairs of a clip solved at once, bounds memory
+CACHED_PIXELS = 2**18  # solved at once on a CPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,16 +30,16 @@ class Level:
 
     updates: int
     sweeps: int
-    fuse: bool
+    fuse: bool = False
+    search: bool = False
 
 
 FINE = (
-    Level(updates=1, sweeps=8, fuse=False),
+    Level(updates=1, sweeps=8),
     Level(updates=2, sweeps=12, fuse=True),
-    Level(updates=3, sweeps=20, fuse=True),
-    Level(updates=4, sweeps=20, fuse=True),
+    Level(updates=3, sweeps=20, fuse=True, search=True),
 )
-COARSE = Level(updates=4, sweeps=20, fuse=False)
+COARSE = Level(updates=3, sweeps=20)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +101,17 @@ def estimate(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
 
 def solve(first: Tensor, second: Tensor, flow: Tensor, level: Level) -> Tensor:
     """The flow of one level, from the flow that the coarser one handed down."""
+    if flow.is_cuda:
+        return _solve(first, second, flow, level)
+    # A few pairs at a time stay in the processor's cache.
+    pairs = max(1, CACHED_PIXELS // (flow.shape[-1] * flow.shape[-2]))
+    parts = zip(first.split(pairs), second.split(pairs), flow.split(pairs), strict=True)
+    return torch.cat([_solve(*part, level) for part in parts])
+
+
+def _solve(first: Tensor, second: Tensor, flow: Tensor, level: Level) -> Tensor:
     if level.fuse:
-        flow = fuse(first, second, flow)
+        flow = fuse(first, second, flow, searching=level.search)
     for _ in range(level.updates):
         flow = median(update(first, second, flow, level.sweeps))
     return flow
