@@ -1,7 +1,7 @@
 """A real little dataset: scenes of known motion, H.264 clips, flow by the variational estimator."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -87,8 +87,17 @@ class Made:
         )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_compute_thread() -> Iterator[None]:
+    """Small tensors gain nothing from more, and lose much where other processes are at work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory, one_compute_thread: None) -> Made:
     url, spec = tmp_path_factory.mktemp("data") / "dataset", small_spec()
     estimator = load_estimator("variational")
     times = [float(t) for t in range(FRAMES)]

@@ -8,7 +8,7 @@ import torch
 from shards.index import write_manifest
 from trainer.checkpoint import CHECKPOINT, CONFIG, METRICS
 from trainer.config import FlowLossConfig, NoiseConfig, OptimConfig, TrainConfig
-from trainer.loop import Summary, fresh_state, learning_rate, train
+from trainer.loop import Summary, cores_for_the_loader, fresh_state, learning_rate, train
 from trainer.metrics import Record
 
 
@@ -145,3 +145,14 @@ def test_weights_are_a_function_of_the_seed_and_leave_the_global_state_alone(con
     weights = [state.model.embed.weight for state in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_half_of_the_threads_compute_while_it_trains() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(5)
+    try:
+        with cores_for_the_loader():
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(before)
