@@ -3,7 +3,7 @@
     python benchmarks/flow_codec.py --data FOLDER [--json rows.json]
 
 FOLDER (or its subfolder `videos`) holds videos. The fields are OpenCV DIS at 256x384, forward and
-backward between frames 1 and 4 apart. Everything runs on one core; times are medians over rounds
+backward between frames 1 and 4 apart. Times are processor time on one core, medians over rounds
 in which all forms take turns, so that a busy machine slows all alike. Forms whose library is
 missing are left out (`pip install imagecodecs` brings most).
 """
@@ -185,13 +185,13 @@ def measure(listed: Sequence[Form], fields: Sequence[Flow], rounds: int) -> list
     few = fields[:4]  # encoders are slow, and steady
     for turn in range(rounds):
         for number, form in enumerate(listed):
-            start = time.perf_counter()
+            start = time.process_time()
             for data, field in zip(stored[number], fields, strict=True):
                 form.decode(data, field.shape)
-            middle = time.perf_counter()
+            middle = time.process_time()
             for field in few:
                 form.encode(field)
-            end = time.perf_counter()
+            end = time.process_time()
             seconds[:, number, turn] = (middle - start) / len(fields), (end - middle) / len(few)
     decoding, encoding = np.median(seconds, axis=2) * 1e3
     relative = np.median(seconds[0] / seconds[0, 0], axis=1)
