@@ -7,6 +7,7 @@ are used, so that `--help` and `info` do not wait for torch.
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -14,17 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from pipeline.config import BuildConfig
+from pipeline.terminal import print_rejects, progress_bars, terminal
 from trainer.config import TrainConfig
 from trainer.presets import PRESETS
 
-terminal = Console(stderr=True)  # progress and summaries; stdout is for what was asked for
 registry = ConstructorRegistry()
 
 
@@ -52,7 +51,7 @@ def build(
         strict: exit with 1 if any input was refused.
     """
     from pipeline.cluster import connect
-    from pipeline.config import flow_spec
+    from pipeline.config import flow_specs
     from pipeline.inputs import find_sources
     from pipeline.job import run_build
 
@@ -60,15 +59,15 @@ def build(
         raise ValueError("name at least one source and, last, the folder of the dataset")
     *inputs, out = paths
     sources, missing = find_sources(inputs)
-    flow_spec(config)  # refuses an unknown or unusable estimator before anything is decoded
-    with connect(scheduler or None, workers) as client, _progress_bars() as show:
+    flow_specs(config)  # refuses an unknown or unusable estimator before anything is decoded
+    with connect(scheduler or None, workers) as client, progress_bars() as show:
         outcome = run_build(sources, missing, out, config, client, show)
     for shard, error in outcome.failed.items():
         terminal.print(f"[red]shard {shard} failed:[/] {error}", highlight=False)
-    _print_rejects([(r.path, r.reason, r.detail) for r in outcome.rejects])
+    print_rejects(outcome.rejects)
     terminal.print(
-        f"inputs: {outcome.inputs}, rejects: {len(outcome.rejects)}, clips: {outcome.clips}, shards: "
-        f"{outcome.built} built, {outcome.kept} kept, {len(outcome.failed)} failed → {out}"
+        f"inputs: {outcome.inputs}, rejects: {len(outcome.rejects)}, clips: {outcome.clips}; "
+        f"shards: {outcome.built} built, {outcome.kept} kept, {len(outcome.failed)} failed → {out}"
     )
     return outcome.exit_code(strict=strict)
 
@@ -153,7 +152,7 @@ def _train(default: TrainConfig) -> Callable[..., int]:
         """
         from trainer.loop import train as run
 
-        with _progress_bars() as show:
+        with progress_bars() as show:
             summary = run(
                 data, out, config, lambda line: show(_losses(line), line["step"], config.steps)
             )
@@ -170,41 +169,33 @@ def demo(out: str = "demo") -> int:
     """Make sample videos with known motion, build shards, train on them, write a report.
 
     Args:
-        out: folder for all of it; report.html is the one to open.
+        out: folder for all of it; report.html in it is the page to open.
     """
+    from pipeline.demo import DEMO_CONFIG, make_videos, true_flow
+    from pipeline.report import write_report
+
+    folder = Path(out)
+    seconds: dict[str, float] = {}
+    data, run = str(folder / "dataset"), folder / "run"
+    with _timed(seconds, "make videos"):
+        sources = make_videos(folder / "videos")
+    with _timed(seconds, "build"):
+        code = build((*sources, data), DEMO_CONFIG)
+    with _timed(seconds, "train"):
+        code = code or _train(PRESETS["tiny"]())(data=data, out=str(run))
+    if code:
+        return code
+    with _timed(seconds, "report"):
+        write_report(folder / "report.html", data, run, true_flow, seconds=seconds)
+    terminal.print(f"open {folder / 'report.html'}")
     return 0
 
 
 @contextmanager
-def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Live bars on the terminal: call the value with (what, done, total)."""
-    columns = (
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=terminal) as progress:
-        bars: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            name = what.partition(" ")[0]
-            if name not in bars:
-                bars[name] = progress.add_task(name)
-            progress.update(bars[name], description=what, completed=done, total=total)
-
-        yield show
-
-
-def _print_rejects(rejects: Sequence[tuple[str, str, str]], most: int = 20) -> None:
-    if not rejects:
-        return
-    table = Table("refused", "why", "", box=None, header_style="bold")
-    for path, reason, detail in rejects[:most]:
-        table.add_row(Path(path).name, reason, detail)
-    terminal.print(table)
-    if len(rejects) > most:
-        terminal.print(f"… and {len(rejects) - most} more, all in rejects.parquet")
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - began
 
 
 def _losses(record: dict[str, Any]) -> str:

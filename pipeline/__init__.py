@@ -8,4 +8,5 @@ build       one shard of the clip table to its files
 job         the whole build, on Dask (cluster)
 config      what decides the bytes of a dataset
 records     the metadata that travels         tables    and its Arrow form
+terminal    progress and refusals for a person
 """

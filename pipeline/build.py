@@ -19,9 +19,9 @@ import torch
 from flow_cache import FlowSpec
 from flow_cache.codec import encode_field, read_header
 from flow_cache.estimate import estimate_clip
-from flow_cache.estimators import FlowEstimator, load_estimator
+from flow_cache.estimators import load_estimator
 from flow_cache.quality import FIGURES, clip_quality
-from pipeline.config import BuildConfig, flow_spec
+from pipeline.config import BuildConfig, flow_specs
 from pipeline.decode import read_clips
 from pipeline.records import Reject
 from pipeline.tables import clip_of_row
@@ -72,27 +72,26 @@ def build_shard(task: ShardTask) -> None:
         return
     torch.set_num_threads(1)  # a worker is one thread; no result depends on the machine's size
     cv2.setNumThreads(1)
-    spec = flow_spec(task.config)
-    rows = task.rows.to_pylist()
     clip_rows: list[dict[str, Any]] = []
-    flow_rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     with ExitStack() as stack:
         clips = stack.enter_context(shard_tar(f"{task.clips_stem}.tar"))
-        if spec is not None:
-            flow = stack.enter_context(shard_tar(f"{task.flow_stem(spec)}.tar"))
-            estimator = load_estimator(spec.estimator, **spec.params)
+        layers = [
+            LayerShard(spec, stack.enter_context(shard_tar(f"{task.flow_stem(spec)}.tar")))
+            for spec in flow_specs(task.config)
+        ]
+        rows = task.rows.to_pylist()
         pictures = read_clips([clip_of_row(row) for row in rows], task.config.size)
         for row, frames in zip(rows, pictures, strict=True):
             if isinstance(frames, Reject):
                 rejects.append(frames)
                 continue
             clip_rows.append(write_clip(clips, row, frames, task.config.crf))
-            if spec is not None:
-                flow_rows.append(write_flow(flow, row, frames, estimator, spec))
-    if spec is not None:
-        table = pa.Table.from_pylist(flow_rows, schema=_FLOW_SCHEMA)
-        write_table(f"{task.flow_stem(spec)}.parquet", table)
+            for layer in layers:
+                layer.add(row, frames)
+    for layer in layers:
+        table = pa.Table.from_pylist(layer.rows, schema=_FLOW_SCHEMA)
+        write_table(f"{task.flow_stem(layer.spec)}.parquet", table)
     schema = pa.unify_schemas([task.rows.schema, _CLIP_COLUMNS])
     notes = {REJECTS_KEY: canonical_json([asdict(reject) for reject in rejects])}
     table = pa.Table.from_pylist(clip_rows, schema=schema).replace_schema_metadata(notes)
@@ -109,37 +108,45 @@ def write_clip(tar: ShardTar, row: dict[str, Any], frames: np.ndarray, crf: int)
     return row | span_columns(tar.add(row["key"], members))
 
 
-def write_flow(
-    tar: ShardTar,
-    row: dict[str, Any],
-    frames: np.ndarray,
-    estimator: FlowEstimator,
-    spec: FlowSpec,
-) -> dict[str, Any]:
-    """Estimate, encode and write KEY.flow; returns its row with the place of every field."""
-    images = torch.from_numpy(frames)
-    fields = estimate_clip(estimator, images, spec)
-    blobs = [
-        encode_field(
-            field.flow[0],
-            field.visible[0],
-            pair=pair,
-            max_error_px=spec.max_error_px,
-            spec_digest=spec.field_digest,
+class LayerShard:
+    """The shard of one flow layer while it is written."""
+
+    def __init__(self, spec: FlowSpec, tar: ShardTar) -> None:
+        self.spec = spec
+        self.rows: list[dict[str, Any]] = []
+        self._tar = tar
+        self._estimator = load_estimator(spec.estimator, **spec.params)
+
+    def add(self, clip: dict[str, Any], frames: np.ndarray) -> None:
+        """Estimate, encode and write KEY.flow; its row gets the place of every field.
+
+        Args:
+            clip: a row of the clip table.
+            frames: uint8 [t, 3, h, w].
+        """
+        images = torch.from_numpy(frames)
+        fields = estimate_clip(self._estimator, images, self.spec)
+        blobs = [
+            encode_field(
+                field.flow[0],
+                field.visible[0],
+                pair=pair,
+                max_error_px=self.spec.max_error_px,
+                spec_digest=self.spec.field_digest,
+            )
+            for pair, field in fields.items()
+        ]
+        span = self._tar.add(clip["key"], {"flow": b"".join(blobs)})["flow"]
+        sizes = [len(blob) for blob in blobs]
+        self.rows.append(
+            {
+                **{name: clip[name] for name in ("key", "source_sha256", "pts")},
+                "pair_source": [source for source, _ in fields],
+                "pair_target": [target for _, target in fields],
+                "field_offset": list(accumulate(sizes[:-1], initial=span.offset)),
+                "field_size": sizes,
+                "field_crc32": [zlib.crc32(blob) for blob in blobs],
+                **span_columns({"flow": span}),
+                **clip_quality(images, fields, sum(read_header(b).saturated for b in blobs)),
+            }
         )
-        for pair, field in fields.items()
-    ]
-    span = tar.add(row["key"], {"flow": b"".join(blobs)})["flow"]
-    sizes = [len(blob) for blob in blobs]
-    return {
-        "key": row["key"],
-        "source_sha256": row["source_sha256"],
-        "pts": row["pts"],
-        "pair_source": [source for source, _ in fields],
-        "pair_target": [target for _, target in fields],
-        "field_offset": list(accumulate(sizes[:-1], initial=span.offset)),
-        "field_size": sizes,
-        "field_crc32": [zlib.crc32(blob) for blob in blobs],
-        **span_columns({"flow": span}),
-        **clip_quality(images, fields, sum(read_header(blob).saturated for blob in blobs)),
-    }

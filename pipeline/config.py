@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from flow_cache import FlowSpec
-from flow_cache.estimators import load_estimator
+from flow_cache.estimators import FlowEstimator, load_estimator
 from flow_cache.occlusion import DEFAULT_CRITERION
 from pipeline.clips import ClipRule
 from pipeline.shots import Detector
@@ -24,7 +24,7 @@ class BuildConfig:
         shots: shot detector, `adaptive`, `content` or `none`.
         max_repeated: largest share of slots in a clip that may repeat the source frame before.
         crf: x264 constant rate factor of the stored clips, 0 (lossless) to 51.
-        flow: flow estimator, or `none`.
+        flow: flow estimator; several with commas between, or `none`. Each makes a layer.
         levels: frame distances for which flow is stored, in both directions.
         max_error_px: largest error of a stored flow component.
         occlusion: criterion of the stored visibility.
@@ -55,11 +55,16 @@ class BuildConfig:
         if self.clips_per_shard < 1:
             raise ValueError(f"clips_per_shard is {self.clips_per_shard}; a shard holds 1 or more")
         too_long = [level for level in self.levels if not 1 <= level < self.frames]
-        if self.flow != NO_FLOW and (too_long or not self.levels):
+        if self.estimators and (too_long or not self.levels):
             raise ValueError(
                 f"levels {self.levels}: each must be at least 1 and below the {self.frames} frames "
                 "of a clip"
             )
+
+    @property
+    def estimators(self) -> tuple[str, ...]:
+        """The ids of the flow estimators."""
+        return () if self.flow == NO_FLOW else tuple(self.flow.split(","))
 
     @property
     def clip_rule(self) -> ClipRule:
@@ -83,15 +88,16 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def flow_spec(config: BuildConfig) -> FlowSpec | None:
-    """The spec of the flow that the configuration asks for, None for `none`.
+def flow_specs(config: BuildConfig) -> tuple[FlowSpec, ...]:
+    """The spec of each flow layer that the configuration asks for.
 
     Raises:
-        ValueError: the estimator is unknown or cannot work at this size; before any decoding.
+        ValueError: an estimator is unknown or cannot work at this size; before any decoding.
     """
-    if config.flow == NO_FLOW:
-        return None
-    estimator = load_estimator(config.flow)
+    return tuple(_flow_spec(load_estimator(name), config) for name in config.estimators)
+
+
+def _flow_spec(estimator: FlowEstimator, config: BuildConfig) -> FlowSpec:
     estimator.check_size(config.size)
     return FlowSpec(
         estimator=estimator.name,
@@ -101,7 +107,6 @@ def flow_spec(config: BuildConfig) -> FlowSpec | None:
         size=config.size,
         occlusion=config.occlusion,
         levels=config.levels,
-        directions=("forward", "backward"),
         max_error_px=config.max_error_px,
         frames_from="source",
     )

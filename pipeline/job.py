@@ -17,7 +17,7 @@ from distributed import Client
 
 from pipeline.build import REJECTS_KEY, ShardTask, build_shard
 from pipeline.cluster import run_tasks
-from pipeline.config import BuildConfig, flow_spec
+from pipeline.config import BuildConfig, flow_specs
 from pipeline.plan import Progress, inputs_digest, plan, read_plan
 from pipeline.records import Reject, Source
 from pipeline.tables import reject_table
@@ -154,18 +154,24 @@ def close_build(
 
     Returns the number of clips in the dataset and all rejects.
     """
-    spec = flow_spec(config)
-    shards, layer, rejects = {}, {}, list(rejects)
+    shards, rejects = {}, list(rejects)
     for task in tasks:
         name, data = shard_name(task.shard), read_bytes(f"{task.clips_stem}.parquet")
         file = pq.ParquetFile(pa.BufferReader(data))
         shards[name] = {"clips": file.metadata.num_rows, "sha256": sha256(data)}
         rejects += [Reject(**row) for row in json.loads(file.schema_arrow.metadata[REJECTS_KEY])]
-        if spec is not None:
-            layer[name] = sha256(read_bytes(f"{task.flow_stem(spec)}.parquet"))
     write_table(join(url, "rejects.parquet"), reject_table(rejects))
     names = ("clips.parquet", "rejects.parquet")
-    layers = {} if spec is None else {spec.layer: {"spec": spec.to_json(), "shards": layer}}
+    layers = {
+        spec.layer: {
+            "spec": spec.to_json(),
+            "shards": {
+                shard_name(task.shard): sha256(read_bytes(f"{task.flow_stem(spec)}.parquet"))
+                for task in tasks
+            },
+        }
+        for spec in flow_specs(config)
+    }
     write_manifest(
         url,
         {
