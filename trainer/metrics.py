@@ -48,5 +48,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         value = value.item()
     if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
+        return float(f"{value:.9g}") if math.isfinite(value) else None  # all of a float32
     return value
