@@ -7,7 +7,7 @@ and median filtered (Sun et al., CVPR 2010).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,8 +46,9 @@ COARSE = Level(updates=3, sweeps=20)
 class VariationalFlow:
     """Differentiable flow without weights.
 
-    The gradient is that of the last update through the images' difference, its linearisation
-    held: the coarse levels cost nothing, the backward pass is one more relaxation.
+    The gradient is that of the last update with respect to the difference of the images; its
+    linearisation, its outliers and the coarser levels are held. That is exact where the flow has
+    converged and the images agree, and the backward pass costs little more than a relaxation.
     """
 
     name: ClassVar[str] = "variational"
@@ -113,17 +114,30 @@ def _solve(first: Tensor, second: Tensor, flow: Tensor, level: Level) -> Tensor:
     if level.fuse:
         flow = fuse(first, second, flow, searching=level.search)
     for _ in range(level.updates):
-        flow = median(update(first, second, flow, level.sweeps))
+        flow = _Cleaned.apply(update(first, second, flow.detach(), level.sweeps), flow.detach())
     return flow
 
 
 def update(first: Tensor, second: Tensor, flow: Tensor, sweeps: int) -> Tensor:
     """Linearise at `flow`, relax; the gradient passes through the temporal change alone."""
-    flow = flow.detach()
     warped, outside = sample(second, flow, "bicubic")
     change = temporal_change(first, warped)
     data = linearise(first.detach(), warped.detach(), outside, change.detach())
     u, v = flow.split(1, 1)
     held = torch.cat([data.a11 * u + data.a12 * v, data.a12 * u + data.a22 * v], 1)
-    solution = relax(assemble(data, flow), held + data.right_side(change), flow, sweeps)
-    return flow + (solution - flow).clamp(-LARGEST_CHANGE, LARGEST_CHANGE)
+    return relax(assemble(data, flow), held + data.right_side(change), flow, sweeps)
+
+
+class _Cleaned(torch.autograd.Function):
+    """A solution without its outliers: the change is limited, then the flow median filtered.
+
+    The gradient passes unchanged, as if what was taken off were a constant.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, solution: Tensor, flow: Tensor) -> Tensor:
+        return median(flow + (solution - flow).clamp_(-LARGEST_CHANGE, LARGEST_CHANGE))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
