@@ -26,12 +26,10 @@ def estimate_clip(
         pairs: compute only these (the rest came from a cache); default all of the spec's pairs.
 
     Raises:
-        ValueError: the frames are not of the spec's size, or the criterion is "native" and the
-            estimator has no visibility of its own.
+        ValueError: estimator or frames are not what the spec says, or the criterion is "native"
+            and the estimator has no visibility of its own.
     """
-    check_criterion(spec.occlusion)
-    if frames.shape[-2:] != spec.size:
-        raise ValueError(f"frames are {tuple(frames.shape[-2:])}, the flow spec says {spec.size}")
+    _check(estimator, frames, spec)
     wanted = level_pairs(len(frames), spec.levels, spec.directions) if pairs is None else pairs
     if not wanted:
         return {}
@@ -40,16 +38,26 @@ def estimate_clip(
     computed = tuple(dict.fromkeys(both_ways))
     flow, native = estimator.clip(frames, computed)
     flow = flow.to("cpu", torch.float32)
-    if spec.occlusion == NATIVE:
+    place = {pair: slice(n, n + 1) for n, pair in enumerate(computed)}
+
+    def visible(i: int, j: int) -> Tensor:
+        if spec.occlusion != NATIVE:
+            return visibility(flow[place[i, j]], flow[place[j, i]], spec.occlusion)
         if native is None:
             raise ValueError(
                 f"estimator {estimator.name!r} has no visibility of its own; "
                 "choose another occlusion criterion than 'native'"
             )
-        visible = native.cpu()
-    else:
-        place = {pair: n for n, pair in enumerate(computed)}
-        back = [place[j, i] for i, j in wanted]
-        visible = visibility(flow[: len(wanted)], flow[back], spec.occlusion)
-    fields = FlowField(flow=flow[: len(wanted)], visible=visible[: len(wanted)])
-    return {pair: fields[n] for n, pair in enumerate(wanted)}
+        return native[place[i, j]].cpu()
+
+    return {pair: FlowField(flow=flow[place[pair]], visible=visible(*pair)) for pair in wanted}
+
+
+def _check(estimator: FlowEstimator, frames: Tensor, spec: FlowSpec) -> None:
+    check_criterion(spec.occlusion)
+    if frames.shape[-2:] != spec.size:
+        raise ValueError(f"frames are {tuple(frames.shape[-2:])}, the flow spec says {spec.size}")
+    given = (estimator.name, estimator.revision, estimator.weights_sha256, dict(estimator.params))
+    named = (spec.estimator, spec.revision, spec.weights_sha256, dict(spec.params))
+    if given != named:
+        raise ValueError(f"the flow spec is for estimator {named}, not for {given}")

@@ -93,3 +93,9 @@ def test_refuses_frames_of_another_size_and_unknown_criteria() -> None:
         estimate_clip(ExactFlow(), FRAMES[..., :40], SPEC)
     with pytest.raises(ValueError, match="unknown occlusion criterion 'best'"):
         estimate_clip(ExactFlow(), FRAMES, replace(SPEC, occlusion="best"))
+
+
+def test_refuses_an_estimator_that_the_spec_does_not_name() -> None:
+    for change in ({"estimator": "dis"}, {"revision": "2"}, {"params": {"preset": "fast"}}):
+        with pytest.raises(ValueError, match="the flow spec is for estimator"):
+            estimate_clip(ExactFlow(), FRAMES, replace(SPEC, **change))
