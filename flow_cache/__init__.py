@@ -6,7 +6,7 @@ field       FlowField: flow and visibility, always together
 spec        FlowSpec (how a flow layer was made, and its digest), Pair, level_pairs
 algebra     warp, compose, resize, crop, flip
 occlusion   visibility from a forward and a backward flow
-codec       one field to bytes and back with a stated maximum error
+codec       one field to bytes and back with a stated maximum error (residual: how they get few)
 lookup      any pair of frames from the stored ones
 quality     figures that say how far to trust the flow of a clip
 color       flow as a picture
