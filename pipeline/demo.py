@@ -23,7 +23,9 @@ from flow_cache.scenes import Layer, Scene, random_scene
 from flow_cache.spec import Pair
 from pipeline.config import BuildConfig
 
-DEMO_CONFIG = BuildConfig(size=(96, 128), frames=17, fps=Fraction(12), clips_per_shard=4)
+DEMO_CONFIG = BuildConfig(
+    size=(96, 128), frames=17, fps=Fraction(12), flow="variational,dis", clips_per_shard=4
+)
 
 _FPS = 24
 _TICKS = 12000  # a second

@@ -26,7 +26,7 @@ def inspect_figure(url: str, key: str | None = None, layer: str | None = None) -
     Args:
         url: folder or URL of a dataset.
         key: of the clip, or the start of it; default the first clip.
-        layer: flow layer to show, by estimator or digest; default the only one.
+        layer: flow layer to show, by estimator or digest; default the one the build named first.
 
     Raises:
         ValueError: no such clip or layer; the message lists what there is.

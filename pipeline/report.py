@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flow_cache.quality import FIGURES
-from pipeline.accuracy import Truth, score_layer
+from pipeline.accuracy import LayerScores, Truth, score_layer
 from pipeline.charts import data_uri, loss_chart
 from pipeline.exhibits import ERROR_RANGE_PX, exhibit_clip, exhibit_truth, png
-from pipeline.view import Gallery
+from pipeline.view import Gallery, layer_names
 from shards.index import Dataset
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
 from shards.storage import join, read_bytes
@@ -35,8 +35,10 @@ def write_report(
     truth: Truth | None = None,
     *,
     seconds: Mapping[str, float] | None = None,
-) -> None:
+) -> dict[str, LayerScores]:
     """Write the page of a dataset; it holds all its pictures itself and needs no other file.
+
+    Pictures show the flow layer that the build named first.
 
     Args:
         out: the HTML file.
@@ -44,10 +46,14 @@ def write_report(
         run: folder of a training run, for its curves.
         truth: tells the true flow of any pair of slots of a clip, for a comparison.
         seconds: what took how long, to be listed.
+
+    Returns:
+        The comparison of each layer with the truth; empty without truth.
     """
     dataset = Dataset(url)
-    galleries = [Gallery(dataset, name) for name in dataset.manifest["layers"]]
+    galleries = [Gallery(dataset, name) for name in layer_names(dataset)]
     gallery = galleries[0] if galleries else Gallery(dataset)
+    comparison = None if truth is None or not galleries else compare(galleries, truth)
     page = {
         "url": url,
         "manifest": dataset.manifest,
@@ -56,12 +62,13 @@ def write_report(
         "rejects": rejects(dataset),
         "clip": exhibit_clip(gallery.view(typical_clip(gallery))) if len(gallery) else None,
         "layers": [layer_figures(each) for each in galleries],
-        "truth": None if truth is None or not galleries else compare(galleries, truth),
+        "truth": comparison,
         "run": None if run is None else run_figures(Path(run)),
         "seconds": bars(seconds or {}),
     }
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(render(page), encoding="utf-8")
+    return {} if comparison is None else comparison["layers"]
 
 
 def render(page: Mapping[str, Any]) -> str:
@@ -183,6 +190,7 @@ def compare(galleries: list[Gallery], truth: Truth) -> dict[str, Any]:
     shown = [first.view(number) for number in sorted(one_of_each.values())[:_MOST_SHOWN]]
     return {
         "layers": {gallery.name: score_layer(gallery, rows, truth) for gallery in galleries},
+        "shown": first.name,
         "exhibits": [exhibit_truth(view, truth) for view in shown if view.levels],
         "range": ERROR_RANGE_PX,
     }

@@ -63,22 +63,29 @@ class ClipView:
         return max(float(np.percentile(torch.cat(speeds).numpy(), 99)), 0.1)
 
 
+def layer_names(dataset: Dataset) -> list[str]:
+    """The flow layers, in the order in which the build named their estimators."""
+    layers = dataset.manifest["layers"]
+    named = dataset.manifest["config"]["flow"].split(",")
+    estimators = {name: layer["spec"]["estimator"] for name, layer in layers.items()}
+    return sorted(layers, key=lambda name: (*named, estimators[name]).index(estimators[name]))
+
+
 class Gallery:
     """Looks up clips of a dataset.
 
     Args:
         dataset: an opened dataset.
-        layer: the flow layer to show; None shows the only one, or none if there is none.
+        layer: the flow layer to show; None shows the first of `layer_names`, if there is one.
 
     Raises:
-        ValueError: no such layer, or several and none named.
+        ValueError: there is no such layer.
     """
 
     def __init__(self, dataset: Dataset, layer: str | None = None) -> None:
         self.dataset = dataset
-        self.layer: Layer | None = None
-        if layer is not None or dataset.manifest["layers"]:
-            self.layer = dataset.layer(layer)
+        name = layer or next(iter(layer_names(dataset)), None)
+        self.layer: Layer | None = None if name is None else dataset.layer(name)
         self.flow_rows = None if self.layer is None else dataset.fields(self.layer)
         self._reader = ShardReader(dataset, self.layer)
 

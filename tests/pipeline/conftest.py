@@ -77,7 +77,7 @@ def path_of(data_dir: Path) -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def demo_dataset(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A dataset with DIS flow of three of the demo's videos, and two rejects."""
+    """A dataset of three of the demo's videos, with two flow layers, and two rejects."""
     from pipeline.cluster import connect
     from pipeline.demo import DEMO_CONFIG
     from pipeline.inputs import find_sources
@@ -86,6 +86,7 @@ def demo_dataset(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactor
     names = {"h264.mp4", "fast.webm", "rotated.mp4", "not_a_video.mp4", "too_short.mp4"}
     sources = [s for s in find_sources(demo_videos)[0] if Path(s.path).name in names]
     url = str(tmp_path_factory.mktemp("demo") / "dataset")
+    config = replace(DEMO_CONFIG, flow="variational,dis")
     with connect(None, 1) as client:
-        run_build(sources, [], url, replace(DEMO_CONFIG, flow="dis"), client, lambda *_: None)
+        run_build(sources, [], url, config, client, lambda *_: None)
     return url

@@ -50,9 +50,10 @@ def test_the_truth_itself_has_no_error(demo_dataset: str):
         assert scored.precision == scored.recall == 1
 
 
-def test_stored_flow_of_known_motion_is_close_to_it(demo_dataset: str):
-    """DIS on compressed sources; a shift by one frame or a wrong sign would exceed the motion."""
-    gallery = Gallery(Dataset(demo_dataset))
+@pytest.mark.parametrize("layer", ["dis", "variational"])
+def test_stored_flow_of_known_motion_is_close_to_it(layer: str, demo_dataset: str):
+    """From compressed sources; a wrong frame or sign would cost as much as the motion is long."""
+    gallery = Gallery(Dataset(demo_dataset), layer)
     scores = score_layer(gallery, range(len(gallery)), true_flow)
     assert set(scores.videos) == {"h264.mp4", "fast.webm", "rotated.mp4"}
     assert scores.clips == len(gallery)

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from flow_cache.color import flow_to_rgb
 from pipeline.inspect import clip_figure, inspect_figure, key_figures, shown_slots
-from pipeline.view import Gallery, hidden_image
+from pipeline.view import Gallery, hidden_image, layer_names
 from shards.index import Dataset
 
 
@@ -69,6 +69,13 @@ def test_clips_are_found_by_key_and_by_its_start(gallery: Gallery, demo_dataset:
 def test_a_layer_that_is_not_there_is_refused(demo_dataset: str):
     with pytest.raises(ValueError, match="layers there"):
         inspect_figure(demo_dataset, None, "raft_large")
+
+
+def test_the_layer_that_the_build_named_first_is_shown(demo_dataset: str):
+    dataset = Dataset(demo_dataset)
+    assert [name.partition("-")[0] for name in layer_names(dataset)] == ["variational", "dis"]
+    assert Gallery(dataset).name == layer_names(dataset)[0]
+    assert any(text.startswith("dis,") for text in texts(inspect_figure(demo_dataset, None, "dis")))
 
 
 def test_a_clip_without_flow_shows_its_frames(gallery: Gallery):

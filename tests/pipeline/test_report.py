@@ -50,7 +50,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def html(demo_dataset: str, run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("report") / "deep" / "report.html"
-    write_report(out, demo_dataset, run, true_flow, seconds={"build": 12.5})
+    scores = write_report(out, demo_dataset, run, true_flow, seconds={"build": 12.5})
+    assert [name.partition("-")[0] for name in scores] == ["variational", "dis"]
     return out.read_text(encoding="utf-8")
 
 
@@ -109,7 +110,7 @@ def test_a_dataset_without_flow_and_rejects_is_shown(demo_videos: list[str], tmp
     url, config = str(tmp_path / "plain"), replace(DEMO_CONFIG, flow="none")
     with connect(None, 1) as client:
         run_build(sources, [], url, config, client, lambda *_: None)
-    write_report(tmp_path / "report.html", url, truth=true_flow)
+    assert write_report(tmp_path / "report.html", url, truth=true_flow) == {}
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert headings(html) == ["A clip", "What was built", "What was refused, and why"]
     assert "Nothing: every input gave clips" in html
