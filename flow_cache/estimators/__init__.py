@@ -5,26 +5,36 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any, cast
 
-from flow_cache.estimators.base import FlowEstimator
+from flow_cache.estimators.base import EstimatorUnavailable, FlowEstimator
 
-__all__ = ["ESTIMATORS", "FlowEstimator", "load_estimator"]
+__all__ = ["ESTIMATORS", "EstimatorUnavailable", "FlowEstimator", "load_estimator"]
 
 ESTIMATORS = {
-    "dis": ("flow_cache.estimators.dis", "DisFlow"),
-    "variational": ("flow_cache.estimators.variational", "VariationalFlow"),
+    "dis": ("dis", "DisFlow"),
+    "variational": ("variational", "VariationalFlow"),
+    "raft_small": ("raft", "RaftSmall"),
+    "raft_large": ("raft", "RaftLarge"),
+    "dot": ("dot", "Dot"),
+    "ptlflow:NAME": ("ptlflow", "PtlFlow"),
 }
 
 
 def load_estimator(name: str, **params: Any) -> FlowEstimator:
     """The estimator with this id and these parameters, ready to run.
 
-    Raises ValueError for an unknown id, an unknown parameter or a bad value, so call it before
-    any video is opened.
+    Raises ValueError for an unknown id, an unknown parameter or a bad value, and
+    EstimatorUnavailable (also a ValueError) for a missing package, checkout or weights file; so
+    call it before any video is opened.
     """
-    if name not in ESTIMATORS:
+    key = name
+    if name.startswith("ptlflow:"):
+        key, params = "ptlflow:NAME", {"model": name.removeprefix("ptlflow:"), **params}
+    if key not in ESTIMATORS:
         raise ValueError(f"unknown flow estimator {name!r}; choose one of {', '.join(ESTIMATORS)}")
-    module, attribute = ESTIMATORS[name]
-    factory = cast(Callable[..., FlowEstimator], getattr(import_module(module), attribute))
+    module, attribute = ESTIMATORS[key]
+    factory = cast(
+        Callable[..., FlowEstimator], getattr(import_module(f"{__name__}.{module}"), attribute)
+    )
     known = [field.name for field in fields(cast(Any, factory)) if field.init]
     unknown = sorted(set(params) - set(known))
     if unknown:

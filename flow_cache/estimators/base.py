@@ -9,6 +9,10 @@ Json = str | int | float | bool | None
 Pair = tuple[int, int]
 
 
+class EstimatorUnavailable(ValueError):
+    """A package, checkout or weights file is missing; the message says how to get it."""
+
+
 class FlowEstimator(Protocol):
     """Frames in, flow out; conventions as in `flow_cache.field`.
 
@@ -66,3 +70,9 @@ def check_at_least(size: tuple[int, int], smallest: int, name: str) -> None:
             f"frames of {size[0]}x{size[1]} are too small for {name}, which needs at least "
             f"{smallest} pixels a side: choose a larger size"
         )
+
+
+def zero_if_still(flow: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Flow [b, 2, h, w] with exact zeros where a pair's images are equal; gradients stay."""
+    largest = (first - second).detach().abs().amax((1, 2, 3), keepdim=True)
+    return flow - flow.detach() * (largest == 0)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flow_cache.estimators.base import Json, Pair, check_at_least
+from flow_cache.estimators.base import Json, Pair, check_at_least, zero_if_still
 from flow_cache.estimators.constancy import linearise, temporal_change
 from flow_cache.estimators.fusion import fuse
 from flow_cache.estimators.relaxation import assemble, relax
@@ -95,9 +95,7 @@ def estimate(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
         for i in reversed(range(1, len(first))):
             flow = solve(first[i], second[i], flow, FINE[i] if i < len(FINE) else COARSE)
             flow = double_flow(flow, (first[i - 1].shape[-2], first[i - 1].shape[-1]))
-    flow = solve(first[0], second[0], flow, FINE[0])
-    largest = (first[0] - second[0]).detach().abs().amax((1, 2, 3), keepdim=True)
-    return flow - flow.detach() * (largest == 0)  # a still pair has no flow, yet a gradient
+    return zero_if_still(solve(first[0], second[0], flow, FINE[0]), first[0], second[0])
 
 
 def solve(first: Tensor, second: Tensor, flow: Tensor, level: Level) -> Tensor:

@@ -1,0 +1,97 @@
+"""What learned pair estimators share: batching, padding, and importing torchvision safely."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flow_cache.estimators.base import EstimatorUnavailable, Pair, zero_if_still
+
+BATCH = 8  # pairs at once on a GPU
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """The model for inference: gradients reach its inputs, never its weights."""
+    return model.eval().requires_grad_(False)
+
+
+def predict_pairs(predict: Predict, first: Tensor, second: Tensor, precision: str) -> Tensor:
+    """Flow float32 [b, 2, h, w] of frames [b, 3, h, w], by a network that takes batches.
+
+    On a CPU each pair runs alone: libraries sum in another order for another batch size, and a
+    pair's flow must not depend on its company.
+    """
+    size = BATCH if first.is_cuda else 1
+    kind = PRECISIONS[precision]
+    flows = [first.new_zeros(0, 2, *first.shape[-2:])]
+    for a, b in zip(first.split(size), second.split(size), strict=True):
+        with torch.autocast(a.device.type, kind, enabled=kind != torch.float32):
+            flow = predict(a, b)
+        flows.append(zero_if_still(flow.float(), a, b))
+    return torch.cat(flows)
+
+
+@torch.no_grad()
+def clip_by_pairs(pair: Predict, frames: Tensor, pairs: Sequence[Pair]) -> Tensor:
+    """Flow of a clip's pairs through the batched `pair` form."""
+    source, target = [i for i, _ in pairs], [j for _, j in pairs]
+    parts = [frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)]
+    for start in range(0, len(pairs), BATCH):  # as floats, a long clip's pairs are large
+        now = slice(start, start + BATCH)
+        first, second = (frames[index[now]].float() / 255 for index in (source, target))
+        parts.append(pair(first, second))
+    return torch.cat(parts)
+
+
+def pad(image: Tensor, multiple: int, smallest: int) -> tuple[Tensor, tuple[slice, slice]]:
+    """The image with its border repeated on both sides up to a multiple and a smallest side.
+
+    Also returns the rows and columns of the original inside it.
+    """
+    h, w = image.shape[-2:]
+    more_h, more_w = (max(-n % multiple, smallest - n) for n in (h, w))
+    top, left = more_h // 2, more_w // 2
+    padded = F.pad(image, (left, more_w - left, top, more_h - top), mode="replicate")
+    return padded, (slice(top, top + h), slice(left, left + w))
+
+
+def import_torchvision() -> None:
+    """Import torchvision, also one whose compiled part does not fit this torch.
+
+    A torchvision built for CUDA beside a torch built for CPU cannot load its operators, and then
+    its import fails because it refers to two of them. No flow network needs either: declaring
+    their schemas is enough.
+    """
+    if "torchvision" in sys.modules:
+        return
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        raise EstimatorUnavailable(
+            "torchvision is not installed: pip install torchvision, in the version that belongs "
+            f"to torch {torch.__version__} (pip install --no-deps leaves torch as it is)"
+        )
+    if not _loads(Path(spec.origin).parent):
+        for name in ("nms", "qnms"):
+            _DECLARED.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    importlib.import_module("torchvision")
+
+
+_DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # schemas live as long as this
+
+
+def _loads(folder: Path) -> bool:
+    """Whether the compiled operators in torchvision's folder load into this torch."""
+    for library in (*folder.glob("_C*.so"), *folder.glob("_C*.pyd")):
+        try:
+            torch.ops.load_library(library)
+        except OSError:
+            return False
+        return True
+    return False
