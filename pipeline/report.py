@@ -227,6 +227,7 @@ def bars(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:
 
 
 def human_size(count: float) -> str:
+    """A number of bytes with three digits that count."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"
