@@ -126,7 +126,7 @@ def inspect(
         dataset: folder or URL of the dataset.
         key: of the clip; by default the first.
         out: the picture to write, a .png file.
-        layer: flow layer, by estimator or digest; needed where there are several.
+        layer: flow layer, by estimator or digest; by default the one that was built first.
     """
     from pipeline.inspect import inspect_figure
 
