@@ -15,13 +15,14 @@ from torch import Tensor
 from flow_cache.estimators.base import Json, Pair, check_at_least, zero_if_still
 from flow_cache.estimators.constancy import linearise, temporal_change
 from flow_cache.estimators.fusion import fuse
-from flow_cache.estimators.relaxation import assemble, relax
-from flow_cache.estimators.stencils import double_flow, halve, median, sample, smooth
+from flow_cache.estimators.relaxation import assemble, relax, smoothness
+from flow_cache.estimators.stencils import box, double_flow, halve, median, sample, smooth
 
 COARSEST = 6  # pixels: levels are added while the smaller side stays above
 LARGEST_CHANGE = 2.0  # pixels a single update may move
 BATCH = 16  # pairs of a clip solved at once, bounds memory
 CACHED_PIXELS = 2**18  # solved at once on a CPU
+EVEN_SCORE = 20.0  # of confidence one half, about the median over natural pictures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +78,21 @@ class VariationalFlow:
     def pair(self, first: Tensor, second: Tensor) -> Tensor:
         self.check_size((first.shape[-2], first.shape[-1]))
         return estimate(pyramids(first), pyramids(second))
+
+    @torch.no_grad()
+    def confidence(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+        """How far to trust `pair`'s flow, [b, h, w] in [0, 1).
+
+        High where the images determine both components (the smaller eigenvalue of the data term,
+        about determinant over trace), agree there, and the flow is smooth: means over 5x5 pixels.
+        """
+        a, b = pyramids(first)[0], pyramids(second)[0]
+        warped, outside = sample(b, flow, "bicubic")
+        data = linearise(a, warped, outside, temporal_change(a, warped))
+        determined = (data.a11 * data.a22 - data.a12 * data.a12) / (data.a11 + data.a22 + 1e-6)
+        right, below = smoothness(flow)
+        score = box(determined, 2) * box(right + below, 2) / 25**2
+        return (score / (score + EVEN_SCORE)).squeeze(1)
 
 
 def pyramids(rgb: Tensor) -> list[Tensor]:
