@@ -14,6 +14,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+# Before torch loads: threads that wait for work must not burn the cores that decoders need.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import tyro
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -21,6 +24,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from pipeline.config import BuildConfig
 from pipeline.terminal import print_rejects, progress_bars, terminal
+from shards.reader import DamagedShard
 from trainer.config import TrainConfig
 from trainer.presets import PRESETS
 
@@ -122,7 +126,7 @@ def inspect(
         dataset: folder or URL of the dataset.
         key: of the clip; by default the first.
         out: the picture to write, a .png file.
-        layer: flow layer, by estimator or digest; needed where there are several.
+        layer: flow layer, by estimator or digest; by default the one that was built first.
     """
     from pipeline.inspect import inspect_figure
 
@@ -186,7 +190,10 @@ def demo(out: str = "demo") -> int:
     if code:
         return code
     with _timed(seconds, "report"):
-        write_report(folder / "report.html", data, run, true_flow, seconds=seconds)
+        scores = write_report(folder / "report.html", data, run, true_flow, seconds=seconds)
+    for layer, score in scores.items():
+        errors = ", ".join(f"{n} apart {s.end_point_error:.3f}" for n, s in score.total.items())
+        terminal.print(f"{layer}: mean end-point error against the truth, px, frames {errors}")
     terminal.print(f"open {folder / 'report.html'}")
     return 0
 
@@ -281,9 +288,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             config=(tyro.conf.FlagCreatePairsOff,),
             registry=registry,
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
         terminal.print(f"[red]error:[/] {error}", highlight=False)
-        return 2
+        return 1 if isinstance(error, DamagedShard | FloatingPointError) else 2
 
 
 if __name__ == "__main__":

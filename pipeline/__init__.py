@@ -9,4 +9,6 @@ job         the whole build, on Dask (cluster)
 config      what decides the bytes of a dataset
 records     the metadata that travels         tables    and its Arrow form
 terminal    progress and refusals for a person
+demo        videos whose motion is known      accuracy  stored flow against the truth
+view        one clip with its flow; inspect, report, exhibits and charts show it
 """

@@ -13,7 +13,7 @@ from flow_cache.color import flow_to_rgb, wheel_legend
 from flow_cache.spec import Pair
 from pipeline.accuracy import Score, Truth, error_map, score
 from pipeline.inspect import shown_slots
-from pipeline.view import ClipView, UInt8s, flow_image, hidden_image
+from pipeline.view import ClipView, UInt8s, flow_image, hidden_image, px
 from shards.video import encode_clip
 
 ERROR_RANGE_PX = 2.0  # full colour of an error map
@@ -64,7 +64,7 @@ def _flow_strip(view: ClipView, slots: list[int], level: int, max_px: float) -> 
         (f"{slot} → {slot + level}", flow_image(view.fields[slot, slot + level], max_px))
         for slot in slots
     ]
-    return f"Flow, {level} frame{'s' * (level > 1)} on: full colour at {max_px:.2g} px", pictures
+    return f"Flow, {level} frame{'s' * (level > 1)} on: full colour at {px(max_px)}", pictures
 
 
 def _hidden_strip(view: ClipView, slots: list[int], level: int) -> Strip:

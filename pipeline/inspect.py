@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flow_cache.color import wheel_legend
-from pipeline.view import ClipView, Gallery, flow_image, hidden_image
+from pipeline.view import ClipView, Gallery, flow_image, hidden_image, px
 from shards.index import Dataset, Layer
 
 _COLUMNS = 4
@@ -81,7 +81,7 @@ def _column(axes: list[Axes], view: ClipView, slot: int, *, first: bool) -> None
     speed = view.px_a_slot() if view.levels else 0.0
     for ax, level in zip(axes[1:], view.levels, strict=False):
         field = view.fields[slot, slot + level]
-        side = f"flow to {level} later\nfull at {level * speed:.2g} px" if first else ""
+        side = f"flow to {level} later\nfull at {px(level * speed)}" if first else ""
         _picture(ax, flow_image(field, level * speed), f"{slot} → {slot + level}", side)
     if view.levels:
         field = view.fields[slot, slot + view.levels[-1]]
@@ -103,7 +103,7 @@ def _side(figure: Figure, left: float, view: ClipView, layer: Layer | None) -> N
     top = _HEAD
     if view.levels:
         _wheel(figure, left, top, 1.25)
-        speed = f"{view.px_a_slot():.2g} px"
+        speed = px(view.px_a_slot())
         note = f"colour: direction\nedge: {speed} or more\nfor each frame\nof distance"
         _write(figure, left + 1.4, top + 0.3, note, size=8, color=_PALE)
         top += 1.5

@@ -18,7 +18,7 @@ from flow_cache.quality import FIGURES
 from pipeline.accuracy import LayerScores, Truth, score_layer
 from pipeline.charts import data_uri, loss_chart
 from pipeline.exhibits import ERROR_RANGE_PX, exhibit_clip, exhibit_truth, png
-from pipeline.view import Gallery, layer_names
+from pipeline.view import Gallery, layer_names, px
 from shards.index import Dataset
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
 from shards.storage import join, read_bytes
@@ -79,6 +79,7 @@ def render(page: Mapping[str, Any]) -> str:
     environment.filters |= {
         "size": human_size,
         "figure": human_figure,
+        "px": px,
         "png": lambda image: data_uri(png(image), "image/png"),
         "mp4": lambda data: data_uri(data, "video/mp4"),
     }
@@ -226,6 +227,7 @@ def bars(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:
 
 
 def human_size(count: float) -> str:
+    """A number of bytes with three digits that count."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"

@@ -60,6 +60,7 @@ def _tuple(value: Any) -> Any:
 
 
 def reject_table(rejects: Sequence[Reject]) -> pa.Table:
+    """Rejects as rows of `REJECTS`."""
     rows = [{**asdict(reject), "source_sha256": reject.sha256} for reject in rejects]
     return pa.Table.from_pylist(rows, schema=REJECTS)
 

@@ -54,13 +54,14 @@ class ClipView:
         return self.frames[slot].transpose(1, 2, 0)
 
     def px_a_slot(self) -> float:
-        """A speed that hardly anything exceeds: the 99th percentile of length over distance."""
+        """A speed that hardly any visible pixel exceeds, the 99th percentile; at least 0.1."""
         speeds = [
-            torch.linalg.vector_norm(field.flow, dim=1).flatten() / (j - i)
+            torch.linalg.vector_norm(field.flow, dim=1)[field.visible] / (j - i)
             for (i, j), field in self.fields.items()
             if j > i
         ]
-        return max(float(np.percentile(torch.cat(speeds).numpy(), 99)), 0.1)
+        visible = torch.cat(speeds).numpy()
+        return max(float(np.percentile(visible, 99)), 0.1) if visible.size else 0.1
 
 
 def layer_names(dataset: Dataset) -> list[str]:
@@ -143,3 +144,8 @@ def hidden_image(image: UInt8s, field: FlowField) -> UInt8s:
     grey = image.astype(np.float32).mean(axis=2, keepdims=True)
     picture = np.broadcast_to(255 - 0.75 * (255 - grey), image.shape).astype(np.uint8)
     return np.where(field.visible[0].numpy()[..., None], picture, _HIDDEN)
+
+
+def px(length: float) -> str:
+    """A length in pixels with two digits that count."""
+    return f"{length:.2g} px" if length < 99.5 else f"{length:.0f} px"

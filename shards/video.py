@@ -47,6 +47,7 @@ def encode_clip(frames: np.ndarray, fps: Fraction, *, crf: int = 18) -> bytes:
             "crf": str(crf),
             "preset": "medium",
             "tune": "fastdecode",
+            "chroma_sample_location": "center",  # where swscale puts it
             "x264-params": _X264_STRUCTURE,
         }
         context = stream.codec_context

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch loads: waiting threads leave their core
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -51,8 +51,8 @@ def linearise(first: Tensor, warped: Tensor, outside: Tensor, change: Tensor) ->
     ix, iy = torch.cat([x, xx, xy], 1), torch.cat([y, xy, yy], 1)
     noise = first.new_tensor([2 * NOISE, 4 * NOISE, 4 * NOISE]).square().view(1, 3, 1, 1)
     norm = (ix * ix).addcmul_(iy, iy).add_(noise).reciprocal_()
-    weight = norm * _robust(change * change * norm, 1 - outside)
-    pull_x, pull_y = weight * ix, weight * iy
+    weight = _robust((change * change).mul_(norm), 1 - outside).mul_(norm)
+    pull_x, pull_y = weight * ix, weight.mul_(iy)
     return DataTerm(
         pull_x=pull_x,
         pull_y=pull_y,

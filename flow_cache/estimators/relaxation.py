@@ -39,7 +39,7 @@ class System:
 def assemble(data: DataTerm, flow: Tensor) -> System:
     """The system of one update, with robust smoothness weights taken at the present flow."""
     width = flow.shape[-1]
-    right, below = _smoothness(flow)
+    right, below = smoothness(flow)
     total = right + below
     total[..., 1:] += right[..., :-1]
     total[..., 1:, :] += below[..., :-1, :]
@@ -54,7 +54,7 @@ def assemble(data: DataTerm, flow: Tensor) -> System:
     )
 
 
-def _smoothness(flow: Tensor) -> tuple[Tensor, Tensor]:
+def smoothness(flow: Tensor) -> tuple[Tensor, Tensor]:
     """Weights [b, 1, h, w] between each pixel and its right and lower neighbour."""
     x = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
     y = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))

@@ -15,13 +15,14 @@ from torch import Tensor
 from flow_cache.estimators.base import Json, Pair, check_at_least, zero_if_still
 from flow_cache.estimators.constancy import linearise, temporal_change
 from flow_cache.estimators.fusion import fuse
-from flow_cache.estimators.relaxation import assemble, relax
-from flow_cache.estimators.stencils import double_flow, halve, median, sample, smooth
+from flow_cache.estimators.relaxation import assemble, relax, smoothness
+from flow_cache.estimators.stencils import box, double_flow, halve, median, sample, smooth
 
 COARSEST = 6  # pixels: levels are added while the smaller side stays above
 LARGEST_CHANGE = 2.0  # pixels a single update may move
 BATCH = 16  # pairs of a clip solved at once, bounds memory
 CACHED_PIXELS = 2**18  # solved at once on a CPU
+EVEN_SCORE = 20.0  # of confidence one half, about the median over natural pictures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +68,7 @@ class VariationalFlow:
     @torch.no_grad()
     def clip(self, frames: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, None]:
         self.check_size((frames.shape[-2], frames.shape[-1]))
-        levels = pyramid(frames.float() / 255)
+        levels = pyramids(frames)
         flow = [frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)]
         for start in range(0, len(pairs), BATCH):
             source, target = map(list, zip(*pairs[start : start + BATCH], strict=True))
@@ -76,12 +77,33 @@ class VariationalFlow:
 
     def pair(self, first: Tensor, second: Tensor) -> Tensor:
         self.check_size((first.shape[-2], first.shape[-1]))
-        return estimate(pyramid(first.float()), pyramid(second.float()))
+        return estimate(pyramids(first), pyramids(second))
+
+    @torch.no_grad()
+    def confidence(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+        """How far to trust `pair`'s flow, [b, h, w] in [0, 1).
+
+        High where the images determine both components (the smaller eigenvalue of the data term,
+        about determinant over trace), agree there, and the flow is smooth: means over 5x5 pixels.
+        """
+        a, b = pyramids(first)[0], pyramids(second)[0]
+        warped, outside = sample(b, flow, "bicubic")
+        data = linearise(a, warped, outside, temporal_change(a, warped))
+        determined = (data.a11 * data.a22 - data.a12 * data.a12) / (data.a11 + data.a22 + 1e-6)
+        right, below = smoothness(flow)
+        score = box(determined, 2) * box(right + below, 2) / 25**2
+        return (score / (score + EVEN_SCORE)).squeeze(1)
 
 
-def pyramid(rgb: Tensor) -> list[Tensor]:
-    """Smoothed grey images of [t, 3, h, w] in [0, 1], finest first."""
-    red, green, blue = rgb.split(1, 1)
+def pyramids(rgb: Tensor) -> list[Tensor]:
+    """Smoothed grey images [t, 1, h, w] of uint8 or [0, 1] frames [t, 3, h, w], finest first."""
+    parts = [_pyramid(part) for part in _portions(rgb, rgb)]
+    return [torch.cat(level) for level in zip(*parts, strict=True)]
+
+
+def _pyramid(rgb: Tensor) -> list[Tensor]:
+    frames = rgb.float() if rgb.is_floating_point() else rgb.float() / 255
+    red, green, blue = frames.split(1, 1)
     levels = [smooth(0.299 * red + 0.587 * green + 0.114 * blue)]
     while min(levels[-1].shape[-2:]) >= 2 * COARSEST:
         levels.append(halve(levels[-1].detach()))
@@ -91,29 +113,31 @@ def pyramid(rgb: Tensor) -> list[Tensor]:
 def estimate(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     """Flow [b, 2, h, w] between two pyramids; gradient reaches their finest level."""
     with torch.no_grad():
-        flow = torch.zeros_like(first[-1]).expand(-1, 2, -1, -1)
+        flow = torch.zeros_like(halve(first[-1])).expand(-1, 2, -1, -1)
         for i in reversed(range(1, len(first))):
             flow = solve(first[i], second[i], flow, FINE[i] if i < len(FINE) else COARSE)
-            flow = double_flow(flow, (first[i - 1].shape[-2], first[i - 1].shape[-1]))
-    return zero_if_still(solve(first[0], second[0], flow, FINE[0]), first[0], second[0])
+    return solve(first[0], second[0], flow, FINE[0])
 
 
-def solve(first: Tensor, second: Tensor, flow: Tensor, level: Level) -> Tensor:
-    """The flow of one level, from the flow that the coarser one handed down."""
-    if flow.is_cuda:
-        return _solve(first, second, flow, level)
-    # A few pairs at a time stay in the processor's cache.
-    pairs = max(1, CACHED_PIXELS // (flow.shape[-1] * flow.shape[-2]))
-    parts = zip(first.split(pairs), second.split(pairs), flow.split(pairs), strict=True)
-    return torch.cat([_solve(*part, level) for part in parts])
+def solve(first: Tensor, second: Tensor, coarse: Tensor, level: Level) -> Tensor:
+    """The flow of one level from that of the next coarser one."""
+    portions = zip(*(_portions(x, first) for x in (first, second, coarse)), strict=True)
+    return torch.cat([_solve(a, b, flow, level) for a, b, flow in portions])
 
 
-def _solve(first: Tensor, second: Tensor, flow: Tensor, level: Level) -> Tensor:
+def _portions(batch: Tensor, picture: Tensor) -> Sequence[Tensor]:
+    """On a CPU, the batch in portions of few enough pictures to stay in the processor's cache."""
+    at_once = max(1, CACHED_PIXELS // (picture.shape[-1] * picture.shape[-2]))
+    return (batch,) if batch.is_cuda else batch.split(at_once)
+
+
+def _solve(first: Tensor, second: Tensor, coarse: Tensor, level: Level) -> Tensor:
+    flow = double_flow(coarse, (first.shape[-2], first.shape[-1]))
     if level.fuse:
         flow = fuse(first, second, flow, searching=level.search)
     for _ in range(level.updates):
         flow = _Cleaned.apply(update(first, second, flow.detach(), level.sweeps), flow.detach())
-    return flow
+    return zero_if_still(flow, first, second)
 
 
 def update(first: Tensor, second: Tensor, flow: Tensor, sweeps: int) -> Tensor:

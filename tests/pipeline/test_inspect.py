@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from flow_cache import FlowField
 from flow_cache.color import flow_to_rgb
 from pipeline.inspect import clip_figure, inspect_figure, key_figures, shown_slots
-from pipeline.view import Gallery, hidden_image, layer_names
+from pipeline.view import Gallery, hidden_image, layer_names, px
 from shards.index import Dataset
 
 
@@ -42,7 +44,7 @@ def test_the_length_of_full_colour_is_stated(gallery: Gallery):
     view = gallery.view(0)
     written = texts(clip_figure(view, gallery.layer))
     for level in view.levels:
-        full = f"{level * view.px_a_slot():.2g} px"
+        full = px(level * view.px_a_slot())
         assert any(f"flow to {level} later" in text and full in text for text in written)
 
 
@@ -98,3 +100,24 @@ def test_hidden_pixels_are_orange(gallery: Gallery):
     picture = hidden_image(view.image(0), field)
     grey = (picture == picture[..., :1]).all(axis=2)
     np.testing.assert_array_equal(grey, field.visible[0].numpy())
+
+
+def test_full_colour_is_judged_by_visible_pixels(gallery: Gallery):
+    view = gallery.view(0)
+    wild = {
+        pair: FlowField(
+            flow=torch.where(field.visible[:, None], field.flow, 1000.0), visible=field.visible
+        )
+        for pair, field in view.fields.items()
+    }
+    assert replace(view, fields=wild).px_a_slot() == view.px_a_slot()
+
+
+def test_lengths_are_written_for_people():
+    assert [px(length) for length in (0.1234, 6.83, 52.1, 99.6, 104.0)] == [
+        "0.12 px",
+        "6.8 px",
+        "52 px",
+        "100 px",
+        "104 px",
+    ]
