@@ -81,15 +81,30 @@ def _spans(spec: FlowSpec, rows: pa.Table) -> dict[str, tuple[int, int]]:
     return spans
 
 
+def enter(catalog: Catalog, url: str) -> list[str]:
+    """Enter all layers of a dataset into the catalog; returns their names.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no dataset, it is not finished, it owns no flow.
+    """
+    manifest = read_manifest(url)
+    if manifest["state"] != "complete":
+        raise ValueError(f"the build of {url} has not finished; run the same command again")
+    if "merged" in manifest:
+        parts = ", ".join(manifest["merged"])
+        raise ValueError(f"{url} owns no flow, it refers to that of {parts}: add these")
+    for layer, facts in manifest["layers"].items():
+        catalog.add(url, layer, FlowSpec.from_json(facts["spec"]).field_digest)
+    return list(manifest["layers"])
+
+
 def register(catalog: Catalog | None, url: str) -> list[str]:
-    """Enter all layers of a finished dataset into the catalog; returns what went wrong."""
-    if catalog is None:
-        return []
+    """Enter a dataset that has just been finished; returns what went wrong."""
     try:
-        for layer, facts in read_manifest(url)["layers"].items():
-            catalog.add(url, layer, FlowSpec.from_json(facts["spec"]).field_digest)
+        if catalog is not None:
+            enter(catalog, url)
     except Exception as error:  # the dataset is complete all the same
-        return [f"flow cache {catalog.url} could not take {url} in: {error}"]
+        return [f"the flow of {url} could not be entered into the flow cache: {error}"]
     return []
 
 

@@ -155,6 +155,10 @@ class Dataset:
         owner, name = shard_place(self.url, self.manifest, shard)
         return join(owner, folder, name)
 
+    def tar_url(self, folder: str, shard: str) -> str:
+        """The tar of one shard."""
+        return f"{self.stem(folder, shard)}.tar"
+
     def _concatenate(self, folder: str) -> pa.Table:
         tables = [read_table(f"{self.stem(folder, shard)}.parquet") for shard in self.shards]
         return pa.concat_tables(tables, promote_options="permissive")

@@ -68,8 +68,7 @@ class ShardReader:
         return blobs
 
     def _tar_url(self, folder: str, row: int) -> str:
-        shard = self.dataset.shards[self._shard_of_row[row]]
-        return f"{self.dataset.stem(folder, shard)}.tar"
+        return self.dataset.tar_url(folder, self.dataset.shards[self._shard_of_row[row]])
 
     def _check(self, data: bytes, crc32: int, url: str, row: int, name: str) -> None:
         if zlib.crc32(data) != crc32:
