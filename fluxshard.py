@@ -7,9 +7,7 @@ are used, so that `--help` and `info` do not wait for torch.
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,7 +31,7 @@ def build(
     paths: Annotated[Positional[tuple[str, ...]], arg(metavar="SRC... OUT")],
     /,
     config: OmitArgPrefixes[BuildConfig] = BuildConfig(),  # noqa: B008 - frozen
-    on: OmitArgPrefixes[Resources] = Resources(),  # noqa: B008 - frozen
+    resources: OmitArgPrefixes[Resources] = Resources(),  # noqa: B008 - frozen
     strict: bool = False,
 ) -> int:
     """Build a dataset of clips and flow from videos.
@@ -47,7 +45,6 @@ def build(
             last, the folder of the dataset.
         strict: exit with 1 if any input was refused.
     """
-    from pipeline.cluster import connect
     from pipeline.config import flow_specs
     from pipeline.inputs import find_sources
     from pipeline.job import run_build
@@ -57,8 +54,8 @@ def build(
     *inputs, out = paths
     sources, missing = find_sources(inputs)
     flow_specs(config)  # refuses an unknown or unusable estimator before anything is decoded
-    catalog = on.catalog()
-    with connect(on.scheduler or None, on.workers) as client, progress_bars() as show:
+    catalog = resources.catalog()
+    with resources.cluster() as client, progress_bars() as show:
         outcome = run_build(sources, missing, out, config, client, show, catalog)
     print_rejects(outcome.rejects)
     print_outcome(outcome, out)
@@ -72,7 +69,7 @@ def flow(
     estimator: str,
     from_clips: bool = False,
     levels: tuple[int, ...] = (),
-    on: OmitArgPrefixes[Resources] = Resources(),  # noqa: B008 - frozen
+    resources: OmitArgPrefixes[Resources] = Resources(),  # noqa: B008 - frozen
 ) -> int:
     """Add a flow layer to a dataset, beside those that it has; nothing else of it changes.
 
@@ -84,14 +81,13 @@ def flow(
         from_clips: compute on the stored clips instead of the source videos; another layer.
         levels: frame distances for which flow is stored; by default as in the configuration.
     """
-    from pipeline.cluster import connect
     from pipeline.flow import layer_spec, run_flow
     from shards.index import Dataset
 
     opened = Dataset(dataset)
     spec = layer_spec(opened, estimator, from_clips=from_clips, levels=levels)
-    catalog = on.catalog()
-    with connect(on.scheduler or None, on.workers) as client, progress_bars() as show:
+    catalog = resources.catalog()
+    with resources.cluster() as client, progress_bars() as show:
         outcome = run_flow(opened, spec, client, show, catalog)
     print_outcome(outcome, f"{dataset}/flow/{spec.layer}")
     return outcome.exit_code(strict=False)
@@ -233,32 +229,26 @@ def demo(out: str = "demo") -> int:
     """
     from pipeline.demo import DEMO_CONFIG, make_videos, true_flow
     from pipeline.report import write_report
+    from trainer.timer import Timer
 
     folder = Path(out)
-    seconds: dict[str, float] = {}
+    timer = Timer()
     data, run = str(folder / "dataset"), folder / "run"
-    with _timed(seconds, "make videos"):
+    with timer("make videos"):
         sources = make_videos(folder / "videos")
-    with _timed(seconds, "build"):
+    with timer("build"):
         code = build((*sources, data), DEMO_CONFIG, Resources(no_flow_cache=True))
-    with _timed(seconds, "train"):
+    with timer("train"):
         code = code or _train(PRESETS["tiny"]())(data=data, out=str(run))
     if code:
         return code
-    with _timed(seconds, "report"):
-        scores = write_report(folder / "report.html", data, run, true_flow, seconds=seconds)
+    with timer("report"):
+        scores = write_report(folder / "report.html", data, run, true_flow, seconds=timer.seconds)
     for layer, score in scores.items():
         errors = ", ".join(f"{n} apart {s.end_point_error:.3f}" for n, s in score.total.items())
         terminal.print(f"{layer}: mean end-point error against the truth, px, frames {errors}")
     terminal.print(f"open {folder / 'report.html'}")
     return 0
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - began
 
 
 def _losses(record: dict[str, Any]) -> str:

@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from shards.catalog import Catalog, default_catalog
+
+if TYPE_CHECKING:  # it is slow to load, and most commands do without
+    from distributed import Client
 
 registry = ConstructorRegistry()
 
@@ -28,6 +32,12 @@ class Resources:
     scheduler: str = ""
     flow_cache: str = ""
     no_flow_cache: bool = False
+
+    def cluster(self) -> AbstractContextManager["Client"]:
+        """A client of the cluster to run on."""
+        from pipeline.cluster import connect
+
+        return connect(self.scheduler or None, self.workers)
 
     def catalog(self) -> Catalog | None:
         """The catalog to use, if any."""
