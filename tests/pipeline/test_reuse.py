@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -252,7 +253,7 @@ class ClipMean:
     """An estimator whose flow depends on all frames of the clip."""
 
     name, revision, weights_sha256 = "clip-mean", "1", None
-    params: dict = {}
+    params: ClassVar[dict] = {}
     differentiable, whole_clip = False, True
 
     def check_size(self, size) -> None:

@@ -9,7 +9,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from shards.catalog import Catalog, default_catalog
 from shards.index import read_index, sha256, write_manifest
@@ -86,6 +93,12 @@ class Laboratory(RuleBasedStateMachine):
             recipe, shards = self.live[url]
             self._commit(url, recipe, [*shards, more])
 
+    @rule(url=datasets, shards=st.lists(CLIPS, max_size=3))
+    def build_another_in_its_place(self, url: Path, shards: list[list[Clip]]) -> None:
+        if url in self.live:
+            shutil.rmtree(url)
+            self._commit(url, self.live[url][0], shards)
+
     def _commit(self, url: Path, recipe: str, shards: list[list[Clip]]) -> None:
         write_dataset(url, recipe, shards)
         self.catalog.add(str(url), layer_of(recipe), recipe)
@@ -103,8 +116,9 @@ class Laboratory(RuleBasedStateMachine):
         moved = self.folder / f"moved-{self.made}"
         if url in self.live:
             url.rename(moved)
-            recipe, shards = self.live[moved] = self.live.pop(url)
+            self.live[moved] = self.live.pop(url)
             if add:
+                recipe, _ = self.live[moved]
                 self.catalog.add(str(moved), layer_of(recipe), recipe)
                 self.known.add(moved)
         return moved
@@ -158,8 +172,6 @@ def test_any_sequence_of_events_loses_nothing_and_finds_nothing_false(
             super().__init__()
             self.folder = tmp_path_factory.mktemp("laboratory")
             self.catalog = Catalog(str(self.folder / "catalog"))
-
-    from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
         InAFolder, settings=settings(max_examples=25, stateful_step_count=20, deadline=None)
