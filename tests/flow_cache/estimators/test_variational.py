@@ -1,11 +1,12 @@
-import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from flow_cache.estimators.constancy import linearise, temporal_change
 from flow_cache.estimators.relaxation import assemble, relax
@@ -145,17 +146,24 @@ def test_accuracy_and_confidence_on_a_real_pair(
     assert error[trusted].mean() < 0.5 * error.mean()  # measured 0.3
 
 
-@pytest.mark.slow
+class Work(TorchDispatchMode):
+    """Counts the numbers that operations write, a measure of cost that no other load disturbs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        outputs = result if isinstance(result, tuple | list) else (result,)
+        self.written += sum(x.numel() for x in outputs if torch.is_tensor(x) and not x._is_view())
+        return result
+
+
 def test_backward_costs_at_most_half_of_forward() -> None:
-    """Counted in processor time of the best of several runs; reported, generous when decided."""
-    first, second = torch.rand(2, 2, 3, 128, 192, generator=torch.Generator().manual_seed(0))
-    first.requires_grad_()
-    forward, backward = [], []
-    for _ in range(5):
-        start = time.process_time()
-        loss = ESTIMATOR.pair(first, second).square().mean()
-        middle = time.process_time()
+    first, second = torch.rand(2, 2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with Work() as forward:
+        loss = ESTIMATOR.pair(first.requires_grad_(), second.requires_grad_()).square().mean()
+    with Work() as backward:
         loss.backward()
-        forward.append(middle - start)
-        backward.append(time.process_time() - middle)
-    assert min(backward) < min(forward)
+    assert backward.written < forward.written / 2

@@ -1,0 +1,67 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from flow_cache.scenes import random_scene
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_ground_truth(folder: Path) -> None:
+    """One pair in each file format: Middlebury's .flo and KITTI's PNG."""
+    scene = random_scene(0, (64, 80), speed=2)
+    first, second = (scene.frame(t)[..., ::-1] for t in (0.0, 1.0))
+    flow = scene.flow(0, 1).transpose(1, 2, 0)
+    middlebury, kitti = folder / "middlebury_made", folder / "kitti_made"
+    middlebury.mkdir(parents=True)
+    kitti.mkdir()
+    cv2.imwrite(str(middlebury / "frame10.png"), first)
+    cv2.imwrite(str(middlebury / "frame11.png"), second)
+    header = np.array([202021.25], np.float32).tobytes() + np.array([80, 64], np.int32).tobytes()
+    (middlebury / "flow10.flo").write_bytes(header + flow.astype(np.float32).tobytes())
+    cv2.imwrite(str(kitti / "image_0_000007_10.png"), first)
+    cv2.imwrite(str(kitti / "image_0_000007_11.png"), second)
+    for name, known in (("occ", np.ones((64, 80))), ("noc", scene.visible(0, 1))):
+        stored = np.rint(flow[..., ::-1] * 64 + 2**15).astype(np.uint16)
+        stored = np.concatenate([known[..., None].astype(np.uint16), stored], -1)
+        cv2.imwrite(str(kitti / f"flow_{name}_000007_10.png"), stored)
+
+
+def test_runs_as_a_script_and_finds_the_truth(tmp_path: Path) -> None:
+    write_ground_truth(tmp_path / "data" / "flow_gt")
+    command = [sys.executable, str(ROOT / "benchmarks" / "flow_accuracy.py")]
+    command += ["--data", str(tmp_path / "data"), "--json", str(tmp_path / "rows.json")]
+    command += ["--rounds", "1", "--threads", "1", "--device", "cpu", "--size", "64x80"]
+    command += ["--estimators", "variational,dis-fast,farneback"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "EPE, geometric mean" in done.stdout
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    by_pair = {(row["pair"], row["estimator"]): row for row in rows}
+    flo = by_pair["middlebury_made frame10", "variational"]
+    png = by_pair["kitti_made image_0_000007_10", "variational"]
+    assert 0 < flo["epe_all"] < 0.5
+    assert abs(flo["epe_all"] - png["epe_all"]) < 1 / 64  # KITTI stores 64ths of a pixel
+    assert flo["epe_visible"] is None
+    assert 0 < png["epe_visible"] < png["epe_all"]
+    assert all(row["ms"] > 0 for row in rows if row["estimator"] != "truth")
+    truth = [row for row in rows if row["estimator"] == "truth"]
+    assert len(truth) == 4
+    assert all(row["epe_all"] == 0 for row in truth)
+
+
+def test_occlusion_from_true_flow_is_nearly_right(tmp_path: Path) -> None:
+    """F1 of the default criterion over scenes whose occlusion is known exactly."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "flow_accuracy.py")]
+    command += ["--json", str(tmp_path / "rows.json"), "--estimators", "farneback"]
+    command += ["--rounds", "1", "--threads", "1", "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, capture_output=True, env=environment, check=True)
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    scores = [row["occlusion_f1"] for row in rows if row["estimator"] == "truth"]
+    assert sum(scores) / len(scores) > 0.85
