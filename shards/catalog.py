@@ -99,7 +99,7 @@ class Catalog:
 
     def find(self, recipe: str, sources: Iterable[str]) -> Found:
         """Where flow of some sources (SHA-256 in hex) may be that was made by a recipe."""
-        wanted = np.array(sorted({bytes.fromhex(source) for source in sources}), "S32")
+        wanted = np.unique(np.frombuffer(bytes.fromhex("".join(sources)), "S32"))
         entries: list[Entry] = []
         parts, warnings = [NO_RECORDS], []
         for file in list_files(join(self.url, recipe[:16])) if len(wanted) else ():
@@ -123,8 +123,8 @@ class Catalog:
             entries.append(entry)
             parts.append(records)
         records = np.concatenate(parts)
-        records = records[np.argsort(records["source"], kind="stable")]
-        return Found(entries=tuple(entries), records=records, warnings=tuple(warnings))
+        order = np.argsort(records["source"], kind="stable")  # quick: each part is in order
+        return Found(entries=tuple(entries), records=records[order], warnings=tuple(warnings))
 
 
 def index_layer(entry: Entry) -> pa.Table:

@@ -84,6 +84,9 @@ class Layer:
     name: str
     spec: dict[str, Any]
 
+    def __str__(self) -> str:
+        return f"{self.name} (from clips)" if self.spec.get("frames_from") == "clip" else self.name
+
 
 class Dataset:
     """The index of a complete dataset; reads Parquet files only, no media.
@@ -133,7 +136,7 @@ class Dataset:
             or layer.spec["estimator"] == wanted
         ]
         if len(found) != 1:
-            listed = ", ".join(layer.name for layer in layers) or "none"
+            listed = ", ".join(map(str, layers)) or "none"
             problem = "is ambiguous" if found else "does not exist"
             raise ValueError(
                 f"flow layer {name or '(any)'!r} {problem} in {self.url}; layers there: {listed}. "
