@@ -4,8 +4,9 @@ A shard is a pure function of its rows of the clip table and the configuration. 
 written last and commits it; whatever an interrupted attempt left is overwritten by equal bytes.
 """
 
+import ctypes
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -29,6 +30,7 @@ from shards.video import decode_clip, encode_clip
 from shards.writer import ShardTar, shard_tar, span_columns, write_table
 
 REJECTS_KEY = b"rejects"  # in the metadata of a shard's clip Parquet: clips that were left out
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in glibc's malloc.h
 _CLIP_COLUMNS = member_columns(CLIP_MEMBERS)
 
 
@@ -70,7 +72,7 @@ def build_shard(task: ShardTask) -> Tally:
     tally = Tally()
     if task.committed:
         return tally
-    single_threaded()
+    settle_worker()
     clip_rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     with ExitStack() as stack:
@@ -108,10 +110,19 @@ def build_shard(task: ShardTask) -> Tally:
     return tally
 
 
-def single_threaded() -> None:
-    """A worker is one thread, and no result depends on the machine's size."""
+def settle_worker() -> None:
+    """Make the process a worker: one thread, so that no result depends on the machine's size.
+
+    And memory that is freed stays with it. Otherwise glibc, more so as Dask sets it, returns each
+    large block to the system and asks for it again at the next operation on an image, whose first
+    touch of every page then takes several times longer than the operation.
+    """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    with suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
 
 
 def write_clip(tar: ShardTar, row: dict[str, Any], video: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from distributed import Client
 
 from flow_cache import FlowSpec
-from pipeline.build import single_threaded
+from pipeline.build import settle_worker
 from pipeline.config import BuildConfig, flow_specs
 from pipeline.decode import read_clips
 from pipeline.job import Outcome, run_shards
@@ -156,7 +156,7 @@ def build_layer_shard(task: FlowTask) -> Tally:
     tally = Tally()
     if task.committed:
         return tally
-    single_threaded()
+    settle_worker()
     rows = task.rows.to_pylist()
     with shard_tar(f"{task.stem}.tar") as tar:
         layer = LayerShard(task.spec, tar, task.stored, tally)

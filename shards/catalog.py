@@ -20,10 +20,10 @@ import pyarrow as pa
 from shards.index import read_index, read_manifest
 from shards.places import (
     EMPTY_ROWS,
-    NO_RECORDS,
     Entry,
     Found,
     address_of,
+    by_source,
     entry_table,
     layer_rows,
     read_entry,
@@ -101,7 +101,8 @@ class Catalog:
         """Where flow of some sources (SHA-256 in hex) may be that was made by a recipe."""
         wanted = np.unique(np.frombuffer(bytes.fromhex("".join(sources)), "S32"))
         entries: list[Entry] = []
-        parts, warnings = [NO_RECORDS], []
+        parts: list[np.ndarray] = []
+        warnings: list[str] = []
         for file in list_files(join(self.url, recipe[:16])) if len(wanted) else ():
             try:
                 data = read_bytes(file)
@@ -122,9 +123,7 @@ class Catalog:
             records["entry"] = len(entries)
             entries.append(entry)
             parts.append(records)
-        records = np.concatenate(parts)
-        order = np.argsort(records["source"], kind="stable")  # quick: each part is in order
-        return Found(entries=tuple(entries), records=records[order], warnings=tuple(warnings))
+        return Found(entries=tuple(entries), records=by_source(parts), warnings=tuple(warnings))
 
 
 def index_layer(entry: Entry) -> pa.Table:

@@ -5,7 +5,7 @@ Places are hints. Whoever follows one checks the Parquet against its digest, and
 
 import json
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,23 +117,33 @@ def read_records(data: bytes, wanted: np.ndarray) -> np.ndarray:
         ValueError: the bytes are not such a file.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data)).cast(_ROWS)
+        batches = pq.ParquetFile(pa.BufferReader(data)).iter_batches()  # for their small copies
+        parts = [_records(batch.cast(_ROWS), wanted) for batch in batches]
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"not an entry of a flow catalog: {error}") from error
-    keys = np.concatenate([np.empty(0, "S32"), *map(_fixed_width, table["source_sha256"].chunks)])
+    return np.concatenate([NO_RECORDS, *parts])
+
+
+def _records(rows: pa.RecordBatch, wanted: np.ndarray) -> np.ndarray:
+    column = rows["source_sha256"]
+    width = column.type.byte_width
+    keys = np.frombuffer(column.buffers()[1], f"S{width}", len(column), column.offset * width)
     found = wanted[np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)] == keys
     records = np.empty(np.count_nonzero(found), NO_RECORDS.dtype)
     records["source"] = keys[found]
     for name in ("shard", "row"):
-        records[name] = table[name].to_numpy()[found]
-    for column, name in enumerate(("first_pts", "last_pts")):
-        records["pts"][:, column] = table[name].to_numpy()[found]
+        records[name] = rows[name].to_numpy()[found]
+    for end, name in enumerate(("first_pts", "last_pts")):
+        records["pts"][:, end] = rows[name].to_numpy()[found]
     return records
 
 
-def _fixed_width(digests: pa.FixedSizeBinaryArray) -> np.ndarray:
-    width = digests.type.byte_width
-    return np.frombuffer(digests.buffers()[1], f"S{width}", len(digests), digests.offset * width)
+def by_source(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Records of several entries as one array, sorted by source, as each of them is."""
+    if len(parts) == 1:
+        return parts[0]  # a million of them are not copied
+    records = np.concatenate([NO_RECORDS, *parts])
+    return records[np.argsort(records["source"], kind="stable")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
