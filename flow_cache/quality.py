@@ -1,7 +1,7 @@
 """Figures that say how much a clip moves and how far to trust its flow."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ def clip_quality(
         photometric_still: the same without flow, over the same pixels: what there was to explain.
         saturated: as given.
     """
-    pairs = _shortest(fields)
+    pairs = _one_way(fields)
     if not pairs:
         return dict.fromkeys(FIGURES, math.nan) | {"saturated": float(saturated)}
     flow = torch.cat([fields[pair].flow for pair in pairs])
@@ -66,11 +66,17 @@ def clip_quality(
     return dict(zip(FIGURES, figures, strict=True))
 
 
-def _shortest(fields: Mapping[Pair, FlowField]) -> Sequence[Pair]:
+def shortest_pairs(pairs: Iterable[Pair]) -> list[Pair]:
+    """Those of the shortest stride, in both directions: `clip_quality` looks at no others."""
+    pairs = list(pairs)
+    nearest = min((abs(j - i) for i, j in pairs), default=0)
+    return [(i, j) for i, j in pairs if abs(j - i) == nearest]
+
+
+def _one_way(fields: Mapping[Pair, FlowField]) -> Sequence[Pair]:
     """Pairs of the shortest stride, forward ones if there are any."""
-    nearest = min((abs(j - i) for i, j in fields), default=0)
-    forward = [(i, j) for i, j in fields if j - i == nearest]
-    return forward or [(i, j) for i, j in fields if i - j == nearest]
+    pairs = shortest_pairs(fields)
+    return [(i, j) for i, j in pairs if j > i] or pairs
 
 
 def _mean(values: Tensor, where: Tensor) -> float:

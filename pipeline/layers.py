@@ -10,10 +10,10 @@ import pyarrow as pa
 import torch
 
 from flow_cache import FlowSpec, Pair, level_pairs
-from flow_cache.codec import decode_field, encode_field
+from flow_cache.codec import decode_field, encode_field, read_header
 from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
-from flow_cache.quality import FIGURES, clip_quality
+from flow_cache.quality import FIGURES, clip_quality, shortest_pairs
 from pipeline.reuse import StoredFields, frames_identity
 from pipeline.tally import Tally
 from shards.places import StoredShard
@@ -104,6 +104,5 @@ class LayerShard:
 
 def _figures(images: torch.Tensor, blobs: Mapping[Pair, bytes]) -> dict[str, float]:
     """Of the fields as they are stored, so that they are the same for copies and for estimates."""
-    decoded = {pair: decode_field(blob) for pair, blob in blobs.items()}
-    saturated = sum(field.saturated for field in decoded.values())
-    return clip_quality(images, {pair: d.field for pair, d in decoded.items()}, saturated)
+    fields = {pair: decode_field(blobs[pair]).field for pair in shortest_pairs(blobs)}
+    return clip_quality(images, fields, sum(read_header(b).saturated for b in blobs.values()))
