@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from webdataset import TarWriter
 
 from shards.schema import valid_key
 from shards.storage import publish
@@ -31,6 +30,8 @@ class ShardTar:
     """A WebDataset tar being written; the same samples give the same bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
+        from webdataset import TarWriter  # it loads torch, which readers of an index do without
+
         self._tar = TarWriter(file, user=_OWNER, group=_OWNER, mode=_MODE, mtime=0, encoder=False)
 
     def add(self, key: str, members: Mapping[str, bytes]) -> dict[str, Span]:
