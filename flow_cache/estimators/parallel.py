@@ -20,10 +20,11 @@ def spread(function: Callable[..., Result], *batches: Tensor, largest: int) -> l
 
     On a CPU parts run side by side, on as many threads as torch may use.
     """
-    threads = 1 if batches[0].is_cuda else torch.get_num_threads()
+    alone = batches[0].is_cuda or torch.compiler.is_compiling()
+    threads = 1 if alone else torch.get_num_threads()
     size = max(1, min(largest, -(-len(batches[0]) // threads)))
     parts = [part for part in zip(*(x.split(size) for x in batches), strict=True) if len(part[0])]
-    if threads == 1 or not parts or torch.compiler.is_compiling():
+    if threads == 1 or not parts:
         return [function(*part) for part in parts]
     gradient = torch.is_grad_enabled()  # every thread has its own switch, and its own thread count
 
