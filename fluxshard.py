@@ -7,29 +7,22 @@ are used, so that `--help` and `info` do not wait for torch.
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 # Before torch loads: threads that wait for work must not burn the cores that decoders need.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import tyro
-from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional, arg
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from pipeline.arguments import Resources, option, registry
 from pipeline.config import BuildConfig
-from pipeline.terminal import print_rejects, progress_bars, terminal
+from pipeline.terminal import print_facts, print_outcome, print_rejects, progress_bars, terminal
 from shards.reader import DamagedShard
 from trainer.config import TrainConfig
 from trainer.presets import PRESETS
-
-registry = ConstructorRegistry()
-
 
 DatasetPath = Annotated[Positional[str], arg(metavar="DATASET")]
 
@@ -38,23 +31,20 @@ def build(
     paths: Annotated[Positional[tuple[str, ...]], arg(metavar="SRC... OUT")],
     /,
     config: OmitArgPrefixes[BuildConfig] = BuildConfig(),  # noqa: B008 - frozen
-    workers: int = os.cpu_count() or 1,
-    scheduler: str = "",
+    resources: OmitArgPrefixes[Resources] = Resources(),  # noqa: B008 - frozen
     strict: bool = False,
 ) -> int:
     """Build a dataset of clips and flow from videos.
 
-    Run it again after an interruption, or with more videos: it continues where it stopped. Exits
-    with 0 when every accepted clip is written, 1 when a shard failed or there is no clip at all.
+    Run it again after an interruption, or with more videos: it continues where it stopped. Flow
+    that was computed before, for any dataset that the flow cache knows, is copied. Exits with 0
+    when every accepted clip is written, 1 when a shard failed or there is no clip at all.
 
     Args:
         paths: videos, folders, globs, or CSV / JSONL / Parquet manifests with a `video` column;
             last, the folder of the dataset.
-        workers: worker processes on this machine.
-        scheduler: address of a Dask scheduler to use instead of local workers.
         strict: exit with 1 if any input was refused.
     """
-    from pipeline.cluster import connect
     from pipeline.config import flow_specs
     from pipeline.inputs import find_sources
     from pipeline.job import run_build
@@ -64,16 +54,81 @@ def build(
     *inputs, out = paths
     sources, missing = find_sources(inputs)
     flow_specs(config)  # refuses an unknown or unusable estimator before anything is decoded
-    with connect(scheduler or None, workers) as client, progress_bars() as show:
-        outcome = run_build(sources, missing, out, config, client, show)
-    for shard, error in outcome.failed.items():
-        terminal.print(f"[red]shard {shard} failed:[/] {error}", highlight=False)
+    catalog = resources.catalog()
+    with resources.cluster() as client, progress_bars() as show:
+        outcome = run_build(sources, missing, out, config, client, show, catalog)
     print_rejects(outcome.rejects)
-    terminal.print(
-        f"inputs: {outcome.inputs}, rejects: {len(outcome.rejects)}, clips: {outcome.clips}; "
-        f"shards: {outcome.built} built, {outcome.kept} kept, {len(outcome.failed)} failed → {out}"
-    )
+    print_outcome(outcome, out)
     return outcome.exit_code(strict=strict)
+
+
+def flow(
+    dataset: DatasetPath,
+    /,
+    *,
+    estimator: str,
+    from_clips: bool = False,
+    levels: tuple[int, ...] = (),
+    resources: OmitArgPrefixes[Resources] = Resources(),  # noqa: B008 - frozen
+) -> int:
+    """Add a flow layer to a dataset, beside those that it has; nothing else of it changes.
+
+    Run it again after an interruption: it continues where it stopped.
+
+    Args:
+        dataset: folder or URL of the dataset.
+        estimator: flow estimator of the layer.
+        from_clips: compute on the stored clips instead of the source videos; another layer.
+        levels: frame distances for which flow is stored; by default as in the configuration.
+    """
+    from pipeline.flow import layer_spec, run_flow
+    from shards.index import Dataset
+
+    opened = Dataset(dataset)
+    spec = layer_spec(opened, estimator, from_clips=from_clips, levels=levels)
+    catalog = resources.catalog()
+    with resources.cluster() as client, progress_bars() as show:
+        outcome = run_flow(opened, spec, client, show, catalog)
+    print_outcome(outcome, f"{dataset}/flow/{spec.layer}")
+    return outcome.exit_code(strict=False)
+
+
+def merge(paths: Annotated[Positional[tuple[str, ...]], arg(metavar="DATASET... OUT")], /) -> int:
+    """Make one dataset of several; it refers to their shards, no data is copied.
+
+    Args:
+        paths: datasets whose keys differ; last, the folder of the new dataset.
+    """
+    from shards.merge import merge as refer
+
+    left_out = refer(paths[:-1], paths[-1])
+    for layer in left_out:
+        terminal.print(f"layer {layer.name} is left out: not every dataset has it")
+    terminal.print(f"{len(paths) - 1} datasets → {paths[-1]}")
+    return 0
+
+
+def cache(
+    action: Positional[Literal["list", "verify", "prune", "forget", "add"]],
+    dataset: Annotated[Positional[str], arg(metavar="[DATASET]")] = "",
+    /,
+    *,
+    flow_cache: str = "",
+) -> int:
+    """Look after the catalog of computed flow; the flow itself stays in its datasets.
+
+    Args:
+        action: list the layers with owners and sizes; verify their bytes; prune layers that are
+            gone; forget the layers of a dataset, or add them, also when it has moved.
+        dataset: folder or URL of the dataset, to forget or to add.
+        flow_cache: folder or URL of the catalog; by default in the user's cache.
+    """
+    from pipeline.upkeep import look_after
+    from shards.catalog import Catalog, default_catalog
+
+    lines, sound = look_after(Catalog(flow_cache or default_catalog()), action, dataset)
+    print(*lines, sep="\n")
+    return int(not sound)
 
 
 def verify(dataset: DatasetPath, /) -> int:
@@ -105,10 +160,7 @@ def info(dataset: DatasetPath, /, as_json: Annotated[bool, arg(name="json")] = F
     if as_json:
         print(json.dumps(facts, indent=1))
         return 0
-    table = Table(show_header=False, box=None)
-    for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _readable(name, value))
-    terminal.print(table)
+    print_facts(facts)
     return 0
 
 
@@ -177,32 +229,26 @@ def demo(out: str = "demo") -> int:
     """
     from pipeline.demo import DEMO_CONFIG, make_videos, true_flow
     from pipeline.report import write_report
+    from trainer.timer import Timer
 
     folder = Path(out)
-    seconds: dict[str, float] = {}
+    timer = Timer()
     data, run = str(folder / "dataset"), folder / "run"
-    with _timed(seconds, "make videos"):
+    with timer("make videos"):
         sources = make_videos(folder / "videos")
-    with _timed(seconds, "build"):
-        code = build((*sources, data), DEMO_CONFIG)
-    with _timed(seconds, "train"):
+    with timer("build"):
+        code = build((*sources, data), DEMO_CONFIG, Resources(no_flow_cache=True))
+    with timer("train"):
         code = code or _train(PRESETS["tiny"]())(data=data, out=str(run))
     if code:
         return code
-    with _timed(seconds, "report"):
-        scores = write_report(folder / "report.html", data, run, true_flow, seconds=seconds)
+    with timer("report"):
+        scores = write_report(folder / "report.html", data, run, true_flow, seconds=timer.seconds)
     for layer, score in scores.items():
         errors = ", ".join(f"{n} apart {s.end_point_error:.3f}" for n, s in score.total.items())
         terminal.print(f"{layer}: mean end-point error against the truth, px, frames {errors}")
     terminal.print(f"open {folder / 'report.html'}")
     return 0
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - began
 
 
 def _losses(record: dict[str, Any]) -> str:
@@ -211,68 +257,15 @@ def _losses(record: dict[str, Any]) -> str:
     return "  ".join(f"{n} {record[n]:.4g}" for n in names if record.get(n) is not None)
 
 
-def _readable(name: str, value: Any) -> str:
-    if isinstance(value, dict):
-        return "\n".join(f"{key}: {_readable(key, item)}" for key, item in value.items()) or "none"
-    if name.endswith("bytes"):
-        return f"{value / 2**20:,.1f} MiB"
-    return str(value)
-
-
-def _option(arguments: Sequence[str], name: str, default: str) -> str:
-    """The value of an option that decides what the others mean, before they are parsed."""
-    for argument, following in zip(arguments, [*arguments[1:], default], strict=True):
-        if argument == name:
-            return following
-        if argument.startswith(f"{name}="):
-            return argument.partition("=")[2]
-    return default
-
-
-def _one_argument(
-    kind: Any, metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str]
-) -> None:
-    """Teach the command line a type that is written as one word."""
-
-    @registry.primitive_rule
-    def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-        if get_args(info.type) != get_args(kind):  # tyro hands on typing.Tuple for tuple
-            return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=metavar,
-            instance_from_str=lambda words: parse(words[0]),
-            is_instance=lambda value: not isinstance(value, str),
-            str_from_instance=lambda value: [show(value)],
-        )
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    return int(height), int(width)
-
-
-_one_argument(tuple[int, int], "HxW", _parse_size, lambda size: f"{size[0]}x{size[1]}")
-_one_argument(
-    tuple[int, ...],
-    "1,2,4",
-    lambda text: tuple(int(level) for level in text.split(",")),
-    lambda levels: ",".join(map(str, levels)),
-)
-_one_argument(
-    Fraction | None,
-    "F",
-    lambda text: None if text == "none" else Fraction(text),
-    lambda f: str(f or "none"),
-)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; the exit code is 0 for success, 1 for failure, 2 for wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    preset = _option(arguments, "--preset", "small")
+    preset = option(arguments, "--preset", "small")
     commands: dict[str, Callable[..., Any]] = {
         "build": build,
+        "flow": flow,
+        "merge": merge,
+        "cache": cache,
         "verify": verify,
         "info": info,
         "inspect": inspect,

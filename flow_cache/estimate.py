@@ -81,6 +81,11 @@ def _check(estimator: FlowEstimator, frames: Tensor, spec: FlowSpec) -> None:
     check_criterion(spec.occlusion)
     if frames.shape[-2:] != spec.size:
         raise ValueError(f"frames are {tuple(frames.shape[-2:])}, the flow spec says {spec.size}")
+    check_estimator(estimator, spec)
+
+
+def check_estimator(estimator: FlowEstimator, spec: FlowSpec) -> None:
+    """Raise ValueError unless the estimator is the one that a spec names, in every detail."""
     given = (estimator.name, estimator.revision, estimator.weights_sha256, dict(estimator.params))
     named = (spec.estimator, spec.revision, spec.weights_sha256, dict(spec.params))
     if given != named:

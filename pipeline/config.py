@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, Self
 
 from flow_cache import FlowSpec
 from flow_cache.estimators import FlowEstimator, load_estimator
@@ -74,6 +74,17 @@ class BuildConfig:
         """As stored in the manifest."""
         return {**asdict(self), "fps": None if self.fps is None else str(self.fps)}
 
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """The configuration that `to_json` stored."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in stored.items()
+        }
+        if values["fps"] is not None:
+            values["fps"] = Fraction(values["fps"])
+        return cls(**values)
+
     def differences(self, stored: dict[str, Any]) -> list[str]:
         """One line for each setting that differs from a manifest's configuration."""
         ours = self.to_json()
@@ -88,16 +99,21 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def flow_specs(config: BuildConfig) -> tuple[FlowSpec, ...]:
+def flow_specs(
+    config: BuildConfig, frames_from: Literal["source", "clip"] = "source"
+) -> tuple[FlowSpec, ...]:
     """The spec of each flow layer that the configuration asks for.
 
     Raises:
         ValueError: an estimator is unknown or cannot work at this size; before any decoding.
     """
-    return tuple(_flow_spec(load_estimator(name), config) for name in config.estimators)
+    estimators = [load_estimator(name) for name in config.estimators]
+    return tuple(_flow_spec(estimator, config, frames_from) for estimator in estimators)
 
 
-def _flow_spec(estimator: FlowEstimator, config: BuildConfig) -> FlowSpec:
+def _flow_spec(
+    estimator: FlowEstimator, config: BuildConfig, frames_from: Literal["source", "clip"]
+) -> FlowSpec:
     estimator.check_size(config.size)
     return FlowSpec(
         estimator=estimator.name,
@@ -108,5 +124,5 @@ def _flow_spec(estimator: FlowEstimator, config: BuildConfig) -> FlowSpec:
         occlusion=config.occlusion,
         levels=config.levels,
         max_error_px=config.max_error_px,
-        frames_from="source",
+        frames_from=frames_from,
     )

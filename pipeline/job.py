@@ -5,26 +5,47 @@ ends with the same bytes: what is committed is kept, the rest is redone.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from distributed import Client
 
+from flow_cache import FlowSpec
+from flow_cache.estimate import check_estimator
+from flow_cache.estimators import load_estimator
 from pipeline.build import REJECTS_KEY, ShardTask, build_shard
 from pipeline.cluster import run_tasks
 from pipeline.config import BuildConfig, flow_specs
 from pipeline.plan import Progress, inputs_digest, plan, read_plan
 from pipeline.records import Reject, Source
+from pipeline.reuse import find_stored, register
 from pipeline.tables import reject_table
+from pipeline.tally import Tally
+from shards.catalog import Catalog
 from shards.index import read_manifest, sha256, write_manifest
+from shards.places import StoredShard
 from shards.schema import shard_name
 from shards.storage import is_local, join, read_bytes, remove_unfinished
 from shards.writer import write_table
+
+
+class _Shard(Protocol):
+    """What a task of any kind says about itself."""
+
+    @property
+    def shard(self) -> int: ...
+
+    @property
+    def rows(self) -> pa.Table: ...
+
+
+Task = TypeVar("Task", bound=_Shard)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +58,7 @@ class Outcome:
         built, kept: shards written now, and shards that were committed before.
         failed: the error of each shard that could not be built.
         rejects: every input and every clip refused.
+        tally: what was copied and computed, how long it took, and what could not be reused.
     """
 
     inputs: int
@@ -45,6 +67,7 @@ class Outcome:
     kept: int
     failed: dict[str, str]
     rejects: list[Reject]
+    tally: Tally = field(default_factory=Tally)
 
     def exit_code(self, *, strict: bool) -> int:
         """0 if every accepted clip is committed, 1 if a shard failed or nothing could be built.
@@ -61,14 +84,19 @@ def run_build(
     config: BuildConfig,
     client: Client,
     progress: Progress,
+    catalog: Catalog | None = None,
 ) -> Outcome:
     """Build the dataset at `url`, or continue it: inputs that it has not seen add shards.
 
+    All flow layers of the dataset grow, also those that were added later.
+
     Args:
         sources, missing: what `inputs.find_sources` found, and what it did not.
+        catalog: where to look for flow that exists, and to enter this dataset's.
 
     Raises:
-        ValueError: `url` holds a dataset of another configuration, or something else.
+        ValueError: `url` holds a dataset of another configuration, or something else; or an
+            estimator here is not the one that made the dataset's flow.
     """
     manifest = open_build(url, config)
     remove_unfinished(url)
@@ -78,12 +106,16 @@ def run_build(
         if manifest["state"] == "building":
             write_manifest(url, {**manifest, "inputs": inputs})
     table, rejects = read_plan(url)  # as a rerun reads them: a table in memory differs in details
-    tasks = shard_tasks(table, url, config)
+    specs = tuple(FlowSpec.from_json(layer["spec"]) for layer in manifest["layers"].values())
+    tasks = shard_tasks(table, url, config, specs)
     pending = [task for task in tasks if not task.committed]
-    failed = build_shards(pending, client, progress)
+    tally = Tally()
+    pending = with_stored(pending, catalog, tally)
+    failed = run_shards(client, build_shard, pending, partial(progress, "build"), tally)
     clips = 0
     if not failed:
-        clips, rejects = close_build(url, config, tasks, rejects, {**manifest, "inputs": inputs})
+        clips, rejects = close_build(url, tasks, specs, rejects, {**manifest, "inputs": inputs})
+        tally.warnings.update(register(catalog, url))
     return Outcome(
         inputs=len(sources) + len(missing),
         clips=clips,
@@ -91,6 +123,7 @@ def run_build(
         kept=len(tasks) - len(pending),
         failed=failed,
         rejects=rejects,
+        tally=tally,
     )
 
 
@@ -107,9 +140,13 @@ def open_build(url: str, config: BuildConfig) -> dict[str, Any]:
             raise ValueError(
                 f"{url} is not empty and holds no dataset; give a new folder for the output"
             ) from None
+        layers = {spec.layer: {"spec": spec.to_json(), "shards": {}} for spec in flow_specs(config)}
         manifest = {"state": "building", "config": config.to_json(), "inputs": None}
+        manifest["layers"] = layers
         write_manifest(url, manifest)
         return manifest
+    if "merged" in manifest:
+        raise ValueError(f"{url} is merged of {manifest['merged']}: add the videos to one of these")
     if differences := config.differences(manifest["config"]):
         listed = "\n  ".join(differences)
         raise ValueError(
@@ -119,34 +156,76 @@ def open_build(url: str, config: BuildConfig) -> dict[str, Any]:
     return manifest
 
 
-def shard_tasks(table: pa.Table, url: str, config: BuildConfig) -> list[ShardTask]:
+def shard_tasks(
+    table: pa.Table, url: str, config: BuildConfig, specs: tuple[FlowSpec, ...]
+) -> list[ShardTask]:
     """One task for each shard of the clip table."""
     return [
         ShardTask(
-            url=url, shard=shard, rows=table.filter(pc.field("shard") == shard), config=config
+            url=url,
+            shard=shard,
+            rows=table.filter(pc.field("shard") == shard),
+            config=config,
+            specs=specs,
         )
         for shard in table["shard"].unique().to_pylist()
     ]
 
 
-def build_shards(tasks: Sequence[ShardTask], client: Client, progress: Progress) -> dict[str, str]:
-    """Build the shards on the cluster; returns the error of each that failed."""
+def with_stored(
+    tasks: Sequence[ShardTask], catalog: Catalog | None, tally: Tally
+) -> list[ShardTask]:
+    """The tasks, told where flow of their clips is stored already.
+
+    Raises:
+        ValueError: they cannot be built with the estimators that are here.
+    """
+    stored: list[dict[str, tuple[StoredShard, ...]]] = [{} for _ in tasks]
+    for spec in tasks[0].specs if tasks else ():
+        check_live(spec)
+        if spec.frames_from == "source":  # what a stored clip's bytes will be is not known yet
+            shards = find_stored(catalog, spec, [task.rows for task in tasks], tally)
+            for layers, found in zip(stored, shards, strict=True):
+                layers[spec.layer] = found
+    return [replace(task, stored=s) for task, s in zip(tasks, stored, strict=True)]
+
+
+def check_live(spec: FlowSpec) -> None:
+    """Raise ValueError unless the estimator that made a layer is here to extend it."""
+    try:
+        check_estimator(load_estimator(spec.estimator, **spec.params), spec)
+    except ValueError as error:
+        raise ValueError(
+            f"layer {spec.layer} cannot be extended here: {error}. Install what made it, or build "
+            "a new dataset"
+        ) from error
+
+
+def run_shards(
+    client: Client,
+    build: Callable[[Task], Tally],
+    tasks: Sequence[Task],
+    progress: Callable[[int, int], None],
+    tally: Tally,
+) -> dict[str, str]:
+    """Build shards on the cluster and add up their tallies; returns the error of each failed."""
     failed = {}
     done, total = 0, sum(len(task.rows) for task in tasks)
-    progress("build", done, total)
-    for index, result in run_tasks(client, build_shard, tasks):
-        if isinstance(result, Exception):
-            name = shard_name(tasks[index].shard)
-            failed[name] = f"{type(result).__name__}: {result}"
+    progress(done, total)
+    for index, result in run_tasks(client, build, tasks):
+        if isinstance(result, Tally):
+            tally.add(result)
+        else:
+            failed[shard_name(tasks[index].shard)] = f"{type(result).__name__}: {result}"
         done += len(tasks[index].rows)
-        progress("build", done, total)
+        progress(done, total)
     return failed
 
 
 def close_build(
     url: str,
-    config: BuildConfig,
     tasks: Sequence[ShardTask],
+    specs: Sequence[FlowSpec],
     rejects: Sequence[Reject],
     manifest: dict[str, Any],
 ) -> tuple[int, list[Reject]]:
@@ -170,7 +249,7 @@ def close_build(
                 for task in tasks
             },
         }
-        for spec in flow_specs(config)
+        for spec in specs
     }
     write_manifest(
         url,

@@ -22,7 +22,7 @@ def probe(path: str, *, timeout_s: float = TIMEOUT_S) -> Video | Reject:
         if problem := _not_a_video(path):
             reason, detail = problem
         else:
-            sha256 = _sha256(path)
+            sha256 = file_sha256(path)
             return _first_facts(path, sha256, timeout_s)
     except DecodeTimeout:
         reason, detail = "decode_timeout", f"no frame came out within {timeout_s:g} s"
@@ -73,7 +73,7 @@ def _mp4_boxes(path: str) -> list[bytes]:
     return types
 
 
-def _sha256(path: str) -> str:
+def file_sha256(path: str) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipeline.records import Reject
+from pipeline.tally import Tally
+
+if TYPE_CHECKING:  # it brings Dask, which most commands do without
+    from pipeline.job import Outcome
 
 terminal = Console(stderr=True)  # standard output is for what was asked for
 
@@ -45,3 +49,48 @@ def print_rejects(rejects: Sequence[Reject], most: int = 20) -> None:
     terminal.print(table)
     if len(rejects) > most:
         terminal.print(f"… and {len(rejects) - most} more, all in rejects.parquet")
+
+
+def print_outcome(outcome: "Outcome", out: str) -> None:
+    """What failed, what was noticed, what was copied and computed, how many shards there are."""
+    for shard, error in outcome.failed.items():
+        terminal.print(f"[red]shard {shard} failed:[/] {error}", highlight=False)
+    for warning in sorted(outcome.tally.warnings):
+        terminal.print(f"[yellow]warning:[/] {warning}", highlight=False)
+    for line in flow_lines(outcome.tally):
+        terminal.print(line, highlight=False)
+    inputs = f"inputs: {outcome.inputs}, rejects: {len(outcome.rejects)}, " * bool(outcome.inputs)
+    terminal.print(
+        f"{inputs}clips: {outcome.clips}; shards: {outcome.built} built, {outcome.kept} kept, "
+        f"{len(outcome.failed)} failed → {out}"
+    )
+
+
+def flow_lines(tally: Tally) -> list[str]:
+    """How many fields each layer took from where, and the share of each stage in the work."""
+    lines = []
+    for layer in sorted({*tally.computed, *(layer for layer, _ in tally.reused)}):
+        origins = [(n, url) for (name, url), n in sorted(tally.reused.items()) if name == layer]
+        copied = "".join(f", {count} copied from {url}" for count, url in origins)
+        lines.append(f"flow {layer}: {tally.computed[layer]} fields computed{copied}")
+    total = sum(tally.seconds.values())
+    if total:
+        shares = ", ".join(f"{name} {s / total:.0%}" for name, s in tally.seconds.items())
+        lines.append(f"work: {total:.1f} s ({shares})")
+    return lines
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Named values, one a row."""
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), _readable(name, value))
+    terminal.print(table)
+
+
+def _readable(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_readable(key, item)}" for key, item in value.items()) or "none"
+    if name.endswith("bytes"):
+        return f"{value / 2**20:,.1f} MiB"
+    return str(value)

@@ -67,7 +67,7 @@ class ClipView:
 def layer_names(dataset: Dataset) -> list[str]:
     """The flow layers, in the order in which the build named their estimators."""
     layers = dataset.manifest["layers"]
-    named = dataset.manifest["config"]["flow"].split(",")
+    named = dataset.manifest["config"].get("flow", "").split(",")
     estimators = {name: layer["spec"]["estimator"] for name, layer in layers.items()}
     return sorted(layers, key=lambda name: (*named, estimators[name]).index(estimators[name]))
 

@@ -59,6 +59,20 @@ def read_table(url: str) -> pa.Table:
     return pq.read_table(pa.BufferReader(read_bytes(url)))
 
 
+def read_index(url: str, digest: str, columns: list[str]) -> pa.Table:
+    """Some columns of a Parquet file whose SHA-256 is known; ValueError if it is another file."""
+    data = read_bytes(url)
+    if sha256(data) != digest:
+        raise ValueError(f"{url} is not the file that was written")
+    return pq.read_table(pa.BufferReader(data), columns=columns)
+
+
+def shard_place(url: str, manifest: dict[str, Any], shard: str) -> tuple[str, str]:
+    """The dataset that owns a shard, and the shard's name there: a merged one owns none."""
+    entry = manifest["shards"][shard]
+    return entry.get("url", url), entry.get("name", shard)
+
+
 def _unsigned(manifest: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key != "digest"}
 
@@ -69,6 +83,9 @@ class Layer:
 
     name: str
     spec: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.name} (from clips)" if self.spec.get("frames_from") == "clip" else self.name
 
 
 class Dataset:
@@ -119,7 +136,7 @@ class Dataset:
             or layer.spec["estimator"] == wanted
         ]
         if len(found) != 1:
-            listed = ", ".join(layer.name for layer in layers) or "none"
+            listed = ", ".join(map(str, layers)) or "none"
             problem = "is ambiguous" if found else "does not exist"
             raise ValueError(
                 f"flow layer {name or '(any)'!r} {problem} in {self.url}; layers there: {listed}. "
@@ -136,10 +153,15 @@ class Dataset:
             )
         return table
 
+    def stem(self, folder: str, shard: str) -> str:
+        """URL of a shard's files without suffix; `folder` is `clips` or `flow/LAYER`."""
+        owner, name = shard_place(self.url, self.manifest, shard)
+        return join(owner, folder, name)
+
     def tar_url(self, folder: str, shard: str) -> str:
-        """The tar of one shard; `folder` is `clips` or `flow/LAYER`."""
-        return join(self.url, folder, f"{shard}.tar")
+        """The tar of one shard."""
+        return f"{self.stem(folder, shard)}.tar"
 
     def _concatenate(self, folder: str) -> pa.Table:
-        tables = [read_table(join(self.url, folder, f"{shard}.parquet")) for shard in self.shards]
+        tables = [read_table(f"{self.stem(folder, shard)}.parquet") for shard in self.shards]
         return pa.concat_tables(tables, promote_options="permissive")

@@ -6,7 +6,7 @@ Paths are local paths or fsspec URLs (`s3://…`, `gs://…`, `memory://…`).
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -78,6 +78,25 @@ def exists(url: str) -> bool:
     """Whether there is a file or folder at `url`."""
     filesystem, path = fsspec.core.url_to_fs(url)
     return filesystem.exists(path)
+
+
+def list_files(folder: str) -> list[str]:
+    """URLs of the files in a folder tree, sorted; none if it does not exist."""
+    filesystem, path = fsspec.core.url_to_fs(folder)
+    filesystem.invalidate_cache()  # others may have written since it was last listed
+    try:
+        found = sorted(filesystem.find(path))
+    except FileNotFoundError:
+        return []
+    names = [name for name in found if TEMPORARY_PREFIX not in name]
+    return names if is_local(folder) else [filesystem.unstrip_protocol(name) for name in names]
+
+
+def delete(url: str) -> None:
+    """Remove a file, if it is there."""
+    filesystem, path = fsspec.core.url_to_fs(url)
+    with suppress(FileNotFoundError):
+        filesystem.rm_file(path)
 
 
 def read_range(url: str, offset: int, size: int) -> bytes:

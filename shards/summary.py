@@ -38,6 +38,8 @@ def _layer(dataset: Dataset, layer: Layer) -> dict[str, Any]:
     table = dataset.fields(layer)
     return {
         "estimator": layer.spec["estimator"],
+        "frames_from": layer.spec["frames_from"],
+        "levels": layer.spec["levels"],
         "fields": _total(pc.list_value_length(table["pair_source"])),
         "bytes": _total(table["flow_size"]),
     }

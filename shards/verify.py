@@ -2,10 +2,10 @@
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from shards.index import read_manifest, read_table, sha256
+from shards.index import read_manifest, read_table, sha256, shard_place
 from shards.schema import CLIP_MEMBERS, FLOW_MEMBERS
 from shards.storage import join, read_bytes
 from shards.writer import BLOCK, tar_bytes, tar_header
@@ -39,18 +39,36 @@ def verify(url: str) -> Iterator[Problem]:
     for name, digest in manifest["tables"].items():
         yield from _check_file(url, name, digest)
     clip_digests = {shard: entry["sha256"] for shard, entry in manifest["shards"].items()}
-    yield from _check_shards(url, "clips", clip_digests, CLIP_MEMBERS)
+    yield from _check_shards(url, manifest, "clips", clip_digests, CLIP_MEMBERS)
     for layer, entry in manifest["layers"].items():
-        yield from _check_shards(url, join("flow", layer), entry["shards"], FLOW_MEMBERS)
+        folder = join("flow", layer)
+        yield from _check_shards(url, manifest, folder, entry["shards"], FLOW_MEMBERS)
 
 
 def _check_shards(
-    url: str, folder: str, digests: dict[str, str], members: Sequence[str]
+    url: str,
+    manifest: dict[str, Any],
+    folder: str,
+    digests: dict[str, str],
+    members: Sequence[str],
 ) -> Iterator[Problem]:
     for shard, digest in digests.items():
-        stem = join(folder, shard)
-        damaged = list(_check_file(url, f"{stem}.parquet", digest))
-        yield from damaged or _check_tar(url, stem, members)
+        owner, name = shard_place(url, manifest, shard)
+        for problem in check_shard(owner, join(folder, name), digest, members):
+            yield problem if owner == url else replace(problem, file=join(owner, problem.file))
+
+
+def check_shard(url: str, stem: str, digest: str, members: Sequence[str]) -> Iterator[Problem]:
+    """All problems of one shard's Parquet and tar.
+
+    Args:
+        url: of the dataset that owns it.
+        stem: `clips/NAME` or `flow/LAYER/NAME`.
+        digest: SHA-256 of the Parquet.
+        members: of each clip.
+    """
+    damaged = list(_check_file(url, f"{stem}.parquet", digest))
+    yield from damaged or _check_tar(url, stem, members)
 
 
 def _check_file(url: str, name: str, digest: str) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,12 @@ def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     from pipeline.demo import make_videos
 
     return make_videos(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_flow_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests find no flow of earlier runs and leave none behind."""
+    folder = tmp_path_factory.mktemp("flow-cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLUXSHARD_CACHE", str(folder))
+        yield folder

@@ -118,8 +118,8 @@ def live_estimator(spec: FlowSpec, config: FlowLossConfig) -> FlowEstimator:
     if differing and config.accept_layer != spec.estimator:
         raise ValueError(
             f"the live flow estimator is {_named(live, differing)}, but layer {spec.layer} was "
-            f"made by {_named(stored, differing)}: a perfect model would still have a loss. Build "
-            f"a layer with `fluxshard build --flow {name}`, or accept this one with "
+            f"made by {_named(stored, differing)}: a perfect model would still have a loss. Add "
+            f"a layer with `fluxshard flow DATASET --estimator {name}`, or accept this one with "
             f"--flow-loss.accept-layer {spec.estimator}"
         )
     return estimator
@@ -130,13 +130,15 @@ def check_layer(spec: FlowSpec, config: FlowLossConfig, size: tuple[int, int], s
     if spec.size != size:
         raise ValueError(
             f"layer {spec.layer} holds flow of {spec.size[0]}x{spec.size[1]} pixels, the clips are "
-            f"{size[0]}x{size[1]}: FlowLoss compares at one geometry; rebuild the layer"
+            f"{size[0]}x{size[1]}: FlowLoss compares at one geometry. Add a layer"
+            f" of this size with `fluxshard flow DATASET --estimator {spec.estimator}`"
         )
     smallest = min(spec.levels)
     if smallest > 1 or "forward" not in spec.directions:
         raise ValueError(
             f"layer {spec.layer} holds levels {spec.levels}, {' and '.join(spec.directions)}: "
-            f"training at strides 1 to {stride} needs level 1 forward. Build with --levels 1,2,4"
+            f"training at strides 1 to {stride} needs level 1 forward. Add "
+            f"a layer with `fluxshard flow DATASET --estimator {spec.estimator} --levels 1,2,4`"
         )
     if config.order != "restored" and "backward" not in spec.directions:
         raise ValueError(

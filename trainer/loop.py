@@ -162,8 +162,9 @@ def open_flow(dataset: Dataset, config: TrainConfig) -> tuple[Layer | None, Flow
         return None, None
     if not dataset.manifest["layers"]:
         raise ValueError(
-            f"{dataset.url} holds no flow, which FlowLoss needs: build it with "
-            "`fluxshard build --flow variational`, or train with --flow-loss.weight 0"
+            f"{dataset.url} holds no flow, which FlowLoss needs: add it with "
+            f"`fluxshard flow {dataset.url} --estimator variational`, or train with "
+            "--flow-loss.weight 0"
         )
     layer = dataset.layer(config.stream.layer)
     spec = FlowSpec.from_json(layer.spec)

@@ -18,7 +18,7 @@ from distributed import Client
 
 from pipeline.build import ShardTask, build_shard
 from pipeline.cluster import connect
-from pipeline.config import BuildConfig
+from pipeline.config import BuildConfig, flow_specs
 from pipeline.inputs import find_sources
 from pipeline.job import Outcome, run_build
 from shards import Dataset, verify
@@ -162,7 +162,8 @@ def test_a_clip_that_no_longer_decodes_is_a_reject_and_costs_no_shard(built: Pat
     rows = pq.read_table(built / "clips.parquet").slice(0, 2)
     paths = [rows["path"][0].as_py(), str(tmp_path / "gone.mp4")]
     rows = rows.set_column(rows.schema.get_field_index("path"), "path", [paths])
-    build_shard(ShardTask(url=str(tmp_path), shard=0, rows=rows, config=CONFIG))
+    specs = flow_specs(CONFIG)
+    build_shard(ShardTask(url=str(tmp_path), shard=0, rows=rows, config=CONFIG, specs=specs))
     table = pq.read_table(tmp_path / "clips" / "000000.parquet")
     assert table["key"].to_pylist() == rows["key"].to_pylist()[:1]
     (reject,) = json.loads(table.schema.metadata[b"rejects"])

@@ -1,6 +1,7 @@
 """A small dataset written with the package's own writers: two shards, one flow layer."""
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from shards.index import sha256, write_manifest
-from shards.schema import shard_name
+from shards.schema import REJECTS, shard_name
 from shards.writer import shard_tar, span_columns, write_table
 
 PAIRS = [(0, 1), (1, 0), (1, 2), (2, 1)]
@@ -19,13 +20,29 @@ def payload(*seed: int) -> bytes:
 
 
 @pytest.fixture
-def dataset_url(tmp_path: Path) -> str:
-    """Three clips in shard 000000 and two in 000001; layer `toy-0123456789ab`."""
-    url = tmp_path / "dataset"
+def make_dataset(tmp_path: Path) -> Callable[[str], str]:
+    """`make_dataset(prefix) -> url`: keys begin with the prefix.
+
+    Three clips in shard 000000 and two in 000001; layer `toy-0123456789ab`.
+    """
+
+    def make(prefix: str) -> str:
+        write_dataset(f"{tmp_path}/{prefix}", prefix)
+        return f"{tmp_path}/{prefix}"
+
+    return make
+
+
+@pytest.fixture
+def dataset_url(make_dataset: Callable[[str], str]) -> str:
+    return make_dataset("clip")
+
+
+def write_dataset(url: str, prefix: str) -> None:
     shards, layer = {}, {}
     for shard, count in enumerate((3, 2)):
         name = shard_name(shard)
-        keys = [f"clip-{shard}-{n}" for n in range(count)]
+        keys = [f"{prefix}-{shard}-{n}" for n in range(count)]
         with shard_tar(f"{url}/clips/{name}.tar") as tar:
             rows = []
             for n, key in enumerate(keys):
@@ -38,14 +55,16 @@ def dataset_url(tmp_path: Path) -> str:
         digest = sha256(Path(f"{url}/clips/{name}.parquet").read_bytes())
         shards[name] = {"clips": count, "sha256": digest}
         layer[name] = sha256(Path(f"{url}/flow/toy-0123456789ab/{name}.parquet").read_bytes())
+    rejects = pa.Table.from_pylist([{"path": prefix, "reason": "too_short"}], schema=REJECTS)
+    write_table(f"{url}/rejects.parquet", rejects)
     manifest = {
         "state": "complete",
+        "config": {"frames": 17, "name": prefix},
         "tables": {},
         "shards": shards,
         "layers": {"toy-0123456789ab": {"spec": {"estimator": "toy"}, "shards": layer}},
     }
-    write_manifest(str(url), manifest)
-    return str(url)
+    write_manifest(url, manifest)
 
 
 def flow_row(tar, shard: int, n: int, key: str) -> dict:

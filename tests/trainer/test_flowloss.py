@@ -249,7 +249,7 @@ def test_the_layers_own_estimator_is_the_default(made) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"estimator": "dis"}, r"'variational'.*'dis'.*--flow variational.*accept-layer dis"),
+        ({"estimator": "dis"}, r"'variational'.*'dis'.*--estimator variational.*accept-layer dis"),
         ({"revision": "0"}, r"revision .*revision 0"),
         ({"weights_sha256": "a" * 64}, r"weights None.*weights aaaa"),
     ],

@@ -1,0 +1,200 @@
+"""Adding a flow layer to a finished dataset, without touching its clips or other layers.
+
+Each shard's flow tar comes first, its Parquet commits it, and the manifest names the layer once
+all shards are there: killed at any moment and started again, it ends with the same bytes.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from distributed import Client
+
+from flow_cache import FlowSpec
+from pipeline.build import settle_worker
+from pipeline.config import BuildConfig, flow_specs
+from pipeline.decode import read_clips
+from pipeline.job import Outcome, run_shards
+from pipeline.layers import LayerShard
+from pipeline.plan import Progress
+from pipeline.probe import file_sha256
+from pipeline.records import Reject
+from pipeline.reuse import find_stored, register
+from pipeline.tables import clip_of_row
+from pipeline.tally import Tally
+from shards.catalog import Catalog
+from shards.index import Dataset, read_manifest, sha256, write_manifest
+from shards.places import StoredShard
+from shards.schema import shard_name
+from shards.storage import exists, join, read_bytes, read_range, remove_unfinished
+from shards.video import decode_clip
+from shards.writer import shard_tar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowTask:
+    """One shard of a new layer.
+
+    Attributes:
+        rows: of the shard's clip Parquet.
+        stored: where flow of the clips may be already.
+    """
+
+    url: str
+    shard: int
+    rows: pa.Table
+    spec: FlowSpec
+    stored: tuple[StoredShard, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        return join(self.url, "flow", self.spec.layer, shard_name(self.shard))
+
+    @property
+    def clips_tar(self) -> str:
+        return join(self.url, "clips", f"{shard_name(self.shard)}.tar")
+
+    @property
+    def committed(self) -> bool:
+        return exists(f"{self.stem}.parquet")
+
+
+def layer_spec(
+    dataset: Dataset, estimator: str, *, from_clips: bool, levels: tuple[int, ...] = ()
+) -> FlowSpec:
+    """The spec of a new layer: as the dataset's configuration says, but for the arguments.
+
+    Raises:
+        ValueError: an unknown estimator, levels that the clips are too short for, or a dataset
+            that refers to the shards of others.
+    """
+    if "merged" in dataset.manifest:
+        parts = ", ".join(dataset.manifest["merged"])
+        raise ValueError(
+            f"{dataset.url} refers to the shards of {parts}: add the layer to each of these, then "
+            "merge them again"
+        )
+    stored = {**dataset.manifest["config"], "flow": estimator}
+    config = BuildConfig.from_json(stored | ({"levels": levels} if levels else {}))
+    (spec,) = flow_specs(config, "clip" if from_clips else "source")
+    return spec
+
+
+def run_flow(
+    dataset: Dataset,
+    spec: FlowSpec,
+    client: Client,
+    progress: Progress,
+    catalog: Catalog | None = None,
+) -> Outcome:
+    """Add the layer of a spec to a dataset, or continue adding it.
+
+    Raises:
+        ValueError: source videos are gone that the flow is to be made from.
+    """
+    url, tally = dataset.url, Tally()
+    remove_unfinished(join(url, "flow", spec.layer))
+    tasks = flow_tasks(dataset, spec)
+    pending = [task for task in tasks if not task.committed]
+    if spec.frames_from == "source":
+        _check_sources(pending)
+    stored = find_stored(catalog, spec, [task.rows for task in pending], tally)
+    pending = [replace(task, stored=s) for task, s in zip(pending, stored, strict=True)]
+    failed = run_shards(client, build_layer_shard, pending, partial(progress, "flow"), tally)
+    if not failed:
+        add_to_manifest(url, tasks, spec)
+        tally.warnings.update(register(catalog, url))
+    return Outcome(
+        inputs=0,
+        clips=0 if failed else len(dataset.clips),
+        built=len(pending) - len(failed),
+        kept=len(tasks) - len(pending),
+        failed=failed,
+        rejects=[],
+        tally=tally,
+    )
+
+
+def flow_tasks(dataset: Dataset, spec: FlowSpec) -> list[FlowTask]:
+    """One task for each shard of the dataset."""
+    ends = np.cumsum(dataset.shard_rows)
+    return [
+        FlowTask(url=dataset.url, shard=int(name), rows=dataset.clips.slice(end - n, n), spec=spec)
+        for name, end, n in zip(dataset.shards, ends, dataset.shard_rows, strict=True)
+    ]
+
+
+def _check_sources(tasks: Sequence[FlowTask]) -> None:
+    paths = {path for task in tasks for path in task.rows["path"].unique().to_pylist()}
+    gone = sorted(path for path in paths if not os.path.exists(path))
+    if gone:
+        raise ValueError(
+            f"{len(gone)} of {len(paths)} source videos are gone, first {gone[0]}: bring them "
+            "back, or use --from-clips to compute flow on the stored clips"
+        )
+
+
+def add_to_manifest(url: str, tasks: Sequence[FlowTask], spec: FlowSpec) -> None:
+    """Name the layer in the manifest, as it is now: other layers may have come since."""
+    digests = {shard_name(t.shard): sha256(read_bytes(f"{t.stem}.parquet")) for t in tasks}
+    manifest = read_manifest(url)
+    layer = {spec.layer: {"spec": spec.to_json(), "shards": digests}}
+    write_manifest(url, {**manifest, "layers": manifest["layers"] | layer})
+
+
+def build_layer_shard(task: FlowTask) -> Tally:
+    """Write one shard of the layer; does nothing if it is committed already.
+
+    Raises:
+        ValueError: a clip's frames are not what they were.
+    """
+    tally = Tally()
+    if task.committed:
+        return tally
+    settle_worker()
+    rows = task.rows.to_pylist()
+    with shard_tar(f"{task.stem}.tar") as tar:
+        layer = LayerShard(task.spec, tar, task.stored, tally)
+        read = source_frames if task.spec.frames_from == "source" else clip_frames
+        pictures = read(task, rows)
+        for row in rows:
+            with tally.timed("decode"):
+                frames = next(pictures)
+            layer.add(row, frames)
+    layer.commit(task.stem)
+    return tally
+
+
+def source_frames(task: FlowTask, rows: Sequence[dict[str, Any]]) -> Iterator[np.ndarray]:
+    """Frames of the clips, decoded from their source videos; uint8 [t, 3, h, w] each."""
+    for row in rows:
+        state = os.stat(row["path"])
+        if _sha256(row["path"], state.st_size, state.st_mtime_ns) != row["source_sha256"]:
+            raise ValueError(
+                f"{row['path']} is not the video that clip {row['key']} was made from: bring that "
+                "back, or use --from-clips to compute flow on the stored clips"
+            )
+    for frames in read_clips([clip_of_row(row) for row in rows], task.spec.size):
+        if isinstance(frames, Reject):
+            raise ValueError(f"{frames.path}: {frames.detail}")
+        yield frames
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    """Of a file in the state that the other arguments tell."""
+    return file_sha256(path)
+
+
+def clip_frames(task: FlowTask, rows: Sequence[dict[str, Any]]) -> Iterator[np.ndarray]:
+    """Frames of the clips as they are stored; uint8 [t, 3, h, w] each."""
+    for row in rows:
+        data = read_range(task.clips_tar, row["mp4_offset"], row["mp4_size"])
+        if zlib.crc32(data) != row["mp4_crc32"]:
+            raise ValueError(f"{task.clips_tar}: {row['key']}.mp4 is damaged: build it again")
+        yield decode_clip(data)

@@ -1,0 +1,109 @@
+"""One shard of a flow layer: take the fields that exist, estimate the rest, write them."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from flow_cache import FlowSpec, Pair, level_pairs
+from flow_cache.codec import decode_field, encode_field
+from flow_cache.estimate import estimate_clip
+from flow_cache.estimators import load_estimator
+from flow_cache.quality import FIGURES, clip_quality
+from pipeline.reuse import StoredFields, frames_identity
+from pipeline.tally import Tally
+from shards.places import StoredShard
+from shards.schema import FLOW_MEMBERS, FLOW_TABLE, member_columns
+from shards.writer import ShardTar, span_columns, write_table
+
+_SCHEMA = pa.unify_schemas(
+    [
+        FLOW_TABLE,
+        member_columns(FLOW_MEMBERS),
+        pa.schema([(figure, pa.float64()) for figure in FIGURES]),
+    ]
+)
+
+
+class LayerShard:
+    """The shard of one flow layer while it is written.
+
+    Args:
+        spec: of the layer.
+        tar: to write to.
+        stored: where flow of its clips may be already.
+        tally: counts and times what is done.
+    """
+
+    def __init__(
+        self, spec: FlowSpec, tar: ShardTar, stored: Sequence[StoredShard], tally: Tally
+    ) -> None:
+        self.spec = spec
+        self._tar, self._tally = tar, tally
+        self._rows: list[dict[str, Any]] = []
+        self._estimator = load_estimator(spec.estimator, **spec.params)
+        with tally.timed("copy"):
+            self._stored = StoredFields(spec, self._estimator.whole_clip, stored, tally)
+
+    def add(self, clip: dict[str, Any], frames: np.ndarray) -> None:
+        """Write KEY.flow of one clip; its row gets the place of every field.
+
+        Args:
+            clip: a row of a shard's clip Parquet.
+            frames: uint8 [t, 3, h, w], what the spec says that flow is made from.
+        """
+        source, times = frames_identity(self.spec, clip)
+        pairs = level_pairs(len(frames), self.spec.levels, self.spec.directions)
+        images = torch.from_numpy(frames)
+        with self._tally.timed("copy"):
+            blobs = self._stored.take(source, times, pairs)
+        with self._tally.timed("flow"):
+            blobs |= self._estimate(images, [pair for pair in pairs if pair not in blobs])
+        blobs = {pair: blobs[pair] for pair in pairs}  # one order, wherever each came from
+        with self._tally.timed("figures"):
+            figures = _figures(images, blobs)
+        span = self._tar.add(clip["key"], {"flow": b"".join(blobs.values())})["flow"]
+        sizes = [len(blob) for blob in blobs.values()]
+        self._rows.append(
+            {
+                "key": clip["key"],
+                "source_sha256": source,
+                "pts": times,
+                "pair_source": [start for start, _ in pairs],
+                "pair_target": [target for _, target in pairs],
+                "field_offset": list(accumulate(sizes[:-1], initial=span.offset)),
+                "field_size": sizes,
+                "field_crc32": [zlib.crc32(blob) for blob in blobs.values()],
+                **span_columns({"flow": span}),
+                **figures,
+            }
+        )
+
+    def _estimate(self, images: torch.Tensor, pairs: Sequence[Pair]) -> dict[Pair, bytes]:
+        fields = estimate_clip(self._estimator, images, self.spec, pairs)
+        self._tally.computed[self.spec.layer] += len(fields)
+        return {
+            pair: encode_field(
+                field.flow[0],
+                field.visible[0],
+                pair=pair,
+                max_error_px=self.spec.max_error_px,
+                spec_digest=self.spec.field_digest,
+            )
+            for pair, field in fields.items()
+        }
+
+    def commit(self, stem: str) -> None:
+        """Write the shard's Parquet, once its tar is in place."""
+        write_table(f"{stem}.parquet", pa.Table.from_pylist(self._rows, schema=_SCHEMA))
+
+
+def _figures(images: torch.Tensor, blobs: Mapping[Pair, bytes]) -> dict[str, float]:
+    """Of the fields as they are stored, so that they are the same for copies and for estimates."""
+    decoded = {pair: decode_field(blob) for pair, blob in blobs.items()}
+    saturated = sum(field.saturated for field in decoded.values())
+    return clip_quality(images, {pair: d.field for pair, d in decoded.items()}, saturated)

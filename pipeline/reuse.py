@@ -1,0 +1,183 @@
+"""Flow of earlier builds: where to look for it, and copying it into a new shard.
+
+A stored field is taken if it was made by the same recipe from the same two frames: same source
+video, same times in it. Nothing of an earlier dataset is trusted: the index of a shard is checked
+against its digest, each field against the index's checksum, its own, and its header. What fails is
+estimated again, so a copy is what an estimate would have given, byte for byte.
+"""
+
+import zlib
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from flow_cache import FlowSpec, Pair
+from flow_cache.codec import read_header, relabel
+from pipeline.tally import Tally
+from shards.catalog import Catalog
+from shards.index import canonical_json, read_index, read_manifest, sha256
+from shards.places import StoredShard
+from shards.reader import read_spans
+
+_CLIP = ("source_sha256", "pts", "pair_source", "pair_target")
+_FIELD = ("field_offset", "field_size", "field_crc32")
+
+
+class _Place(NamedTuple):
+    offset: int
+    size: int
+    crc32: int
+
+
+def frames_identity(spec: FlowSpec, row: Mapping[str, Any]) -> tuple[str, tuple[int, ...]]:
+    """What tells the frames that a layer's flow of a clip is made from: a SHA-256, and their times.
+
+    For a layer from source videos, the video's and the frames' times in it. For one from stored
+    clips it is the digest of what names the clip's bytes, and slot numbers.
+
+    Args:
+        row: of a shard's clip Parquet; for a layer from sources, of the clip table.
+    """
+    if spec.frames_from == "source":
+        return row["source_sha256"], tuple(row["pts"])
+    stored = [row["source_sha256"], row["pts"], row["mp4_size"], row["mp4_crc32"]]
+    return sha256(canonical_json(stored)), tuple(range(len(row["pts"])))
+
+
+def find_stored(
+    catalog: Catalog | None, spec: FlowSpec, shards: Sequence[pa.Table], tally: Tally
+) -> list[tuple[StoredShard, ...]]:
+    """Where flow of the clips of each of some shards may be stored, shard by shard.
+
+    Args:
+        shards: clip rows, as for `frames_identity`.
+        tally: gets the warnings.
+    """
+    if catalog is None:
+        return [()] * len(shards)
+    spans = [_spans(spec, rows) for rows in shards]
+    try:
+        found = catalog.find(spec.field_digest, set().union(*spans))
+    except Exception as error:  # a catalog out of reach must not stop a build
+        tally.warnings.add(f"flow cache {catalog.url} was not used: {error}")
+        return [()] * len(shards)
+    tally.warnings.update(found.warnings)
+    return [found.near(sources) for sources in spans]
+
+
+def _spans(spec: FlowSpec, rows: pa.Table) -> dict[str, tuple[int, int]]:
+    """First and last time that a shard's clips use of each source."""
+    spans: dict[str, tuple[int, int]] = {}
+    names = [
+        "source_sha256",
+        "pts",
+        *(["mp4_size", "mp4_crc32"] if spec.frames_from == "clip" else []),
+    ]
+    for row in rows.select(names).to_pylist():
+        source, times = frames_identity(spec, row)
+        first, last = spans.get(source, (times[0], times[-1]))
+        spans[source] = min(first, times[0]), max(last, times[-1])
+    return spans
+
+
+def enter(catalog: Catalog, url: str) -> list[str]:
+    """Enter all layers of a dataset into the catalog; returns their names.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no dataset, it is not finished, it owns no flow.
+    """
+    manifest = read_manifest(url)
+    if manifest["state"] != "complete":
+        raise ValueError(f"the build of {url} has not finished; run the same command again")
+    if "merged" in manifest:
+        parts = ", ".join(manifest["merged"])
+        raise ValueError(f"{url} owns no flow, it refers to that of {parts}: add these")
+    for layer, facts in manifest["layers"].items():
+        catalog.add(url, layer, FlowSpec.from_json(facts["spec"]).field_digest)
+    return list(manifest["layers"])
+
+
+def register(catalog: Catalog | None, url: str) -> list[str]:
+    """Enter a dataset that has just been finished; returns what went wrong."""
+    try:
+        if catalog is not None:
+            enter(catalog, url)
+    except Exception as error:  # the dataset is complete all the same
+        return [f"the flow of {url} could not be entered into the flow cache: {error}"]
+    return []
+
+
+class StoredFields:
+    """What one new shard of a layer can take from earlier layers.
+
+    Args:
+        spec: of the new layer.
+        whole_clip: the estimator looks at whole clips, so only the same clip's fields will do.
+        shards: where to look.
+        tally: counts what is taken, and gets the warnings.
+    """
+
+    def __init__(
+        self, spec: FlowSpec, whole_clip: bool, shards: Sequence[StoredShard], tally: Tally
+    ) -> None:
+        self._spec, self._whole_clip, self._tally = spec, whole_clip, tally
+        self._indexes = [(shard, self._index(shard)) for shard in shards]
+
+    def take(self, source: str, times: tuple[int, ...], pairs: Sequence[Pair]) -> dict[Pair, bytes]:
+        """Those of a clip's fields that are stored and sound, encoded, by pair of its slots.
+
+        Args:
+            source, times: of `frames_identity`.
+        """
+        taken: dict[Pair, bytes] = {}
+        for shard, index in self._indexes:
+            keys = {pair: self._key(source, times, pair) for pair in pairs if pair not in taken}
+            places = {pair: index[key] for pair, key in keys.items() if key in index}
+            if places:
+                copies = self._copy(shard, places)
+                self._tally.reused[self._spec.layer, shard.dataset] += len(copies)
+                taken |= copies
+        return taken
+
+    def _key(self, source: str, times: tuple[int, ...], pair: Pair) -> Hashable:
+        if self._whole_clip:
+            return source, times, pair
+        return source, times[pair[0]], times[pair[1]]
+
+    def _index(self, shard: StoredShard) -> dict[Hashable, _Place]:
+        """Places of the fields in some rows of a stored shard, by key; empty if it is unusable."""
+        index: dict[Hashable, _Place] = {}
+        try:
+            table = read_index(f"{shard.stem}.parquet", shard.sha256, [*_CLIP, *_FIELD])
+            for row in table.take(shard.rows).to_pylist():
+                pairs = zip(row["pair_source"], row["pair_target"], strict=True)
+                places = zip(*(row[name] for name in _FIELD), strict=True)
+                for pair, place in zip(pairs, places, strict=True):
+                    key = self._key(row["source_sha256"], tuple(row["pts"]), pair)
+                    index.setdefault(key, _Place(*place))
+        except Exception as error:  # whatever is wrong with it, it is a miss
+            self._tally.warnings.add(f"{shard.stem}.parquet was not used: {error}")
+            return {}
+        return index
+
+    def _copy(self, shard: StoredShard, places: Mapping[Pair, _Place]) -> dict[Pair, bytes]:
+        tar, copies = f"{shard.stem}.tar", {}
+        try:
+            blobs = read_spans(tar, [(place.offset, place.size) for place in places.values()])
+        except Exception as error:  # as above
+            self._tally.warnings.add(f"{tar} was not used: {error}")
+            return {}
+        for (pair, place), blob in zip(places.items(), blobs, strict=True):
+            if zlib.crc32(blob) == place.crc32 and self._fits(blob):
+                copies[pair] = relabel(blob, pair)
+            else:
+                self._tally.warnings.add(f"{tar} is damaged; what is lost was computed again")
+        return copies
+
+    def _fits(self, blob: bytes) -> bool:
+        try:
+            header = read_header(blob)
+        except ValueError:
+            return False
+        return (header.size, header.spec_digest) == (self._spec.size, self._spec.field_digest)

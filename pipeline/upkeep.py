@@ -1,0 +1,68 @@
+"""Looking after the catalog of computed flow: what it knows, what is damaged, what is gone."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pipeline.reuse import enter
+from shards.catalog import Catalog
+from shards.places import Entry, address_of
+from shards.schema import FLOW_MEMBERS
+from shards.storage import join
+from shards.verify import check_shard
+
+Action = Literal["list", "verify", "prune", "forget", "add"]
+
+
+def look_after(catalog: Catalog, action: Action, dataset: str = "") -> tuple[list[str], bool]:
+    """Carry out one action; returns lines to show, and whether all is well.
+
+    Args:
+        dataset: URL, or address as `list` shows it, of the one to forget or to add.
+
+    Raises:
+        ValueError: `forget` or `add` without a dataset, or with one that cannot be.
+        FileNotFoundError: there is no dataset to add.
+    """
+    if bool(dataset) != (action in ("forget", "add")):
+        raise ValueError(f"`cache {action}` {'takes no' if dataset else 'needs a'} dataset")
+    match action:
+        case "list":
+            return [describe(entry) for entry in catalog.entries()] or ["no flow yet"], True
+        case "verify":
+            problems = [line for entry in catalog.entries() for line in problems_of(entry)]
+            return problems or ["all flow is intact"], not problems
+        case "prune":
+            gone = catalog.prune()
+            return [f"forgot {describe(entry)}" for entry in gone] or ["nothing is gone"], True
+        case "forget":
+            return forget(catalog, dataset), True
+        case "add":
+            layers = enter(catalog, dataset)
+            return [f"{layer} of {dataset} is in {catalog.url}" for layer in layers], True
+
+
+def describe(entry: Entry) -> str:
+    """One line: layer, size and owner."""
+    size = f"{entry.bytes / 2**20:,.1f} MiB"
+    return f"{entry.layer}  {entry.clips:,} clips  {size}  {entry.dataset}"
+
+
+def problems_of(entry: Entry) -> Iterator[str]:
+    """What is not as it was written, a line each; reads all bytes of the layer."""
+    if entry.is_elsewhere:
+        return
+    for name, digest in entry.shards:
+        stem = join("flow", entry.layer, name)
+        for problem in check_shard(entry.url, stem, digest, FLOW_MEMBERS):
+            yield f"{entry.url}: {problem}"
+
+
+def forget(catalog: Catalog, dataset: str) -> list[str]:
+    """Remove all entries of a dataset; ValueError if there is none."""
+    names = {dataset, address_of(dataset)}
+    found = [entry for entry in catalog.entries() if entry.dataset in names]
+    if not found:
+        raise ValueError(f"{dataset} has no flow in {catalog.url}; `fluxshard cache list` shows it")
+    for entry in found:
+        catalog.forget(entry)
+    return [f"forgot {describe(entry)}" for entry in found]

@@ -1,0 +1,148 @@
+"""Which datasets hold the flow of which videos: one small Parquet file for each flow layer.
+
+    CATALOG/RECIPE/LAYER-OWNER.parquet
+
+A recipe is the digest of all that decides one field, so a lookup opens only files that can help.
+A layer's file is written whole, by the build that owns it, and is called after it alone: builds on
+any number of machines add to one catalog without locks and lose nothing. It keeps no flow, only
+places (`shards.places`).
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import fsspec
+import numpy as np
+import platformdirs
+import pyarrow as pa
+
+from shards.index import read_index, read_manifest
+from shards.places import (
+    EMPTY_ROWS,
+    Entry,
+    Found,
+    address_of,
+    by_source,
+    entry_table,
+    layer_rows,
+    read_entry,
+    read_records,
+)
+from shards.storage import delete, exists, join, list_files, read_bytes
+from shards.writer import write_table
+
+
+def default_catalog() -> str:
+    """`$FLUXSHARD_CACHE`, or a folder in the user's cache folder."""
+    return os.environ.get("FLUXSHARD_CACHE") or join(
+        platformdirs.user_cache_dir("fluxshard"), "flow"
+    )
+
+
+class Catalog:
+    """The catalog in a folder or under an fsspec URL; it need not exist yet.
+
+    Raises:
+        ValueError: the URL's protocol is unknown, or its package is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise ValueError(f"flow cache {url}: {error}") from error
+        self.url = url
+
+    def add(self, dataset: str, layer: str, recipe: str) -> None:
+        """Enter a committed layer of the dataset at a URL, or bring its entry up to date.
+
+        Raises:
+            ValueError: the layer's index is not what the dataset's manifest says.
+        """
+        facts = read_manifest(dataset)["layers"][layer]
+        entry = Entry(
+            dataset=address_of(dataset),
+            layer=layer,
+            spec=facts["spec"],
+            recipe=recipe,
+            shards=tuple(sorted(facts["shards"].items())),
+            clips=0,
+            bytes=0,
+        )
+        file = join(self.url, entry.file)
+        try:
+            known = read_entry(read_bytes(file))
+        except (FileNotFoundError, ValueError):
+            known = None  # absent, or damaged and now mended
+        if known is None or (known.dataset, known.shards) != (entry.dataset, entry.shards):
+            write_table(file, index_layer(entry))
+
+    def entries(self) -> Iterator[Entry]:
+        """All of them; a damaged file is left out (lookups warn of it)."""
+        for file in list_files(self.url):
+            try:
+                yield read_entry(read_bytes(file))
+            except (FileNotFoundError, ValueError):
+                continue
+
+    def forget(self, entry: Entry) -> None:
+        """Remove an entry; the flow stays where it is."""
+        delete(join(self.url, entry.file))
+
+    def prune(self) -> list[Entry]:
+        """Forget layers that are gone, as far as this machine can tell; returns them."""
+        gone = [entry for entry in self.entries() if not entry.is_elsewhere and vanished(entry)]
+        for entry in gone:
+            self.forget(entry)
+        return gone
+
+    def find(self, recipe: str, sources: Iterable[str]) -> Found:
+        """Where flow of some sources (SHA-256 in hex) may be that was made by a recipe."""
+        wanted = np.unique(np.frombuffer(bytes.fromhex("".join(sources)), "S32"))
+        entries: list[Entry] = []
+        parts: list[np.ndarray] = []
+        warnings: list[str] = []
+        for file in list_files(join(self.url, recipe[:16])) if len(wanted) else ():
+            try:
+                data = read_bytes(file)
+                entry, records = read_entry(data), read_records(data, wanted)
+            except FileNotFoundError:
+                continue  # forgotten since it was listed
+            except ValueError as error:
+                warnings.append(f"{file} was not used: {error}")
+                continue
+            if not len(records) or entry.recipe != recipe:
+                continue
+            if not exists(join(entry.url, "manifest.json")):
+                warnings.append(
+                    f"{entry.url} has vanished, and its flow with it; if it was moved, name its "
+                    "new place to `fluxshard cache add`"
+                )
+                continue
+            records["entry"] = len(entries)
+            entries.append(entry)
+            parts.append(records)
+        return Found(entries=tuple(entries), records=by_source(parts), warnings=tuple(warnings))
+
+
+def index_layer(entry: Entry) -> pa.Table:
+    """The file of an entry, made from the index of its layer."""
+    rows, clips, size = [EMPTY_ROWS], 0, 0
+    for number, (name, digest) in enumerate(entry.shards):
+        url = join(entry.url, "flow", entry.layer, f"{name}.parquet")
+        index = read_index(url, digest, ["source_sha256", "pts", "flow_size"])
+        rows.append(layer_rows(index, number))
+        clips += len(index)
+        size += sum(index["flow_size"].to_pylist())
+    return entry_table(replace(entry, clips=clips, bytes=size), pa.concat_tables(rows))
+
+
+def vanished(entry: Entry) -> bool:
+    """Whether the dataset does not exist any more, or does not hold the layer."""
+    try:
+        return entry.layer not in read_manifest(entry.url)["layers"]
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False  # damaged, not gone

@@ -1,0 +1,337 @@
+"""Flow is computed once: builds with a catalog copy what they can and give the very same bytes."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from distributed import Client
+
+from flow_cache.codec import decode_field
+from flow_cache.spec import level_pairs
+from pipeline.build import ShardTask, build_shard
+from pipeline.cluster import connect
+from pipeline.config import BuildConfig, flow_specs
+from pipeline.inputs import find_sources
+from pipeline.job import Outcome, run_build
+from pipeline.records import Source
+from pipeline.reuse import find_stored
+from pipeline.tally import Tally
+from shards import Dataset
+from shards.catalog import Catalog
+from shards.index import sha256, write_manifest
+
+SHORT = BuildConfig(
+    size=(48, 64), frames=5, fps=Fraction(12), flow="dis", clips_per_shard=8, levels=(1, 2)
+)
+LONG = replace(SHORT, frames=9, levels=(1, 2, 4))
+Build = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with connect(None, 2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def sources(demo_videos: list[str]) -> list[Source]:
+    """Constant and variable rate, cuts, and one whose frames repeat at 12 frames a second."""
+    names = {"cuts.mp4", "variable_rate.mp4", "h264.mp4", "slow.mp4"}
+    return [s for s in find_sources(demo_videos)[0] if Path(s.path).name in names]
+
+
+@pytest.fixture(scope="module")
+def build(client: Client, sources: list[Source]) -> Build:
+    def run(
+        url: Path, config: BuildConfig, catalog: Path | None, given: Sequence[Source] = sources
+    ) -> Outcome:
+        known = None if catalog is None else Catalog(str(catalog))
+        outcome = run_build(given, [], str(url), config, client, lambda *_: None, known)
+        assert not outcome.failed
+        return outcome
+
+    return run
+
+
+def contents(url: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(url)): p.read_bytes() for p in url.rglob("*") if p.is_file()}
+
+
+def pairs_of(url: Path) -> list[tuple[str, int, int]]:
+    """What identifies the frames of each field that a dataset's only layer holds."""
+    dataset = Dataset(str(url))
+    return [
+        (row["source_sha256"], row["pts"][a], row["pts"][b])
+        for row in dataset.fields(dataset.layer()).to_pylist()
+        for a, b in zip(row["pair_source"], row["pair_target"], strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def short(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset of short clips and the catalog that knows it."""
+    folder = tmp_path_factory.mktemp("short")
+    outcome = build(folder / "dataset", SHORT, folder / "catalog")
+    assert not outcome.tally.reused
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of long clips, built without any catalog."""
+    url = tmp_path_factory.mktemp("long") / "dataset"
+    build(url, LONG, None)
+    return url
+
+
+@pytest.fixture
+def earlier(short: Path, tmp_path: Path) -> Path:
+    """A copy of `short` that a test may damage, with a catalog of its own."""
+    shutil.copytree(short / "dataset", tmp_path / "earlier")
+    specs = flow_specs(SHORT)
+    catalog = Catalog(str(tmp_path / "catalog"))
+    catalog.add(str(tmp_path / "earlier"), specs[0].layer, specs[0].field_digest)
+    return tmp_path / "earlier"
+
+
+def test_longer_clips_copy_every_shared_pair_and_estimate_only_the_rest(
+    build: Build, short: Path, long: Path, tmp_path: Path
+):
+    outcome = build(tmp_path / "dataset", LONG, short / "catalog")
+    stored, wanted = set(pairs_of(short / "dataset")), pairs_of(tmp_path / "dataset")
+    shared = sum(pair in stored for pair in wanted)
+    assert 0 < shared < len(wanted)
+    ((_, origin),) = outcome.tally.reused
+    assert origin == str(short / "dataset")
+    assert outcome.tally.reused.total() == shared
+    assert outcome.tally.computed.total() == len(wanted) - shared
+    assert contents(tmp_path / "dataset") == contents(long)
+    assert not outcome.tally.warnings
+
+
+def test_shorter_clips_other_levels_and_other_shards_are_all_copied(
+    build: Build, long: Path, tmp_path: Path
+):
+    """Every pair of SHORT's grid lies in a clip of LONG, but those that cross two of its clips."""
+    (spec,) = flow_specs(LONG)
+    Catalog(str(tmp_path / "catalog")).add(str(long), spec.layer, spec.field_digest)
+    config = replace(LONG, levels=(1, 4), clips_per_shard=3, crf=30)
+    outcome = build(tmp_path / "reused", config, tmp_path / "catalog")
+    assert not outcome.tally.computed.total()
+    build(tmp_path / "fresh", config, None)
+    assert contents(tmp_path / "reused") == contents(tmp_path / "fresh")
+
+
+def test_a_subset_and_more_videos_reuse_what_they_share(
+    build: Build, short: Path, sources: list[Source], tmp_path: Path
+):
+    some = sources[1:3]
+    outcome = build(tmp_path / "subset", SHORT, short / "catalog", some)
+    assert not outcome.tally.computed.total()
+    build(tmp_path / "fresh", SHORT, None, some)
+    assert contents(tmp_path / "subset") == contents(tmp_path / "fresh")
+    build(tmp_path / "fresh", SHORT, tmp_path / "catalog", some)  # enters it
+    outcome = build(tmp_path / "more", SHORT, tmp_path / "catalog", sources)
+    assert outcome.tally.reused.total() == len(pairs_of(tmp_path / "fresh"))
+    assert contents(tmp_path / "more") == contents(short / "dataset")
+
+
+def test_one_worker_copies_to_the_same_bytes_as_two(
+    short: Path, long: Path, sources: list[Source], tmp_path: Path
+):
+    with connect(None, 1) as single:
+        catalog = Catalog(str(short / "catalog"))
+        run_build(sources, [], str(tmp_path / "d"), LONG, single, lambda *_: None, catalog)
+    assert contents(tmp_path / "d") == contents(long)
+
+
+def test_another_estimator_criterion_size_or_error_shares_nothing(
+    build: Build, short: Path, sources: list[Source], tmp_path: Path
+):
+    changes = [{"flow": "variational"}, {"max_error_px": 1 / 16}, {"size": (64, 64)}]
+    for number, change in enumerate([*changes, {"occlusion": "fb-unsquared"}]):
+        config = replace(SHORT, **change)
+        outcome = build(tmp_path / str(number), config, short / "catalog", sources[:1])
+        assert not outcome.tally.reused
+        assert outcome.tally.computed.total()
+
+
+def flip_bytes(path: Path, seed: int) -> None:
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    places = np.random.default_rng(seed).integers(0, len(data), 1 + len(data) // 2000)
+    data[places] ^= 0x55
+    path.write_bytes(data.tobytes())
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "the dataset is deleted": shutil.rmtree,
+    "a tar is deleted": lambda url: next(url.glob("flow/*/000001.tar")).unlink(),
+    "an index is deleted": lambda url: next(url.glob("flow/*/000001.parquet")).unlink(),
+    "tars are cut": lambda url: [
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        for path in url.glob("flow/*/*.tar")
+    ],
+    "indexes are cut": lambda url: [
+        path.write_bytes(path.read_bytes()[:-100]) for path in url.glob("flow/*/*.parquet")
+    ],
+    "bytes of tars flip": lambda url: [
+        flip_bytes(path, n) for n, path in enumerate(url.glob("flow/*/*.tar"))
+    ],
+    "bytes of indexes flip": lambda url: [
+        flip_bytes(path, n) for n, path in enumerate(url.glob("flow/*/*.parquet"))
+    ],
+    "the catalog's bytes flip": lambda url: [
+        flip_bytes(path, n) for n, path in enumerate(url.parent.glob("catalog/*/*.parquet"))
+    ],
+    "another dataset took its place": lambda url: [
+        path.write_bytes(next(url.glob("flow/*/000000.tar")).read_bytes())
+        for path in url.glob("flow/*/*.tar")
+    ],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_to_the_earlier_dataset_changes_no_byte_and_is_told(
+    build: Build, earlier: Path, long: Path, tmp_path: Path, damage: str
+):
+    DAMAGE[damage](earlier)
+    outcome = build(tmp_path / "dataset", LONG, tmp_path / "catalog")
+    assert contents(tmp_path / "dataset") == contents(long)
+    assert outcome.tally.warnings
+    assert outcome.tally.computed.total() + outcome.tally.reused.total() == len(pairs_of(long))
+
+
+def test_two_builds_at_once_on_one_catalog_both_end_right(
+    build: Build, long: Path, short: Path, tmp_path: Path
+):
+    jobs = [
+        threading.Thread(target=build, args=(tmp_path / name, config, tmp_path / "catalog"))
+        for name, config in (("long", LONG), ("short", SHORT))
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert contents(tmp_path / "long") == contents(long)
+    assert contents(tmp_path / "short") == contents(short / "dataset")
+    known = {entry.url for entry in Catalog(str(tmp_path / "catalog")).entries()}
+    assert known == {str(tmp_path / "long"), str(tmp_path / "short")}
+
+
+def test_a_catalog_out_of_reach_costs_a_warning(
+    build: Build, sources: list[Source], tmp_path: Path
+):
+    (tmp_path / "catalog").write_text("a file where a folder should be")
+    outcome = build(tmp_path / "dataset", SHORT, tmp_path / "catalog", sources[:1])
+    assert any("flow cache" in warning for warning in outcome.tally.warnings)
+
+
+def test_a_moved_dataset_is_found_again_once_it_is_added(
+    build: Build, earlier: Path, tmp_path: Path
+):
+    moved, catalog = tmp_path / "moved", Catalog(str(tmp_path / "catalog"))
+    earlier.rename(moved)
+    (spec,) = flow_specs(SHORT)
+    catalog.add(str(moved), spec.layer, spec.field_digest)
+    outcome = build(tmp_path / "dataset", SHORT, tmp_path / "catalog")
+    assert not outcome.tally.computed.total()
+    (warning,) = outcome.tally.warnings
+    assert f"{earlier} has vanished" in warning
+    assert [entry.url for entry in catalog.prune()] == [str(earlier)]
+
+
+class ClipMean:
+    """An estimator whose flow depends on all frames of the clip."""
+
+    name, revision, weights_sha256 = "clip-mean", "1", None
+    params: ClassVar[dict] = {}
+    differentiable, whole_clip = False, True
+
+    def check_size(self, size) -> None:
+        pass
+
+    def clip(self, frames, pairs):
+        mean = frames.float().mean()
+        flow = [torch.full((2, *frames.shape[-2:]), float(mean) + a - b) for a, b in pairs]
+        return torch.stack(flow), None
+
+
+def with_slots(rows: pa.Table, slots: Sequence[int]) -> pa.Table:
+    """Clips that show other of their frames."""
+    for name in ("pts", "numbers"):
+        column = [[values[slot] for slot in slots] for values in rows[name].to_pylist()]
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.field(name), [column])
+    return rows
+
+
+def test_flow_of_whole_clips_is_copied_for_the_same_clips_only(
+    long: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for module in ("pipeline.config", "pipeline.layers"):
+        monkeypatch.setattr(f"{module}.load_estimator", lambda name: ClipMean())
+    config = replace(LONG, flow="clip-mean")
+    rows = pq.read_table(long / "clips.parquet").slice(0, 3)
+    build_one(tmp_path / "first", config, rows, None)
+    same = build_one(tmp_path / "same", config, rows, tmp_path / "first")
+    assert (same.computed.total(), same.reused.total()) == (0, 3 * fields(config))
+    shorter = replace(config, frames=5, levels=(1, 2))
+    half = build_one(tmp_path / "half", shorter, with_slots(rows, range(5)), tmp_path / "first")
+    assert (half.computed.total(), half.reused.total()) == (3 * fields(shorter), 0)
+
+
+def fields(config: BuildConfig) -> int:
+    return len(level_pairs(config.frames, config.levels))
+
+
+def build_one(url: Path, config: BuildConfig, rows, earlier: Path | None) -> Tally:
+    """One shard in this process; `earlier` is another that was made by this function."""
+    specs, stored = flow_specs(config), {}
+    if earlier is not None:
+        (layer,) = (earlier / "flow").iterdir()
+        manifest = {"state": "complete", "shards": {}, "config": {}, "tables": {}}
+        manifest["layers"] = {layer.name: {"spec": specs[0].to_json(), "shards": digests(layer)}}
+        write_manifest(str(earlier), manifest)
+        catalog = Catalog(str(url.parent / "catalog"))
+        catalog.add(str(earlier), layer.name, specs[0].field_digest)
+        stored = {specs[0].layer: find_stored(catalog, specs[0], [rows], Tally())[0]}
+        assert stored[specs[0].layer]
+    return build_shard(
+        ShardTask(url=str(url), shard=0, rows=rows, config=config, specs=specs, stored=stored)
+    )
+
+
+def digests(layer: Path) -> dict[str, str]:
+    return {path.stem: sha256(path.read_bytes()) for path in layer.glob("*.parquet")}
+
+
+def test_repeated_frames_share_their_flow(long: Path, tmp_path: Path):
+    """Slots that show one source frame: their pairs have one identity and equal fields."""
+    rows = pq.read_table(long / "clips.parquet").slice(0, 1)
+    doubled = [0, 0, 1, 1, 2, 2, 3, 4, 5]
+    changed = with_slots(rows, doubled)
+    fresh = build_one(tmp_path / "fresh", LONG, changed, None)
+    assert not fresh.reused
+    build_one(tmp_path / "plain", LONG, rows, None)
+    mixed = build_one(tmp_path / "mixed", LONG, changed, tmp_path / "plain")
+    assert mixed.reused.total()
+    flow = [path for path in contents(tmp_path / "fresh") if path.startswith("flow")]
+    assert {path: contents(tmp_path / "mixed")[path] for path in flow} == {
+        path: contents(tmp_path / "fresh")[path] for path in flow
+    }
+    table = pq.read_table(next((tmp_path / "fresh").glob("flow/*/*.parquet")))
+    tar = next((tmp_path / "fresh").glob("flow/*/*.tar")).read_bytes()
+    (row,) = table.to_pylist()
+    for a, b, offset, size in zip(
+        *(row[n] for n in ("pair_source", "pair_target", "field_offset", "field_size")), strict=True
+    ):
+        if doubled[a] == doubled[b]:
+            assert not decode_field(tar[offset : offset + size]).flow.any()

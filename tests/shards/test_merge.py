@@ -1,0 +1,88 @@
+"""A merged dataset reads as one and owns nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from shards.index import Dataset, read_manifest, write_manifest
+from shards.merge import merge
+from shards.order import Order
+from shards.reader import ShardReader
+from shards.verify import verify
+
+PAIRS = [(0, 1), (2, 1)]
+
+
+@pytest.fixture
+def other_url(make_dataset) -> str:
+    return make_dataset("other")
+
+
+@pytest.fixture
+def merged_url(dataset_url: str, other_url: str, tmp_path: Path) -> str:
+    url = f"{tmp_path}/merged"
+    assert merge([dataset_url, other_url], url) == []
+    return url
+
+
+def test_clips_and_flow_are_those_of_the_parts_in_their_order(
+    dataset_url: str, other_url: str, merged_url: str
+):
+    merged = Dataset(merged_url)
+    whole, row = ShardReader(merged, merged.layer("toy")), 0
+    for url in (dataset_url, other_url):
+        part = Dataset(url)
+        reader = ShardReader(part, part.layer("toy"))
+        for n, key in enumerate(part.clips["key"].to_pylist()):
+            assert merged.clips["key"][row].as_py() == key
+            assert whole.member(row, "mp4") == reader.member(n, "mp4")
+            assert whole.fields(row, PAIRS) == reader.fields(n, PAIRS)
+            row += 1
+    assert row == len(merged.clips) == 10
+    rows = Order(shard_rows=merged.shard_rows, seed=0, window=2).rows(0, 10)
+    assert sorted(rows.tolist()) == list(range(10))
+
+
+def test_nothing_but_the_index_is_written(merged_url: str):
+    files = {path.name for path in Path(merged_url).rglob("*")}
+    assert files == {"manifest.json", "rejects.parquet"}
+    assert read_manifest(merged_url)["config"] == {"frames": 17}
+
+
+def test_merged_datasets_merge_again(merged_url: str, make_dataset, tmp_path: Path):
+    merge([make_dataset("third"), merged_url], f"{tmp_path}/all")
+    everything = Dataset(f"{tmp_path}/all")
+    assert len(everything.clips) == 15
+    reader = ShardReader(everything, everything.layer("toy"))
+    assert [reader.member(row, "mp4") for row in range(15)]
+    assert list(verify(f"{tmp_path}/all")) == []
+
+
+def test_verify_names_the_file_of_the_part_that_is_damaged(merged_url: str, other_url: str):
+    assert list(verify(merged_url)) == []
+    path = Path(other_url, "clips", "000001.tar")
+    path.write_bytes(path.read_bytes()[:-512])
+    assert [problem.file for problem in verify(merged_url)] == [str(path)]
+
+
+def test_a_layer_that_a_part_lacks_is_left_out_and_named(
+    dataset_url: str, other_url: str, tmp_path: Path
+):
+    manifest = read_manifest(other_url)
+    write_manifest(other_url, {**manifest, "layers": {}})
+    (left_out,) = merge([dataset_url, other_url], f"{tmp_path}/merged")
+    assert left_out.name == "toy-0123456789ab"
+    assert read_manifest(f"{tmp_path}/merged")["layers"] == {}
+
+
+def test_keys_that_occur_twice_are_named(dataset_url: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"5 keys occur more than once: clip-0-0, .*…"):
+        merge([dataset_url, dataset_url], f"{tmp_path}/merged")
+    assert not Path(tmp_path, "merged").exists()
+
+
+def test_the_output_must_be_new_and_two_datasets_given(dataset_url: str, other_url: str):
+    with pytest.raises(ValueError, match="is not empty"):
+        merge([dataset_url, other_url], dataset_url)
+    with pytest.raises(ValueError, match="at least two datasets"):
+        merge([dataset_url], other_url)
