@@ -36,8 +36,7 @@ def estimate_clip(
     # Consistency needs the way back too, even where only one direction is stored.
     both_ways = wanted if spec.occlusion == NATIVE else (*wanted, *((j, i) for i, j in wanted))
     computed = tuple(dict.fromkeys(both_ways))
-    flow, native = estimator.clip(frames, computed)
-    flow = flow.to("cpu", torch.float32)
+    flow, native = _estimate(estimator, frames, computed)
     place = {pair: slice(n, n + 1) for n, pair in enumerate(computed)}
 
     def visible(i: int, j: int) -> Tensor:
@@ -48,9 +47,34 @@ def estimate_clip(
                 f"estimator {estimator.name!r} has no visibility of its own; "
                 "choose another occlusion criterion than 'native'"
             )
-        return native[place[i, j]].cpu()
+        return native[place[i, j]]
 
     return {pair: FlowField(flow=flow[place[pair]], visible=visible(*pair)) for pair in wanted}
+
+
+def _estimate(
+    estimator: FlowEstimator, frames: Tensor, pairs: Sequence[Pair]
+) -> tuple[Tensor, Tensor | None]:
+    """Flow float32 [n, 2, h, w] and native visibility of pairs, on the CPU.
+
+    Pairs of equal frames have no flow, by every pairwise estimator's contract: black and frozen
+    stretches of a video cost nothing.
+    """
+    still = torch.tensor([torch.equal(frames[i], frames[j]) for i, j in pairs])
+    if estimator.whole_clip or not still.any():
+        flow, native = estimator.clip(frames, pairs)
+        return flow.to("cpu", torch.float32), None if native is None else native.cpu()
+    moving = [pair for pair, same in zip(pairs, still.tolist(), strict=True) if not same]
+    flow = torch.zeros(len(pairs), 2, *frames.shape[-2:])
+    visible = torch.ones(len(pairs), *frames.shape[-2:], dtype=torch.bool)
+    if not moving:
+        return flow, visible
+    moved, native = estimator.clip(frames, moving)
+    flow[~still] = moved.to("cpu", torch.float32)
+    if native is None:
+        return flow, None
+    visible[~still] = native.cpu()
+    return flow, visible
 
 
 def _check(estimator: FlowEstimator, frames: Tensor, spec: FlowSpec) -> None:

@@ -16,9 +16,12 @@ from flow_cache.estimators.network import (
     clip_by_pairs,
     frozen,
     import_torchvision,
+    pad,
     predict_pairs,
 )
 from flow_cache.estimators.weights import fetching, hub_file, sha256
+
+SMALLEST = 128  # pixels a side; below, the coarsest correlations of RAFT-like models are one pixel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +69,7 @@ class PtlFlow:
         return {"checkpoint": self.checkpoint}
 
     def check_size(self, size: tuple[int, int]) -> None:
-        check_at_least(size, 64, self.name)
+        check_at_least(size, 32, self.name)
 
     def clip(self, frames: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, None]:
         self.check_size((frames.shape[-2], frames.shape[-1]))
@@ -78,6 +81,7 @@ class PtlFlow:
         return predict_pairs(self._predict, first, second, "float32")
 
     def _predict(self, first: Tensor, second: Tensor) -> Tensor:
-        images = torch.stack([first, second], 1).flip(2)  # its models expect BGR
+        (a, inside), (b, _) = (pad(x, 1, SMALLEST) for x in (first, second))
+        images = torch.stack([a, b], 1).flip(2)  # its models expect BGR
         flow: Tensor = self._network({"images": images})["flows"][:, 0]
-        return flow
+        return flow[..., *inside]

@@ -13,8 +13,10 @@ LIMIT = 0.15  # of one pixel's difference: what is hidden must not decide
 
 @torch.no_grad()
 def search(a: Tensor, b: Tensor) -> Tensor:
-    """Best whole-pixel motion [n, 2, h, w] of features [n, 2, h, w] within REACH, by absolute
-    differences over every second pixel of a 5x5 window; motion out of the frame never wins.
+    """Best whole-pixel motion [n, 2, h, w] of features [n, 2, h, w] within REACH.
+
+    By absolute differences over every second pixel of a 5x5 window, where a pixel outside the
+    frame differs by LIMIT.
     """
     h, w = a.shape[-2:]
     half_h, half_w = (h + 1) // 2, (w + 1) // 2

@@ -15,12 +15,13 @@ from torch import Tensor
 from flow_cache.estimators.base import Json, Pair, check_at_least, zero_if_still
 from flow_cache.estimators.constancy import linearise, temporal_change
 from flow_cache.estimators.fusion import fuse
+from flow_cache.estimators.parallel import spread
 from flow_cache.estimators.relaxation import assemble, relax, smoothness
 from flow_cache.estimators.stencils import box, double_flow, halve, median, sample, smooth
 
 COARSEST = 6  # pixels: levels are added while the smaller side stays above
 LARGEST_CHANGE = 2.0  # pixels a single update may move
-BATCH = 16  # pairs of a clip solved at once, bounds memory
+BATCH = 16  # pairs solved at once, bounds memory
 CACHED_PIXELS = 2**18  # solved at once on a CPU
 EVEN_SCORE = 20.0  # of confidence one half, about the median over natural pictures
 
@@ -69,15 +70,22 @@ class VariationalFlow:
     def clip(self, frames: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, None]:
         self.check_size((frames.shape[-2], frames.shape[-1]))
         levels = pyramids(frames)
-        flow = [frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)]
-        for start in range(0, len(pairs), BATCH):
-            source, target = map(list, zip(*pairs[start : start + BATCH], strict=True))
-            flow.append(estimate([x[source] for x in levels], [x[target] for x in levels]))
-        return torch.cat(flow), None
+
+        def flow_of(index: Tensor) -> Tensor:
+            return estimate([x[index[:, 0]] for x in levels], [x[index[:, 1]] for x in levels])
+
+        index = torch.tensor(pairs, dtype=torch.long, device=frames.device).view(-1, 2)
+        nothing = frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)
+        return torch.cat([nothing, *spread(flow_of, index, largest=BATCH)]), None
 
     def pair(self, first: Tensor, second: Tensor) -> Tensor:
         self.check_size((first.shape[-2], first.shape[-1]))
-        return estimate(pyramids(first), pyramids(second))
+
+        def flow_of(first: Tensor, second: Tensor) -> Tensor:
+            return estimate(pyramids(first), pyramids(second))
+
+        nothing = first.new_zeros(0, 2, *first.shape[-2:], dtype=torch.float32)
+        return torch.cat([nothing, *spread(flow_of, first, second, largest=BATCH)])
 
     @torch.no_grad()
     def confidence(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
@@ -97,7 +105,7 @@ class VariationalFlow:
 
 def pyramids(rgb: Tensor) -> list[Tensor]:
     """Smoothed grey images [t, 1, h, w] of uint8 or [0, 1] frames [t, 3, h, w], finest first."""
-    parts = [_pyramid(part) for part in _portions(rgb, rgb)]
+    parts = spread(_pyramid, rgb, largest=_cached(rgb))
     return [torch.cat(level) for level in zip(*parts, strict=True)]
 
 
@@ -121,14 +129,14 @@ def estimate(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
 
 def solve(first: Tensor, second: Tensor, coarse: Tensor, level: Level) -> Tensor:
     """The flow of one level from that of the next coarser one."""
-    portions = zip(*(_portions(x, first) for x in (first, second, coarse)), strict=True)
+    portions = zip(*(x.split(_cached(first)) for x in (first, second, coarse)), strict=True)
     return torch.cat([_solve(a, b, flow, level) for a, b, flow in portions])
 
 
-def _portions(batch: Tensor, picture: Tensor) -> Sequence[Tensor]:
-    """On a CPU, the batch in portions of few enough pictures to stay in the processor's cache."""
-    at_once = max(1, CACHED_PIXELS // (picture.shape[-1] * picture.shape[-2]))
-    return (batch,) if batch.is_cuda else batch.split(at_once)
+def _cached(pictures: Tensor) -> int:
+    """How many pictures to work on at once, so that they stay in the processor's cache."""
+    at_once = max(1, CACHED_PIXELS // (pictures.shape[-1] * pictures.shape[-2]))
+    return len(pictures) if pictures.is_cuda else at_once
 
 
 def _solve(first: Tensor, second: Tensor, coarse: Tensor, level: Level) -> Tensor:

@@ -77,6 +77,32 @@ def test_only_the_missing_pairs() -> None:
     assert estimate_clip(ExactFlow(), FRAMES, SPEC, pairs=()) == {}
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_pairs_of_equal_frames_are_not_estimated(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Pair] = []
+    clip = ExactFlow.clip
+
+    def record(self: ExactFlow, frames: Tensor, pairs: Sequence[Pair]) -> tuple:
+        asked.extend(pairs)
+        return clip(self, frames, pairs)
+
+    monkeypatch.setattr(ExactFlow, "clip", record)
+    spec = replace(SPEC, occlusion="native" if native else SPEC.occlusion)
+    frozen = FRAMES.clone()
+    frozen[1] = frozen[0]
+    fields = estimate_clip(ExactFlow(native=native), frozen, spec)
+    assert tuple(fields) == level_pairs(5, (1, 2))
+    assert {(0, 1), (1, 0)} == set(fields) - set(asked)
+    assert not fields[0, 1].flow.any()
+    assert fields[1, 0].visible.all()
+    moving = estimate_clip(ExactFlow(native=native), FRAMES, spec)[2, 3]
+    torch.testing.assert_close(fields[2, 3].flow, moving.flow)
+    torch.testing.assert_close(fields[2, 3].visible, moving.visible)
+    assert not estimate_clip(ExactFlow(), frozen[:2], spec, [(0, 1)])[0, 1].flow.any()
+
+
 def test_native_visibility_is_the_estimators() -> None:
     fields = estimate_clip(ExactFlow(native=True), FRAMES, replace(SPEC, occlusion="native"))
     for pair, field in fields.items():
