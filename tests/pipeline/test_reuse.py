@@ -269,7 +269,9 @@ def with_slots(rows: pa.Table, slots: Sequence[int]) -> pa.Table:
     """Clips that show other of their frames."""
     for name in ("pts", "numbers"):
         column = [[values[slot] for slot in slots] for values in rows[name].to_pylist()]
-        rows = rows.set_column(rows.schema.get_field_index(name), rows.field(name), [column])
+        field = rows.field(name)
+        array = pa.array(column, field.type)
+        rows = rows.set_column(rows.schema.get_field_index(name), field, array)
     return rows
 
 
