@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 
 from flow_cache import FlowSpec
+from pipeline.cluster import announce_clip
 from pipeline.config import BuildConfig
 from pipeline.decode import read_clips
 from pipeline.layers import LayerShard
@@ -101,6 +102,7 @@ def build_shard(task: ShardTask) -> Tally:
             for layer in layers:
                 seen = frames if layer.spec.frames_from == "source" else decode_clip(video)
                 layer.add(clip_rows[-1], seen)
+            announce_clip()
     for layer in layers:
         layer.commit(task.flow_stem(layer.spec))
     schema = pa.unify_schemas([task.rows.schema, _CLIP_COLUMNS])

@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, LocalCluster, as_completed, get_worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_CLIPS = "fluxshard-clips"  # topic of events
 _TASKS_A_THREAD = 3  # enough to keep workers busy, few enough for a scheduler with a million inputs
 
 
@@ -33,6 +34,22 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
         Client(cluster) as client,
     ):
         yield client
+
+
+def announce_clip() -> None:
+    """Called in a task when a clip is done: whoever is in `heard_clips` hears of it."""
+    with suppress(ValueError):  # not on a worker
+        get_worker().log_event(_CLIPS, "done")
+
+
+@contextmanager
+def heard_clips(client: Client, hear: Callable[[], None]) -> Iterator[None]:
+    """Call `hear` (on another thread) whenever a task somewhere on the cluster announces a clip."""
+    client.subscribe_topic(_CLIPS, lambda _: hear())
+    try:
+        yield
+    finally:
+        client.unsubscribe_topic(_CLIPS)
 
 
 def run_tasks(

@@ -17,6 +17,7 @@ from distributed import Client
 
 from flow_cache import FlowSpec
 from pipeline.build import settle_worker
+from pipeline.cluster import announce_clip
 from pipeline.config import BuildConfig, flow_specs
 from pipeline.decode import read_clips
 from pipeline.job import Outcome, run_shards
@@ -166,6 +167,7 @@ def build_layer_shard(task: FlowTask) -> Tally:
             with tally.timed("decode"):
                 frames = next(pictures)
             layer.add(row, frames)
+            announce_clip()
     layer.commit(task.stem)
     return tally
 

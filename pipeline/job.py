@@ -20,7 +20,7 @@ from flow_cache import FlowSpec
 from flow_cache.estimate import check_estimator
 from flow_cache.estimators import load_estimator
 from pipeline.build import REJECTS_KEY, ShardTask, build_shard
-from pipeline.cluster import run_tasks
+from pipeline.cluster import heard_clips, run_tasks
 from pipeline.config import BuildConfig, flow_specs
 from pipeline.plan import Progress, inputs_digest, plan, read_plan
 from pipeline.records import Reject, Source
@@ -210,15 +210,22 @@ def run_shards(
 ) -> dict[str, str]:
     """Build shards on the cluster and add up their tallies; returns the error of each failed."""
     failed = {}
-    done, total = 0, sum(len(task.rows) for task in tasks)
-    progress(done, total)
-    for index, result in run_tasks(client, build, tasks):
-        if isinstance(result, Tally):
-            tally.add(result)
-        else:
-            failed[shard_name(tasks[index].shard)] = f"{type(result).__name__}: {result}"
-        done += len(tasks[index].rows)
-        progress(done, total)
+    finished, shown, total = 0, 0, sum(len(task.rows) for task in tasks)
+
+    def show(clips: int) -> None:
+        nonlocal shown
+        shown = min(max(shown, clips), total)  # a task that is run again announces clips again
+        progress(shown, total)
+
+    show(0)
+    with heard_clips(client, lambda: show(shown + 1)):
+        for index, result in run_tasks(client, build, tasks):
+            if isinstance(result, Tally):
+                tally.add(result)
+            else:
+                failed[shard_name(tasks[index].shard)] = f"{type(result).__name__}: {result}"
+            finished += len(tasks[index].rows)
+            show(finished)
     return failed
 
 

@@ -177,3 +177,17 @@ def test_a_clip_that_no_longer_decodes_is_a_reject_and_costs_no_shard(built: Pat
 def test_exit_codes(built: Path, change: dict, strict: bool, code: int):
     outcome = Outcome(inputs=2, clips=3, built=1, kept=0, failed={}, rejects=["one"])
     assert replace(outcome, **change).exit_code(strict=strict) == code
+
+
+def test_progress_moves_clip_by_clip_and_ends_at_the_total(
+    demo_videos: list[str], tmp_path: Path, client: Client
+):
+    seen: list[tuple[str, int, int]] = []
+    found, missing = find_sources(demo_videos)
+    config = replace(CONFIG, clips_per_shard=100, flow="none")
+    run_build(found, missing, str(tmp_path / "d"), config, client, lambda *s: seen.append(s))
+    build_steps = [done for stage, done, _ in seen if stage == "build"]
+    total = seen[-1][2]
+    assert build_steps == sorted(build_steps)
+    assert (build_steps[0], build_steps[-1]) == (0, total)
+    assert len(set(build_steps)) > total // 2, "one shard, yet many steps"
