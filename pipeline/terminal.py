@@ -15,6 +15,7 @@ from pipeline.tally import Tally
 if TYPE_CHECKING:  # it brings Dask, which most commands do without
     from pipeline.job import Outcome
 
+_MOST = 20  # lines of one kind
 terminal = Console(stderr=True)  # standard output is for what was asked for
 
 
@@ -39,24 +40,27 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def print_rejects(rejects: Sequence[Reject], most: int = 20) -> None:
+def print_rejects(rejects: Sequence[Reject]) -> None:
     """The first rejects as a table, and how many there are more."""
     if not rejects:
         return
     table = Table("refused", "why", "", box=None, header_style="bold")
-    for reject in rejects[:most]:
+    for reject in rejects[:_MOST]:
         table.add_row(Path(reject.path).name, reject.reason, reject.detail)
     terminal.print(table)
-    if len(rejects) > most:
-        terminal.print(f"… and {len(rejects) - most} more, all in rejects.parquet")
+    if len(rejects) > _MOST:
+        terminal.print(f"… and {len(rejects) - _MOST} more, all in rejects.parquet")
 
 
 def print_outcome(outcome: "Outcome", out: str) -> None:
     """What failed, what was noticed, what was copied and computed, how many shards there are."""
     for shard, error in outcome.failed.items():
         terminal.print(f"[red]shard {shard} failed:[/] {error}", highlight=False)
-    for warning in sorted(outcome.tally.warnings):
+    warnings = sorted(outcome.tally.warnings)
+    for warning in warnings[:_MOST]:
         terminal.print(f"[yellow]warning:[/] {warning}", highlight=False)
+    if len(warnings) > _MOST:
+        terminal.print(f"… and {len(warnings) - _MOST} more like these")
     for line in flow_lines(outcome.tally):
         terminal.print(line, highlight=False)
     inputs = f"inputs: {outcome.inputs}, rejects: {len(outcome.rejects)}, " * bool(outcome.inputs)

@@ -1,6 +1,7 @@
 """The command line as a user meets it: help, exit codes, what goes to which stream."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from fluxshard import main
 
 BUILD = ["--size", "48x64", "--frames", "9", "--fps", "12", "--flow", "variational"]
 BUILD += ["--levels", "1,2", "--workers", "1"]
+
+
+COMMANDS = ["build", "flow", "merge", "cache", "verify", "info", "inspect", "train", "demo"]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("command", ["build", "verify", "info", "inspect", "train", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
@@ -55,6 +59,90 @@ def test_info_prints_json_only_when_asked(dataset: str, capsys: pytest.CaptureFi
     assert layer["estimator"] == "variational"
     assert layer["fields"] == facts["clips"] * 2 * (8 + 4)
     assert facts["seconds"] == pytest.approx(facts["clips"] * 9 / 12, abs=1e-3)
+
+
+def test_a_second_build_says_what_it_copied_and_from_where(
+    dataset: str, demo_videos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    sources = [str(Path(demo_videos[-1], name)) for name in ("slow.mp4", "vp9.webm")]
+    code, _, err = run(
+        capsys, "build", *sources, str(tmp_path / "a"), *BUILD, "--clips-per-shard=2"
+    )
+    said = " ".join(err.split())
+    assert code == 0
+    assert f"0 fields computed, {24 * facts_of(capsys, dataset)['clips']} copied from" in said
+    assert dataset in err.replace("\n", "")
+    code, _, err = run(capsys, "build", *sources, str(tmp_path / "b"), *BUILD, "--no-flow-cache")
+    assert code == 0
+    assert "copied" not in err
+
+
+def facts_of(capsys: pytest.CaptureFixture[str], dataset: str) -> dict:
+    return json.loads(run(capsys, "info", dataset, "--json")[1])
+
+
+def test_a_layer_is_added_listed_and_chosen_by_name(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    copy = str(shutil.copytree(dataset, tmp_path / "copy"))
+    options = ["--estimator", "dis", "--from-clips", "--levels", "1,4", "--workers", "1"]
+    code, _, err = run(capsys, "flow", copy, *options)
+    assert code == 0, err
+    layers = facts_of(capsys, copy)["layers"].values()
+    dis, variational = sorted(layers, key=lambda layer: layer["estimator"])
+    assert (dis["frames_from"], dis["levels"]) == ("clip", [1, 4])
+    assert (variational["frames_from"], variational["levels"]) == ("source", [1, 2])
+    train = ["train", "--data", copy, "--out", str(tmp_path / "r"), "--preset", "tiny"]
+    for layer, message in (("", "is ambiguous"), ("raft", "does not exist")):
+        code, _, err = run(capsys, *train, "--stream.layer", layer, "--steps", "1")
+        assert code == 2
+        assert message in " ".join(err.split())
+    code, _, err = run(capsys, *train, "--stream.layer", "dis", "--steps", "1")
+    assert code == 2, "DIS carries no gradient"
+
+
+def test_the_flow_cache_is_listed_verified_pruned_and_told_of_moves(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    copy, moved = str(shutil.copytree(dataset, tmp_path / "copy")), str(tmp_path / "moved")
+    cache = [f"--flow-cache={tmp_path / 'catalog'}"]
+    assert run(capsys, "cache", "list", *cache)[1] == "no flow yet\n"
+    assert run(capsys, "cache", "add", copy, *cache)[0] == 0
+    code, out, _ = run(capsys, "cache", "list", *cache)
+    assert code == 0
+    assert "variational-" in out
+    assert "MiB" in out
+    assert copy in out
+    assert run(capsys, "cache", "verify", *cache)[0] == 0
+    tar = next(Path(copy).glob("flow/*/*.tar"))
+    tar.write_bytes(tar.read_bytes()[:-600])
+    code, out, _ = run(capsys, "cache", "verify", *cache)
+    assert code == 1
+    assert f"{copy}: flow/" in out
+    Path(copy).rename(moved)
+    assert run(capsys, "cache", "add", moved, *cache)[0] == 0
+    code, out, _ = run(capsys, "cache", "prune", *cache)
+    assert out.count("forgot") == 1
+    assert copy in out
+    assert run(capsys, "cache", "forget", moved, *cache)[0] == 0
+    assert run(capsys, "cache", "list", *cache)[1] == "no flow yet\n"
+
+
+def test_merged_datasets_train(
+    dataset: str, demo_videos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    other, merged = str(tmp_path / "other"), str(tmp_path / "merged")
+    assert main(["build", str(Path(demo_videos[-1], "h264.mp4")), other, *BUILD]) == 0
+    assert run(capsys, "merge", dataset, other, merged)[0] == 0
+    assert run(capsys, "verify", merged)[0] == 0
+    clips = [facts_of(capsys, url)["clips"] for url in (dataset, other, merged)]
+    assert clips[0] + clips[1] == clips[2]
+    options = ["--preset", "tiny", "--steps", "2"]
+    code, _, err = run(capsys, "train", "--data", merged, "--out", str(tmp_path / "r"), *options)
+    assert code == 0, err
+    code, _, err = run(capsys, "merge", dataset, dataset, str(tmp_path / "twice"))
+    assert code == 2
+    assert "keys occur more than once" in " ".join(err.split())
 
 
 def test_verify_says_what_is_wrong_and_exits_with_1(
@@ -98,6 +186,12 @@ def test_train_takes_a_preset_and_single_values(
         (["build", ".", "out", "--size", "big"], "invalid"),
         (["build", ".", "out", "--flow", "magic"], "unknown flow estimator 'magic'"),
         (["build", ".", "out", "--frames", "4", "--levels", "4"], "below the 4 frames"),
+        (["build", ".", "out", "--flow-cache", "nope://x"], "flow cache nope://x"),
+        (["flow", "/nowhere", "--estimator", "dis"], "holds no dataset"),
+        (["merge", "/nowhere", "out"], "at least two datasets"),
+        (["cache", "add"], "needs a dataset"),
+        (["cache", "list", "/nowhere"], "takes no dataset"),
+        (["cache", "forget", "/nowhere"], "has no flow in"),
         (["verify", "/nowhere"], "holds no dataset"),
         (["train", "--data", "/nowhere", "--out", "x"], "holds no dataset"),
         (["conquer"], "conquer"),

@@ -1,5 +1,6 @@
 """Flow is computed once: builds with a catalog copy what they can and give the very same bytes."""
 
+import random
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +18,17 @@ from distributed import Client
 
 from flow_cache.codec import decode_field
 from flow_cache.spec import level_pairs
-from pipeline.build import ShardTask, build_shard
+from pipeline.build import build_shard
 from pipeline.cluster import connect
 from pipeline.config import BuildConfig, flow_specs
 from pipeline.inputs import find_sources
-from pipeline.job import Outcome, run_build
+from pipeline.job import Outcome, close_build, run_build, shard_tasks, with_stored
 from pipeline.records import Source
-from pipeline.reuse import find_stored
+from pipeline.reuse import register
 from pipeline.tally import Tally
-from shards import Dataset
+from shards import Dataset, ShardReader
 from shards.catalog import Catalog
-from shards.index import sha256, write_manifest
+from shards.writer import write_table
 
 SHORT = BuildConfig(
     size=(48, 64), frames=5, fps=Fraction(12), flow="dis", clips_per_shard=8, levels=(1, 2)
@@ -174,8 +175,8 @@ def flip_bytes(path: Path, seed: int) -> None:
 
 DAMAGE: dict[str, Callable[[Path], None]] = {
     "the dataset is deleted": shutil.rmtree,
-    "a tar is deleted": lambda url: next(url.glob("flow/*/000001.tar")).unlink(),
-    "an index is deleted": lambda url: next(url.glob("flow/*/000001.parquet")).unlink(),
+    "a tar is deleted": lambda url: max(url.glob("flow/*/*.tar")).unlink(),
+    "an index is deleted": lambda url: max(url.glob("flow/*/*.parquet")).unlink(),
     "tars are cut": lambda url: [
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         for path in url.glob("flow/*/*.tar")
@@ -193,7 +194,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
         flip_bytes(path, n) for n, path in enumerate(url.parent.glob("catalog/*/*.parquet"))
     ],
     "another dataset took its place": lambda url: [
-        path.write_bytes(next(url.glob("flow/*/000000.tar")).read_bytes())
+        path.write_bytes(min(url.glob("flow/*/*.tar")).read_bytes())
         for path in url.glob("flow/*/*.tar")
     ],
 }
@@ -249,6 +250,29 @@ def test_a_moved_dataset_is_found_again_once_it_is_added(
     assert [entry.url for entry in catalog.prune()] == [str(earlier)]
 
 
+def build_here(
+    url: Path, clips: pa.Table, config: BuildConfig, catalog: Catalog | None = None
+) -> Tally:
+    """Build planned clips in this process, without Dask."""
+    specs, tally = flow_specs(config), Tally()
+    write_table(f"{url}/clips.parquet", clips)
+    tasks = with_stored(shard_tasks(clips, str(url), config, specs), catalog, tally)
+    for task in tasks:
+        tally.add(build_shard(task))
+    close_build(str(url), tasks, specs, [], {"config": config.to_json(), "inputs": None})
+    tally.warnings.update(register(catalog, str(url)))
+    return tally
+
+
+def with_slots(rows: pa.Table, slots: Sequence[int]) -> pa.Table:
+    """Clips that show others of their frames."""
+    for name in ("pts", "numbers"):
+        shown = [[values[slot] for slot in slots] for values in rows[name].to_pylist()]
+        column = pa.array(shown, rows.schema.field(name).type)
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    return rows
+
+
 class ClipMean:
     """An estimator whose flow depends on all frames of the clip."""
 
@@ -265,28 +289,18 @@ class ClipMean:
         return torch.stack(flow), None
 
 
-def with_slots(rows: pa.Table, slots: Sequence[int]) -> pa.Table:
-    """Clips that show other of their frames."""
-    for name in ("pts", "numbers"):
-        column = [[values[slot] for slot in slots] for values in rows[name].to_pylist()]
-        field = rows.field(name)
-        array = pa.array(column, field.type)
-        rows = rows.set_column(rows.schema.get_field_index(name), field, array)
-    return rows
-
-
 def test_flow_of_whole_clips_is_copied_for_the_same_clips_only(
     long: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for module in ("pipeline.config", "pipeline.layers"):
-        monkeypatch.setattr(f"{module}.load_estimator", lambda name: ClipMean())
-    config = replace(LONG, flow="clip-mean")
+    for module in ("config", "layers", "job"):
+        monkeypatch.setattr(f"pipeline.{module}.load_estimator", lambda name: ClipMean())
+    config, catalog = replace(LONG, flow="clip-mean"), Catalog(str(tmp_path / "catalog"))
     rows = pq.read_table(long / "clips.parquet").slice(0, 3)
-    build_one(tmp_path / "first", config, rows, None)
-    same = build_one(tmp_path / "same", config, rows, tmp_path / "first")
+    build_here(tmp_path / "first", rows, config, catalog)
+    same = build_here(tmp_path / "same", rows, config, catalog)
     assert (same.computed.total(), same.reused.total()) == (0, 3 * fields(config))
     shorter = replace(config, frames=5, levels=(1, 2))
-    half = build_one(tmp_path / "half", shorter, with_slots(rows, range(5)), tmp_path / "first")
+    half = build_here(tmp_path / "half", with_slots(rows, range(5)), shorter, catalog)
     assert (half.computed.total(), half.reused.total()) == (3 * fields(shorter), 0)
 
 
@@ -294,46 +308,50 @@ def fields(config: BuildConfig) -> int:
     return len(level_pairs(config.frames, config.levels))
 
 
-def build_one(url: Path, config: BuildConfig, rows, earlier: Path | None) -> Tally:
-    """One shard in this process; `earlier` is another that was made by this function."""
-    specs, stored = flow_specs(config), {}
-    if earlier is not None:
-        (layer,) = (earlier / "flow").iterdir()
-        manifest = {"state": "complete", "shards": {}, "config": {}, "tables": {}}
-        manifest["layers"] = {layer.name: {"spec": specs[0].to_json(), "shards": digests(layer)}}
-        write_manifest(str(earlier), manifest)
-        catalog = Catalog(str(url.parent / "catalog"))
-        catalog.add(str(earlier), layer.name, specs[0].field_digest)
-        stored = {specs[0].layer: find_stored(catalog, specs[0], [rows], Tally())[0]}
-        assert stored[specs[0].layer]
-    return build_shard(
-        ShardTask(url=str(url), shard=0, rows=rows, config=config, specs=specs, stored=stored)
-    )
-
-
-def digests(layer: Path) -> dict[str, str]:
-    return {path.stem: sha256(path.read_bytes()) for path in layer.glob("*.parquet")}
-
-
 def test_repeated_frames_share_their_flow(long: Path, tmp_path: Path):
     """Slots that show one source frame: their pairs have one identity and equal fields."""
-    rows = pq.read_table(long / "clips.parquet").slice(0, 1)
-    doubled = [0, 0, 1, 1, 2, 2, 3, 4, 5]
-    changed = with_slots(rows, doubled)
-    fresh = build_one(tmp_path / "fresh", LONG, changed, None)
-    assert not fresh.reused
-    build_one(tmp_path / "plain", LONG, rows, None)
-    mixed = build_one(tmp_path / "mixed", LONG, changed, tmp_path / "plain")
+    rows, catalog = pq.read_table(long / "clips.parquet").slice(0, 1), Catalog(f"{tmp_path}/c")
+    shown = [0, 0, 1, 1, 2, 2, 3, 4, 5]
+    build_here(tmp_path / "plain", rows, LONG, catalog)
+    repeating = with_slots(rows, shown)
+    mixed = build_here(tmp_path / "mixed", repeating, LONG, catalog)
     assert mixed.reused.total()
-    flow = [path for path in contents(tmp_path / "fresh") if path.startswith("flow")]
-    assert {path: contents(tmp_path / "mixed")[path] for path in flow} == {
-        path: contents(tmp_path / "fresh")[path] for path in flow
-    }
-    table = pq.read_table(next((tmp_path / "fresh").glob("flow/*/*.parquet")))
-    tar = next((tmp_path / "fresh").glob("flow/*/*.tar")).read_bytes()
-    (row,) = table.to_pylist()
-    for a, b, offset, size in zip(
-        *(row[n] for n in ("pair_source", "pair_target", "field_offset", "field_size")), strict=True
-    ):
-        if doubled[a] == doubled[b]:
-            assert not decode_field(tar[offset : offset + size]).flow.any()
+    build_here(tmp_path / "fresh", repeating, LONG)
+    assert contents(tmp_path / "mixed") == contents(tmp_path / "fresh")
+    dataset = Dataset(str(tmp_path / "mixed"))
+    pairs = [(a, b) for a, b in level_pairs(9, LONG.levels) if shown[a] == shown[b]]
+    assert pairs
+    for blob in ShardReader(dataset, dataset.layer()).fields(0, pairs):
+        assert not decode_field(blob).flow.any()
+
+
+HARM = [name for name in DAMAGE if "catalog" not in name]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_history_of_the_catalog_gives_the_bytes_of_an_empty_one(
+    long: Path, tmp_path: Path, seed: int
+):
+    """Datasets of random clips, lengths and levels come, are harmed, and go."""
+    draw = random.Random(seed)
+    planned = pq.read_table(long / "clips.parquet")
+    catalog, made = Catalog(f"{tmp_path}/catalog"), []
+    copied = 0
+    for number in range(8):
+        for url in made:
+            if url.exists() and draw.random() < 0.3:
+                DAMAGE[draw.choice(HARM)](url)
+        if draw.random() < 0.3:
+            catalog.prune()
+        length, start = draw.choice([(4, 0), (4, 4), (5, 0), (5, 2), (9, 0)])
+        levels = draw.choice([(1,), (1, 2), (1, 3)])
+        config = replace(LONG, frames=length, levels=levels, clips_per_shard=draw.choice([1, 2]))
+        chosen = planned.take(draw.sample(range(6), 3))
+        clips = with_slots(chosen, range(start, start + length))
+        shards = pa.array([n // config.clips_per_shard for n in range(3)], pa.int32())
+        clips = clips.set_column(clips.schema.get_field_index("shard"), "shard", shards)
+        made.append(tmp_path / str(number))
+        copied += build_here(made[-1], clips, config, catalog).reused.total()
+        build_here(tmp_path / "fresh" / str(number), clips, config)
+        assert contents(made[-1]) == contents(tmp_path / "fresh" / str(number))
+    assert copied
