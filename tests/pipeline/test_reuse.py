@@ -173,6 +173,15 @@ def flip_bytes(path: Path, seed: int) -> None:
     path.write_bytes(data.tobytes())
 
 
+def swap_fields(index: Path) -> None:
+    """A sound Parquet file whose places are those of other pairs: checksums match, flow does not."""
+    table = pq.read_table(index)
+    for name in ("field_offset", "field_size", "field_crc32"):
+        column = pa.array([row[::-1] for row in table[name].to_pylist()], table[name].type)
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    write_table(str(index), table)
+
+
 DAMAGE: dict[str, Callable[[Path], None]] = {
     "the dataset is deleted": shutil.rmtree,
     "a tar is deleted": lambda url: max(url.glob("flow/*/*.tar")).unlink(),
@@ -190,6 +199,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "bytes of indexes flip": lambda url: [
         flip_bytes(path, n) for n, path in enumerate(url.glob("flow/*/*.parquet"))
     ],
+    "indexes lie": lambda url: [swap_fields(path) for path in url.glob("flow/*/*.parquet")],
     "the catalog's bytes flip": lambda url: [
         flip_bytes(path, n) for n, path in enumerate(url.parent.glob("catalog/*/*.parquet"))
     ],

@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from shards.storage import exists, publish, read_bytes, read_range, remove_unfinished, write_bytes
+from shards.storage import (
+    TEMPORARY_PREFIX,
+    delete,
+    exists,
+    list_files,
+    publish,
+    read_bytes,
+    read_range,
+    remove_unfinished,
+    write_bytes,
+)
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -50,3 +60,14 @@ def test_what_a_killed_writer_left_is_swept(tmp_path: Path):
 def test_published_files_are_readable_by_others(tmp_path: Path):
     write_bytes(f"{tmp_path}/file.bin", b"x")
     assert (tmp_path / "file.bin").stat().st_mode & 0o777 == 0o644
+
+
+def test_files_are_listed_with_urls_that_open_and_can_be_deleted(folder: str):
+    assert list_files(f"{folder}/nowhere") == []
+    for name in ("b/2.bin", "a/1.bin", f"a/{TEMPORARY_PREFIX}x"):
+        write_bytes(f"{folder}/{name}", name.encode())
+    found = list_files(folder)
+    assert [read_bytes(url) for url in found] == [b"a/1.bin", b"b/2.bin"]
+    delete(found[0])
+    delete(found[0])
+    assert list_files(folder) == found[1:]
