@@ -1,4 +1,4 @@
-# Build: docker build -t fluxshard .     Run: docker run -v "$PWD:/work" fluxshard build videos out
+# Build: docker build -t fluxshard .     Run: docker run -v "$PWD:/data" fluxshard build videos out
 FROM python:3.11.13-slim-bookworm
 
 # A CPU build of torch by default; for GPUs: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
@@ -19,6 +19,6 @@ COPY trainer trainer
 RUN pip install --no-cache-dir -c constraints.txt .
 
 USER fluxshard
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["fluxshard"]
 CMD ["--help"]
