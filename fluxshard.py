@@ -1,7 +1,6 @@
 """The command line: from raw videos to a video diffusion model in training.
 
-Each subcommand is one small function that calls into one package. Packages are imported where they
-are used, so that `--help` and `info` do not wait for torch.
+Each subcommand is one small function that calls into one package, imported where it is used.
 """
 
 import json
