@@ -174,7 +174,7 @@ def flip_bytes(path: Path, seed: int) -> None:
 
 
 def swap_fields(index: Path) -> None:
-    """A sound Parquet file whose places are those of other pairs: checksums match, flow does not."""
+    """A sound Parquet file with the places of other pairs: checksums match, the flow does not."""
     table = pq.read_table(index)
     for name in ("field_offset", "field_size", "field_crc32"):
         column = pa.array([row[::-1] for row in table[name].to_pylist()], table[name].type)
