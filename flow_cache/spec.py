@@ -50,6 +50,7 @@ class FlowSpec:
         directions: of "forward" and "backward".
         max_error_px: what quantisation may add to a component, pixels.
         frames_from: "source" (decoded source video) or "clip" (the stored, compressed clip).
+        frames_revision: of the code that made the frames; it changes when their pixels do.
 
     Raises:
         ValueError: a value outside its rule.
@@ -65,6 +66,7 @@ class FlowSpec:
     directions: tuple[str, ...] = DIRECTIONS
     max_error_px: float
     frames_from: Literal["source", "clip"]
+    frames_revision: int = 1
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.:-]+", self.estimator):

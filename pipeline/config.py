@@ -8,6 +8,7 @@ from flow_cache import FlowSpec
 from flow_cache.estimators import FlowEstimator, load_estimator
 from flow_cache.occlusion import DEFAULT_CRITERION
 from pipeline.clips import ClipRule
+from pipeline.picture import REVISION
 from pipeline.shots import Detector
 
 NO_FLOW = "none"
@@ -125,4 +126,5 @@ def _flow_spec(
         levels=config.levels,
         max_error_px=config.max_error_px,
         frames_from=frames_from,
+        frames_revision=REVISION,
     )

@@ -22,6 +22,7 @@ from flow_cache.estimators import load_estimator
 from pipeline.build import REJECTS_KEY, ShardTask, build_shard
 from pipeline.cluster import heard_clips, run_tasks
 from pipeline.config import BuildConfig, flow_specs
+from pipeline.picture import REVISION
 from pipeline.plan import Progress, inputs_digest, plan, read_plan
 from pipeline.records import Reject, Source
 from pipeline.reuse import find_stored, register
@@ -191,9 +192,11 @@ def with_stored(
 
 
 def check_live(spec: FlowSpec) -> None:
-    """Raise ValueError unless the estimator that made a layer is here to extend it."""
+    """Raise ValueError unless the estimator and the frames that made a layer are here again."""
     try:
         check_estimator(load_estimator(spec.estimator, **spec.params), spec)
+        if spec.frames_revision != REVISION:
+            raise ValueError(f"frames are of revision {REVISION}, its are {spec.frames_revision}")
     except ValueError as error:
         raise ValueError(
             f"layer {spec.layer} cannot be extended here: {error}. Install what made it, or build "

@@ -8,6 +8,9 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+# Raise it when a change here gives other pixels: stored flow of other pixels is not reused.
+REVISION = 1
+
 # Every flag costs a little and buys the same bytes on every machine, and chroma at full width.
 _EXACT = (
     Interpolation.BICUBIC

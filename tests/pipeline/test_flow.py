@@ -165,14 +165,28 @@ def test_all_layers_grow_with_the_dataset(
     assert old.items() < contents(dataset, "**/*.tar").items()
 
 
-def test_a_dataset_does_not_grow_with_an_estimator_that_changed(
-    dataset: Path, demo_videos: list[str], videos: list[Source], client: Client, monkeypatch
+@pytest.mark.parametrize(
+    ("what", "value", "named"),
+    [
+        ("flow_cache.estimators.dis.DisFlow.revision", "opencv-99", "opencv-99"),
+        ("pipeline.job.REVISION", 99, "frames are of revision 99, its are 1"),
+    ],
+)
+def test_a_dataset_does_not_grow_with_an_estimator_or_frames_that_changed(
+    dataset: Path,
+    demo_videos: list[str],
+    videos: list[Source],
+    client: Client,
+    monkeypatch,
+    what,
+    value,
+    named,
 ):
-    monkeypatch.setattr("flow_cache.estimators.dis.DisFlow.revision", "opencv-99")
+    monkeypatch.setattr(what, value)
     again = run_build(videos, [], str(dataset), CONFIG, client, lambda *_: None)
     assert again.built == 0, "nothing to build is no reason to refuse"
     more, _ = find_sources([str(Path(demo_videos[-1], "variable_rate.mp4"))])
-    with pytest.raises(ValueError, match=r"layer dis-.* cannot be extended here.*opencv-99"):
+    with pytest.raises(ValueError, match=rf"layer dis-.* cannot be extended here.*{named}"):
         run_build([*videos, *more], [], str(dataset), CONFIG, client, lambda *_: None)
 
 
