@@ -11,10 +11,14 @@ does not hold, count neither way.
 
 import argparse
 import json
+import os
+import platform
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
+import cv2
 import numpy as np
 from scenedetect.detector import SceneDetector
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
@@ -66,10 +70,16 @@ def score(cuts: list[int], truth: dict) -> tuple[int, list[int], list[int]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of videos, shots.json")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of videos and shots.json, or the one above"
+    )
     parser.add_argument("--skip", nargs="*", default=(), help="names of videos of unknown truth")
     arguments = parser.parse_args()
-    folder = arguments.data
+    folder = arguments.data / "videos" if (arguments.data / "videos").is_dir() else arguments.data
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"scenedetect {version('scenedetect-headless')}, opencv {cv2.__version__}\n"
+    )
     truth = json.loads((folder / "shots.json").read_text())
     totals = {name: [0, 0, 0, 0.0, 0] for name in DETECTORS}
     for source in find_sources([folder])[0]:
