@@ -3,7 +3,9 @@
 import gc
 import io
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -22,7 +24,8 @@ from trainer.batch import FlowTargets, to_signal
 from trainer.config import FlowLossConfig
 from trainer.flowloss import FlowLoss, live_estimator
 
-FRAMES, LEVELS, MAX_ERROR_PX = 9, (1, 2, 4), 1 / 32
+FRAMES, MAX_ERROR_PX = 9, 1 / 32
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,18 @@ def test_source_frames_cost_flowloss_only_the_quantiser_s_share(dataset: Dataset
         }
         assert floor["source"] <= 2 * MAX_ERROR_PX**2
         assert floor["source"] < floor["stored"]
+
+
+def test_the_readme_s_example_runs(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "dataset").symlink_to(dataset.url)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["frames"].shape == (FRAMES // 2 + 1, 3, 96, 128)
+    assert names["flow"].shape == (2, 96, 128)
 
 
 def test_training_resumes_with_the_same_losses(dataset: Dataset, tmp_path: Path):
