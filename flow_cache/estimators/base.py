@@ -5,8 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-Json = str | int | float | bool | None
-Pair = tuple[int, int]
+from flow_cache.spec import JSON, Pair
 
 
 class EstimatorUnavailable(ValueError):
@@ -30,7 +29,7 @@ class FlowEstimator(Protocol):
         """Changes whenever the same frames may give another flow; part of the flow spec."""
 
     @property
-    def params(self) -> dict[str, Json]:
+    def params(self) -> dict[str, JSON]:
         """Every parameter that decides the flow, as `load_estimator` takes them."""
 
     @property

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flow_cache.estimators.base import Json, Pair, check_at_least
+from flow_cache.estimators.base import check_at_least
+from flow_cache.spec import JSON, Pair
 
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -41,7 +42,7 @@ class DisFlow:
         return "opencv-" + ".".join(cv2.__version__.split(".")[:2])
 
     @property
-    def params(self) -> dict[str, Json]:
+    def params(self) -> dict[str, JSON]:
         return {"preset": self.preset}
 
     def check_size(self, size: tuple[int, int]) -> None:

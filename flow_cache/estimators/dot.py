@@ -19,15 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flow_cache.estimators.base import (
-    EstimatorUnavailable,
-    Json,
-    Pair,
-    check_at_least,
-    zero_if_still,
-)
+from flow_cache.estimators.base import EstimatorUnavailable, check_at_least, zero_if_still
 from flow_cache.estimators.network import frozen, import_torchvision, pad
 from flow_cache.estimators.weights import hub_file, load_weights
+from flow_cache.spec import JSON, Pair
 
 COMMIT = "8c6ef1e1521eff9df8c7030f10adc57a4cddee13"
 CODE_SHA256 = "b814ce25f5128128fe72a0be93e723e5f0051009b359190cf4a4f35dbd892252"
@@ -76,7 +71,7 @@ class Dot:
         object.__setattr__(self, "weights_sha256", _sha256("".join(digests).encode()))
 
     @property
-    def params(self) -> dict[str, Json]:
+    def params(self) -> dict[str, JSON]:
         return {"tracker": self.tracker, "tracks": self.tracks, "seed": self.seed}
 
     def check_size(self, size: tuple[int, int]) -> None:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flow_cache.estimators.base import EstimatorUnavailable, Pair, zero_if_still
+from flow_cache.estimators.base import EstimatorUnavailable, zero_if_still
+from flow_cache.spec import Pair
 
 BATCH = 8  # pairs at once on a GPU
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

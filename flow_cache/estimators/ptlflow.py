@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from flow_cache.estimators.base import EstimatorUnavailable, Json, Pair, check_at_least
+from flow_cache.estimators.base import EstimatorUnavailable, check_at_least
 from flow_cache.estimators.network import (
     clip_by_pairs,
     frozen,
@@ -20,6 +20,7 @@ from flow_cache.estimators.network import (
     predict_pairs,
 )
 from flow_cache.estimators.weights import fetching, hub_file, sha256
+from flow_cache.spec import JSON, Pair
 
 SMALLEST = 128  # pixels a side; below, the coarsest correlations of RAFT-like models are one pixel
 
@@ -65,7 +66,7 @@ class PtlFlow:
         return "ptlflow-" + version("ptlflow")
 
     @property
-    def params(self) -> dict[str, Json]:
+    def params(self) -> dict[str, JSON]:
         return {"checkpoint": self.checkpoint}
 
     def check_size(self, size: tuple[int, int]) -> None:

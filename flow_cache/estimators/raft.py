@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from flow_cache.estimators.base import Json, Pair, check_at_least
+from flow_cache.estimators.base import check_at_least
 from flow_cache.estimators.network import (
     PRECISIONS,
     clip_by_pairs,
@@ -18,6 +18,7 @@ from flow_cache.estimators.network import (
     predict_pairs,
 )
 from flow_cache.estimators.weights import load_weights
+from flow_cache.spec import JSON, Pair
 
 STRIDE, SMALLEST = 8, 128  # of what the network takes, in pixels
 
@@ -65,7 +66,7 @@ class Raft:
         return "torchvision-" + ".".join(version("torchvision").split(".")[:2])
 
     @property
-    def params(self) -> dict[str, Json]:
+    def params(self) -> dict[str, JSON]:
         return {"weights": self.weights, "updates": self.updates, "precision": self.precision}
 
     def check_size(self, size: tuple[int, int]) -> None:

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flow_cache.estimators.base import Json, Pair, check_at_least, zero_if_still
+from flow_cache.estimators.base import check_at_least, zero_if_still
 from flow_cache.estimators.constancy import linearise, temporal_change
 from flow_cache.estimators.fusion import fuse
 from flow_cache.estimators.parallel import spread
 from flow_cache.estimators.relaxation import assemble, relax, smoothness
 from flow_cache.estimators.stencils import box, double_flow, halve, median, sample, smooth
+from flow_cache.spec import JSON, Pair
 
 COARSEST = 6  # pixels: levels are added while the smaller side stays above
 LARGEST_CHANGE = 2.0  # pixels a single update may move
@@ -60,7 +61,7 @@ class VariationalFlow:
     whole_clip: ClassVar[bool] = False
 
     @property
-    def params(self) -> dict[str, Json]:
+    def params(self) -> dict[str, JSON]:
         return {}
 
     def check_size(self, size: tuple[int, int]) -> None:
