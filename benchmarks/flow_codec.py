@@ -29,7 +29,7 @@ import torch
 import zstandard
 
 from flow_cache import load_estimator
-from flow_cache.codec import decode_field, encode_field
+from flow_cache.coding.codec import decode_field, encode_field
 from flow_cache.scenes import random_scene
 
 Flow = npt.NDArray[np.float32]  # [2, h, w], pixels

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from flow_cache import FlowSpec, Pair, level_pairs
-from flow_cache.codec import decode_field, encode_field, read_header
+from flow_cache.coding.codec import decode_field, encode_field, read_header
 from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
 from flow_cache.quality import FIGURES, clip_quality, shortest_pairs

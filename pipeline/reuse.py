@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from flow_cache import FlowSpec, Pair
-from flow_cache.codec import read_header, relabel
+from flow_cache.coding.codec import read_header, relabel
 from pipeline.tally import Tally
 from shards.catalog import Catalog
 from shards.index import canonical_json, read_index, read_manifest, sha256

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from flow_cache import FlowField
-from flow_cache.codec import decode_field
+from flow_cache.coding.codec import decode_field
 from flow_cache.color import flow_to_rgb
 from flow_cache.spec import Pair
 from shards.index import Dataset, Layer

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from flow_cache.codec import decode_field
+from flow_cache.coding.codec import decode_field
 from flow_cache.lookup import flow_between
 from shards.reader import ShardReader
 from shards.video import decode_clip

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flow_cache.codec import decode_field
+from flow_cache.coding.codec import decode_field
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 GOLDEN = sorted((REPOSITORY / "tests" / "golden" / "flow").glob("*.flow"))

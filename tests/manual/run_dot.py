@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from flow_cache import estimators
-from flow_cache.estimators import dot
+from flow_cache.estimators.dot import estimator as dot
 from flow_cache.estimators.network import import_torchvision
 from flow_cache.estimators.weights import hub_file
 from flow_cache.scenes import random_scene

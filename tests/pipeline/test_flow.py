@@ -11,7 +11,7 @@ import pytest
 import torch
 from distributed import Client
 
-from flow_cache.codec import decode_field
+from flow_cache.coding.codec import decode_field
 from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
 from pipeline.cluster import connect

@@ -16,7 +16,7 @@ import pytest
 import torch
 from distributed import Client
 
-from flow_cache.codec import decode_field
+from flow_cache.coding.codec import decode_field
 from flow_cache.spec import level_pairs
 from pipeline.build import build_shard
 from pipeline.cluster import connect

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from flow_cache.codec import encode_field
+from flow_cache.coding.codec import encode_field
 from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
 from flow_cache.field import FlowField

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flow_cache.codec import decode_field, encode_field
+from flow_cache.coding.codec import decode_field, encode_field
 from flow_cache.estimators import load_estimator
 from flow_cache.occlusion import visibility
 from flow_cache.scenes import Scene, random_scene

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from flow_cache.estimators.fusion import fuse
-from flow_cache.estimators.search import REACH, search
+from flow_cache.estimators.variational.fusion import fuse
+from flow_cache.estimators.variational.search import REACH, search
 
 SIZE = (31, 42)
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from flow_cache.estimators.search import search
-from flow_cache.estimators.stencils import box, gradient, median, neighbours, sample
+from flow_cache.estimators.variational.search import search
+from flow_cache.estimators.variational.stencils import box, gradient, median, neighbours, sample
 
 REACH = (4, 2)  # pixels to the neighbours whose flow is tried
 RADIUS = 2  # of the matching window

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from flow_cache.estimators.constancy import DataTerm
-from flow_cache.estimators.relaxation import System, assemble, relax
+from flow_cache.estimators.variational.constancy import DataTerm
+from flow_cache.estimators.variational.relaxation import System, assemble, relax
 
 SIZE = (5, 6)
 
@@ -50,7 +50,7 @@ def test_acceleration_beats_plain_sweeps(monkeypatch: pytest.MonkeyPatch) -> Non
     right_side = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     solution = relaxed(system, right_side, 500)
     accelerated = (relaxed(system, right_side, 20) - solution).norm()
-    monkeypatch.setattr("flow_cache.estimators.relaxation.SPECTRAL_RADIUS", 0.0)
+    monkeypatch.setattr("flow_cache.estimators.variational.relaxation.SPECTRAL_RADIUS", 0.0)
     assert accelerated < (relaxed(system, right_side, 100) - solution).norm()
 
 

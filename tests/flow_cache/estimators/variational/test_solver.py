@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from flow_cache.estimators.constancy import linearise, temporal_change
-from flow_cache.estimators.relaxation import assemble, relax
-from flow_cache.estimators.stencils import sample
-from flow_cache.estimators.variational import VariationalFlow
+from flow_cache.estimators.variational.constancy import linearise, temporal_change
+from flow_cache.estimators.variational.relaxation import assemble, relax
+from flow_cache.estimators.variational.solver import VariationalFlow
+from flow_cache.estimators.variational.stencils import sample
 from flow_cache.scenes import make_texture
 
 SIZE = (48, 64)

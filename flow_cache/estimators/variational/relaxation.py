@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flow_cache.estimators.constancy import DataTerm
+from flow_cache.estimators.variational.constancy import DataTerm
 
 SMOOTHNESS = 0.3  # weight of the total variation of the flow
 EPSILON = 1e-3  # the robust penalty sqrt(|grad|^2 + EPSILON^2) in pixels

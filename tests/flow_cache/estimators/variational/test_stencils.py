@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from flow_cache.estimators.stencils import (
+from flow_cache.estimators.variational.stencils import (
     box,
     double_flow,
     gradient,

@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from flow_cache.estimators.parallel import spread
+from flow_cache.estimators.variational.parallel import spread
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def code_sha256(folder: Path) -> str:
 def _build(
     checkout: str, size: tuple[int, int], config: str, weights: tuple[tuple[str, str], ...]
 ) -> Any:
-    hub = str(Path(__file__).parent / "dot_hub")
+    hub = str(Path(__file__).parent / "hub")
     model = torch.hub.load(
         hub, "dense_optical_tracker", checkout, size, config, dict(weights), source="local"
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flow_cache.estimators.stencils import gradient
+from flow_cache.estimators.variational.stencils import gradient
 
 BRIGHTNESS, GRADIENT = 0.5, 3.0  # weights of the two assumptions
 NOISE = 0.02  # gradients below this many grey levels a pixel tell little about motion

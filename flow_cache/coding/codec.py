@@ -2,7 +2,7 @@
 
 A component is rounded to whole steps. The step is a power of two, not above twice the maximum
 error, so that rounding is the only inexact operation and cannot exceed the bound. How the steps
-become few bytes is told in `flow_cache.residual`, the layout in docs/flow-format.md.
+become few bytes is told in `flow_cache.coding.residual`, the layout in docs/flow-format.md.
 
 A clip's flow member is the concatenation of its fields in the order of `level_pairs`.
 """
@@ -20,8 +20,8 @@ import torch
 import zstandard
 from torch import Tensor
 
+from flow_cache.coding.residual import MAX_PIXELS, pack, quantise, unpack
 from flow_cache.field import FlowField
-from flow_cache.residual import MAX_PIXELS, pack, quantise, unpack
 from flow_cache.spec import Pair
 
 MAGIC = b"FXF1"

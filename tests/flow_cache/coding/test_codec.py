@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from flow_cache.codec import (
+from flow_cache.coding.codec import (
     DecodedField,
     FieldHeader,
     decode_field,
@@ -22,7 +22,7 @@ from flow_cache.codec import (
     relabel,
 )
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "flow"
+GOLDEN = Path(__file__).parents[2] / "golden" / "flow"
 DIGEST = "5c" * 32
 HEAD_SIZE = 88
 

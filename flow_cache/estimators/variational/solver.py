@@ -13,11 +13,18 @@ import torch
 from torch import Tensor
 
 from flow_cache.estimators.base import check_at_least, zero_if_still
-from flow_cache.estimators.constancy import linearise, temporal_change
-from flow_cache.estimators.fusion import fuse
-from flow_cache.estimators.parallel import spread
-from flow_cache.estimators.relaxation import assemble, relax, smoothness
-from flow_cache.estimators.stencils import box, double_flow, halve, median, sample, smooth
+from flow_cache.estimators.variational.constancy import linearise, temporal_change
+from flow_cache.estimators.variational.fusion import fuse
+from flow_cache.estimators.variational.parallel import spread
+from flow_cache.estimators.variational.relaxation import assemble, relax, smoothness
+from flow_cache.estimators.variational.stencils import (
+    box,
+    double_flow,
+    halve,
+    median,
+    sample,
+    smooth,
+)
 from flow_cache.spec import JSON, Pair
 
 COARSEST = 6  # pixels: levels are added while the smaller side stays above

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from flow_cache.estimators import EstimatorUnavailable, FlowEstimator, dot, load_estimator
+from flow_cache.estimators import EstimatorUnavailable, FlowEstimator, load_estimator
+from flow_cache.estimators.dot import estimator as dot
 
 STAND_IN = '''
 import numpy as np

@@ -1,0 +1,24 @@
+"""One flow field to few bytes and back, with a stated maximum error.
+
+codec       the self-describing bytes of a field     residual   how rounded flow becomes few bytes
+"""
+
+from flow_cache.coding.codec import (
+    DecodedField,
+    FieldHeader,
+    decode_field,
+    encode_field,
+    exact_step,
+    read_header,
+    relabel,
+)
+
+__all__ = [
+    "DecodedField",
+    "FieldHeader",
+    "decode_field",
+    "encode_field",
+    "exact_step",
+    "read_header",
+    "relabel",
+]

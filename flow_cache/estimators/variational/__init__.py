@@ -1,0 +1,12 @@
+"""Variational flow: no weights, CPU and GPU, differentiable.
+
+solver       coarse to fine, and what is differentiated
+constancy    the data term                 relaxation   solving it with the smoothness term
+fusion       better candidates taken over  search       one of them: block matching
+stencils     image operations whose sums have one order
+parallel     independent pictures on several cores
+"""
+
+from flow_cache.estimators.variational.solver import VariationalFlow
+
+__all__ = ["VariationalFlow"]
