@@ -17,7 +17,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from pipeline.arguments import Resources, option, registry
-from pipeline.config import BuildConfig
+from pipeline.planning.config import BuildConfig
 from pipeline.terminal import print_facts, print_outcome, print_rejects, progress_bars, terminal
 from shards.reader import DamagedShard
 from trainer.config import TrainConfig
@@ -44,9 +44,9 @@ def build(
             last, the folder of the dataset.
         strict: exit with 1 if any input was refused.
     """
-    from pipeline.config import flow_specs
-    from pipeline.inputs import find_sources
-    from pipeline.job import run_build
+    from pipeline.building.job import run_build
+    from pipeline.planning.config import flow_specs
+    from pipeline.source.inputs import find_sources
 
     if len(paths) < 2:
         raise ValueError("name at least one source and, last, the folder of the dataset")
@@ -80,7 +80,7 @@ def flow(
         from_clips: compute on the stored clips instead of the source videos; another layer.
         levels: frame distances for which flow is stored; by default as in the configuration.
     """
-    from pipeline.flow import layer_spec, run_flow
+    from pipeline.building.add_layer import layer_spec, run_flow
     from shards.index import Dataset
 
     opened = Dataset(dataset)

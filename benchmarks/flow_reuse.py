@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.building.job import Outcome, run_build
 from pipeline.cluster import connect
-from pipeline.config import BuildConfig
 from pipeline.demo import DEMO_CONFIG, make_videos
-from pipeline.inputs import find_sources
-from pipeline.job import Outcome, run_build
+from pipeline.planning.config import BuildConfig
+from pipeline.source.inputs import find_sources
 from shards.catalog import Catalog
 from shards.places import Entry, entry_table
 from shards.writer import write_table

@@ -23,10 +23,10 @@ import numpy as np
 from scenedetect.detector import SceneDetector
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
-from pipeline.inputs import find_sources
-from pipeline.picture import Thumbnail
-from pipeline.shots import cuts_of, find_cuts
-from pipeline.stream import Decoder
+from pipeline.planning.shots import cuts_of, find_cuts
+from pipeline.source.decoder import Decoder
+from pipeline.source.inputs import find_sources
+from pipeline.source.rgb import Thumbnail
 
 NEAR = 6  # frames by which the borders of gradual changes are uncertain
 

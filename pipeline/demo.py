@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from flow_cache import FlowField
 from flow_cache.scenes import Layer, Scene, random_scene
 from flow_cache.spec import Pair
-from pipeline.config import BuildConfig
+from pipeline.planning.config import BuildConfig
 
 DEMO_CONFIG = BuildConfig(
     size=(96, 128), frames=17, fps=Fraction(12), flow="variational,dis", clips_per_shard=4
@@ -156,8 +156,8 @@ def make_videos(folder: str | Path) -> list[str]:
     """Write all of `VIDEOS` and one file that is none to `folder`.
 
     Returns:
-        What to build from, as for `pipeline.inputs.find_sources`: a manifest with captions and a
-        column `speed_px` for some of the videos, then the folder.
+        What to build from, as for `find_sources`: a manifest with captions and a column `speed_px`
+        for some of the videos, then the folder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

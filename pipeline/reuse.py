@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from flow_cache import FlowSpec, Pair
 from flow_cache.coding.codec import read_header, relabel
-from pipeline.tally import Tally
+from pipeline.building.costs import Tally
 from shards.catalog import Catalog
 from shards.index import canonical_json, read_index, read_manifest, sha256
 from shards.places import StoredShard

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipeline.building.costs import Tally
 from pipeline.records import Reject
-from pipeline.tally import Tally
 
 if TYPE_CHECKING:  # it brings Dask, which most commands do without
-    from pipeline.job import Outcome
+    from pipeline.building.job import Outcome
 
 _MOST = 20  # lines of one kind
 terminal = Console(stderr=True)  # standard output is for what was asked for

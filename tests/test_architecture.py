@@ -67,7 +67,9 @@ def test_public_names_have_docstrings_and_modules_say_what_they_are(path: Path):
             assert trivial or ast.get_docstring(node), node.name
 
 
-@pytest.mark.parametrize("module", ["flow_cache", "shards", "pipeline.job", "trainer", "fluxshard"])
+@pytest.mark.parametrize(
+    "module", ["flow_cache", "shards", "pipeline.building.job", "trainer", "fluxshard"]
+)
 def test_importing_touches_no_gpu_no_logging_and_no_optional_package(module: str):
     code = (
         f"import sys, logging, {module}; import torch; "

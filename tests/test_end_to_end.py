@@ -15,9 +15,9 @@ import webdataset
 from flow_cache.spec import FlowSpec
 from fluxshard import main
 from pipeline.accuracy import score_layer
-from pipeline.decode import read_clips
 from pipeline.demo import true_flow
-from pipeline.tables import clip_of_row
+from pipeline.planning.clip_table import clip_of_row
+from pipeline.source.clip_frames import read_clips
 from pipeline.view import Gallery
 from shards import Dataset, ShardReader, decode_clip, verify
 from trainer.batch import FlowTargets, to_signal

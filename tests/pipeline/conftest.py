@@ -78,10 +78,10 @@ def path_of(data_dir: Path) -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def demo_dataset(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A dataset of three of the demo's videos, with two flow layers, and two rejects."""
+    from pipeline.building.job import run_build
     from pipeline.cluster import connect
     from pipeline.demo import DEMO_CONFIG
-    from pipeline.inputs import find_sources
-    from pipeline.job import run_build
+    from pipeline.source.inputs import find_sources
 
     names = {"h264.mp4", "fast.webm", "rotated.mp4", "not_a_video.mp4", "too_short.mp4"}
     sources = [s for s in find_sources(demo_videos)[0] if Path(s.path).name in names]

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from flow_cache.algebra import warp
 from flow_cache.scenes import Scene, random_scene
-from pipeline.decode import read_clip
 from pipeline.demo import (
     DEMO_CONFIG,
     VIDEOS,
@@ -27,10 +26,11 @@ from pipeline.demo import (
     true_flow,
     write_video,
 )
-from pipeline.inputs import find_sources
-from pipeline.picture import cover_size
+from pipeline.planning.scan import Scan, scan_video
 from pipeline.records import Clip, Reject
-from pipeline.scan import Scan, scan_video
+from pipeline.source.clip_frames import read_clip
+from pipeline.source.inputs import find_sources
+from pipeline.source.rgb import cover_size
 
 BY_NAME = {video.name: video for video in VIDEOS}
 USABLE = [video.name for video in VIDEOS if video.name not in ("truncated.mp4", "too_short.mp4")]

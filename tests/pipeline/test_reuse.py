@@ -18,14 +18,14 @@ from distributed import Client
 
 from flow_cache.coding.codec import decode_field
 from flow_cache.spec import level_pairs
-from pipeline.build import build_shard
+from pipeline.building.costs import Tally
+from pipeline.building.job import Outcome, close_build, run_build, shard_tasks, with_stored
+from pipeline.building.shard import build_shard
 from pipeline.cluster import connect
-from pipeline.config import BuildConfig, flow_specs
-from pipeline.inputs import find_sources
-from pipeline.job import Outcome, close_build, run_build, shard_tasks, with_stored
+from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Source
 from pipeline.reuse import register
-from pipeline.tally import Tally
+from pipeline.source.inputs import find_sources
 from shards import Dataset, ShardReader
 from shards.catalog import Catalog
 from shards.writer import write_table
@@ -302,7 +302,7 @@ class ClipMean:
 def test_flow_of_whole_clips_is_copied_for_the_same_clips_only(
     long: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for module in ("config", "layers", "job"):
+    for module in ("planning.config", "building.layer_writer", "building.job"):
         monkeypatch.setattr(f"pipeline.{module}.load_estimator", lambda name: ClipMean())
     config, catalog = replace(LONG, flow="clip-mean"), Catalog(str(tmp_path / "catalog"))
     rows = pq.read_table(long / "clips.parquet").slice(0, 3)

@@ -19,15 +19,15 @@ from distributed import Client
 from flow_cache import FlowSpec
 from flow_cache.estimate import check_estimator
 from flow_cache.estimators import load_estimator
-from pipeline.build import REJECTS_KEY, ShardTask, build_shard
+from pipeline.building.costs import Tally
+from pipeline.building.shard import REJECTS_KEY, ShardTask, build_shard
 from pipeline.cluster import heard_clips, run_tasks
-from pipeline.config import BuildConfig, flow_specs
-from pipeline.picture import REVISION
-from pipeline.plan import Progress, inputs_digest, plan, read_plan
+from pipeline.planning.clip_plan import Progress, inputs_digest, plan, read_plan
+from pipeline.planning.clip_table import reject_table
+from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Reject, Source
 from pipeline.reuse import find_stored, register
-from pipeline.tables import reject_table
-from pipeline.tally import Tally
+from pipeline.source.rgb import REVISION
 from shards.catalog import Catalog
 from shards.index import read_manifest, sha256, write_manifest
 from shards.places import StoredShard

@@ -14,12 +14,12 @@ from distributed import Client
 from flow_cache.coding.codec import decode_field
 from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
+from pipeline.building.add_layer import flow_tasks, layer_spec, run_flow
+from pipeline.building.job import Outcome, run_build
 from pipeline.cluster import connect
-from pipeline.config import BuildConfig
-from pipeline.flow import flow_tasks, layer_spec, run_flow
-from pipeline.inputs import find_sources
-from pipeline.job import Outcome, run_build
+from pipeline.planning.config import BuildConfig
 from pipeline.records import Source
+from pipeline.source.inputs import find_sources
 from shards import Dataset, ShardReader, decode_clip, verify
 from shards.catalog import Catalog
 from shards.merge import merge
@@ -169,7 +169,7 @@ def test_all_layers_grow_with_the_dataset(
     ("what", "value", "named"),
     [
         ("flow_cache.estimators.dis.DisFlow.revision", "opencv-99", "opencv-99"),
-        ("pipeline.job.REVISION", 99, "frames are of revision 99, its are 1"),
+        ("pipeline.building.job.REVISION", 99, "frames are of revision 99, its are 1"),
     ],
 )
 def test_a_dataset_does_not_grow_with_an_estimator_or_frames_that_changed(

@@ -8,8 +8,8 @@ from av.video.reformatter import ColorRange
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.picture import Picture, Thumbnail, cover_size, orientation
-from pipeline.stream import Decoder
+from pipeline.source.decoder import Decoder
+from pipeline.source.rgb import Picture, Thumbnail, cover_size, orientation
 
 BT601, BT709, BT2020, UNSPECIFIED = 6, 1, 9, 2  # H.273 table 4
 COEFFICIENTS = {BT601: (0.299, 0.114), BT709: (0.2126, 0.0722), BT2020: (0.2627, 0.0593)}

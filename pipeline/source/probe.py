@@ -7,9 +7,9 @@ from pathlib import Path
 
 import av
 
-from pipeline.picture import is_full_range, orientation
 from pipeline.records import Reject, Video
-from pipeline.stream import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.source.rgb import is_full_range, orientation
 
 MIN_SIDE_PX = 16
 MAX_ASPECT = 16

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.timestamps import are_clean, frame_rate, repair, typical_step
+from pipeline.source.timestamps import are_clean, frame_rate, repair, typical_step
 
 increasing = st.lists(st.integers(1, 50), min_size=1, max_size=60).map(
     lambda steps: [sum(steps[:i]) - 100 for i in range(len(steps))]

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.clips import ClipRule
-from pipeline.decode import read_clip, read_clips
-from pipeline.picture import Picture
+from pipeline.planning.clips import ClipRule
+from pipeline.planning.scan import scan_video
 from pipeline.records import Clip, Reject, Source
-from pipeline.scan import scan_video
-from pipeline.stream import Decoder
+from pipeline.source.clip_frames import read_clip, read_clips
+from pipeline.source.decoder import Decoder
+from pipeline.source.rgb import Picture
 
 SIZE = (32, 48)
 Pictures = Callable[..., list[np.ndarray]]

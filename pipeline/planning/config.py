@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 from flow_cache import FlowSpec
 from flow_cache.estimators import FlowEstimator, load_estimator
 from flow_cache.occlusion import DEFAULT_CRITERION
-from pipeline.clips import ClipRule
-from pipeline.picture import REVISION
-from pipeline.shots import Detector
+from pipeline.planning.clips import ClipRule
+from pipeline.planning.shots import Detector
+from pipeline.source.rgb import REVISION
 
 NO_FLOW = "none"
 

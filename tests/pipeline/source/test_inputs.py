@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.inputs import InputError, _typed, find_sources, read_manifest, with_sidecar_caption
 from pipeline.records import Source
+from pipeline.source.inputs import (
+    InputError,
+    _typed,
+    find_sources,
+    read_manifest,
+    with_sidecar_caption,
+)
 
 Write = Callable[..., Path]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.probe import probe
 from pipeline.records import Reject, Video
+from pipeline.source.probe import probe
 
 BAD = {
     "-video-with-dash-.mp4": "too_small",

@@ -14,8 +14,8 @@ from flow_cache.coding.codec import decode_field, encode_field, read_header
 from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
 from flow_cache.quality import FIGURES, clip_quality, shortest_pairs
+from pipeline.building.costs import Tally
 from pipeline.reuse import StoredFields, frames_identity
-from pipeline.tally import Tally
 from shards.places import StoredShard
 from shards.schema import FLOW_MEMBERS, FLOW_TABLE, member_columns
 from shards.writer import ShardTar, span_columns, write_table

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client
 
-from pipeline.build import ShardTask, build_shard
+from pipeline.building.job import Outcome, run_build
+from pipeline.building.shard import ShardTask, build_shard
 from pipeline.cluster import connect
-from pipeline.config import BuildConfig, flow_specs
-from pipeline.inputs import find_sources
-from pipeline.job import Outcome, run_build
+from pipeline.planning.config import BuildConfig, flow_specs
+from pipeline.source.inputs import find_sources
 from shards import Dataset, verify
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
 

@@ -16,13 +16,13 @@ import pyarrow as pa
 import torch
 
 from flow_cache import FlowSpec
+from pipeline.building.costs import Tally
+from pipeline.building.layer_writer import LayerShard
 from pipeline.cluster import announce_clip
-from pipeline.config import BuildConfig
-from pipeline.decode import read_clips
-from pipeline.layers import LayerShard
+from pipeline.planning.clip_table import clip_of_row
+from pipeline.planning.config import BuildConfig
 from pipeline.records import Reject
-from pipeline.tables import clip_of_row
-from pipeline.tally import Tally
+from pipeline.source.clip_frames import read_clips
 from shards.index import canonical_json
 from shards.places import StoredShard
 from shards.schema import CLIP_MEMBERS, member_columns, shard_name

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 import av
 import numpy as np
 
-from pipeline.clips import ClipRule, plan_clips
-from pipeline.inputs import with_sidecar_caption
-from pipeline.picture import Thumbnail, orientation
-from pipeline.probe import probe
+from pipeline.planning.clips import ClipRule, plan_clips
+from pipeline.planning.shots import Detector, as_shots, find_cuts
 from pipeline.records import Clip, Reject, Source, Video
-from pipeline.shots import Detector, as_shots, find_cuts
-from pipeline.stream import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
-from pipeline.timestamps import are_clean, repair, typical_step
+from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.source.inputs import with_sidecar_caption
+from pipeline.source.probe import probe
+from pipeline.source.rgb import Thumbnail, orientation
+from pipeline.source.timestamps import are_clean, repair, typical_step
 
 # Where the index leads to keyframes from which decoding is exact, as the tests show.
 _SEEKABLE_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -28,7 +28,7 @@ def scan_video(
     """The video's facts and clips, or why it gives none; bad content never raises.
 
     Args:
-        detector: of shots, see `pipeline.shots`.
+        detector: of shots, see `pipeline.planning.shots`.
         timeout_s: for decoding the whole video.
     """
     video = probe(source.path, timeout_s=timeout_s)

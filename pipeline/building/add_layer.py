@@ -16,18 +16,18 @@ import pyarrow as pa
 from distributed import Client
 
 from flow_cache import FlowSpec
-from pipeline.build import settle_worker
+from pipeline.building.costs import Tally
+from pipeline.building.job import Outcome, run_shards
+from pipeline.building.layer_writer import LayerShard
+from pipeline.building.shard import settle_worker
 from pipeline.cluster import announce_clip
-from pipeline.config import BuildConfig, flow_specs
-from pipeline.decode import read_clips
-from pipeline.job import Outcome, run_shards
-from pipeline.layers import LayerShard
-from pipeline.plan import Progress
-from pipeline.probe import file_sha256
+from pipeline.planning.clip_plan import Progress
+from pipeline.planning.clip_table import clip_of_row
+from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Reject
 from pipeline.reuse import find_stored, register
-from pipeline.tables import clip_of_row
-from pipeline.tally import Tally
+from pipeline.source.clip_frames import read_clips
+from pipeline.source.probe import file_sha256
 from shards.catalog import Catalog
 from shards.index import Dataset, read_manifest, sha256, write_manifest
 from shards.places import StoredShard

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.clips import ClipRule
-from pipeline.decode import read_clip
-from pipeline.inputs import VIDEO_SUFFIXES, find_sources
+from pipeline.planning.clips import ClipRule
+from pipeline.planning.scan import reject_duplicates, scan_video
 from pipeline.records import Clip, Reject, Source, Video
-from pipeline.scan import reject_duplicates, scan_video
+from pipeline.source.clip_frames import read_clip
+from pipeline.source.inputs import VIDEO_SUFFIXES, find_sources
 
 RULE = ClipRule(frames=17, fps=Fraction(12))
 NATIVE = ClipRule(frames=10, fps=None)
@@ -191,9 +191,9 @@ def test_a_second_scan_of_one_file_is_no_duplicate(data_dir: Path) -> None:
 _PEAK = """
 import resource, sys
 from fractions import Fraction
-from pipeline.clips import ClipRule
+from pipeline.planning.clips import ClipRule
 from pipeline.records import Source
-from pipeline.scan import scan_video
+from pipeline.planning.scan import scan_video
 rule = ClipRule(frames=12, fps=Fraction(12))
 video, _ = scan_video(Source(path=sys.argv[1]), rule, detector="adaptive")
 print(video.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -206,7 +206,7 @@ def test_memory_does_not_grow_with_the_video(data_dir: Path) -> None:
     peaks = {}
     for name in ("sample_av1.mp4", "long_180p_av1.mp4"):
         command = [sys.executable, "-c", _PEAK, str(data_dir / "videos" / name)]
-        root = Path(__file__).parents[2]
+        root = Path(__file__).parents[3]
         output = subprocess.run(command, capture_output=True, check=True, text=True, cwd=root)
         frames, kib = map(int, output.stdout.split())
         peaks[frames] = kib / 1024

@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.stream import Decoder, DecodeTimeout, NoVideo
+from pipeline.source.decoder import Decoder, DecodeTimeout, NoVideo
 
 Pictures = Callable[..., list[np.ndarray]]
 

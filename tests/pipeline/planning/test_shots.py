@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.picture import Thumbnail
-from pipeline.shots import Detector, as_shots, find_cuts
-from pipeline.stream import Decoder
+from pipeline.planning.shots import Detector, as_shots, find_cuts
+from pipeline.source.decoder import Decoder
+from pipeline.source.rgb import Thumbnail
 
 
 def picture(brightness: int, seed: int = 0) -> np.ndarray:

@@ -6,9 +6,9 @@ from itertools import groupby
 import av
 import numpy as np
 
-from pipeline.picture import Picture
 from pipeline.records import Clip, Reject
-from pipeline.stream import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.source.rgb import Picture
 
 
 class _ClipReader:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clips import ClipRule, clip_key, grid, plan_clips
+from pipeline.planning.clips import ClipRule, clip_key, grid, plan_clips
 from pipeline.records import Clip, Reject, Source, Video
 
 MS = Fraction(1, 1000)

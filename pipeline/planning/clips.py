@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import PurePath
 
 from pipeline.records import Clip, Reject, Source, Video
-from pipeline.timestamps import frame_rate, typical_step
+from pipeline.source.timestamps import frame_rate, typical_step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 from distributed import Client
 
 from pipeline.cluster import run_tasks
-from pipeline.config import BuildConfig
-from pipeline.inputs import with_sidecar_caption
+from pipeline.planning.clip_table import clip_table, reject_table, rejects_of_table
+from pipeline.planning.config import BuildConfig
+from pipeline.planning.scan import Scan, reject_duplicates, scan_video
 from pipeline.records import Reject, Source
-from pipeline.scan import Scan, reject_duplicates, scan_video
-from pipeline.tables import clip_table, reject_table, rejects_of_table
+from pipeline.source.inputs import with_sidecar_caption
 from shards.index import canonical_json, read_table, sha256
 from shards.storage import exists, join
 from shards.writer import write_table

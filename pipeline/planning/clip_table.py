@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config import BuildConfig
+from pipeline.planning.config import BuildConfig
 from pipeline.records import Clip, Reject
 from shards.schema import CLIP_TABLE, REJECTS
 
