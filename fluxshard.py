@@ -205,7 +205,7 @@ def _train(default: TrainConfig) -> Callable[..., int]:
             out: folder of the run.
             preset: the configuration to start from; other options change it.
         """
-        from trainer.loop import train as run
+        from trainer.run.loop import train as run
 
         with progress_bars() as show:
             summary = run(

@@ -20,9 +20,9 @@ from pipeline.planning.clip_table import clip_of_row
 from pipeline.source.clip_frames import read_clips
 from pipeline.view import Gallery
 from shards import Dataset, ShardReader, decode_clip, verify
-from trainer.batch import FlowTargets, to_signal
 from trainer.config import FlowLossConfig
-from trainer.flowloss import FlowLoss, live_estimator
+from trainer.stream.batch import FlowTargets, to_signal
+from trainer.terms.flowloss import FlowLoss, live_estimator
 
 FRAMES, MAX_ERROR_PX = 9, 1 / 32
 REPOSITORY = Path(__file__).resolve().parent.parent

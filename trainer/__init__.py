@@ -1,13 +1,10 @@
-"""Training video diffusion models from the stream: temporal plans, losses, model, loop.
+"""Training video diffusion models from the stream.
 
-config      TrainConfig and its parts; presets: named runs
-plan        TemporalPlan: which stored frame stands in which slot
-fluxflow    FluxFlow: shuffles in time            pyramid    TPDiff: fewer frames where it is noisy
-diffusion   EDM: preconditioning, noise levels    flowloss   FlowLoss: motion against stored flow
-draw        what is random about a sample         losses     the denoising objective of a batch
-loader      dataset to batches, on threads        fill       one sample into its place in a batch
-model       a small space-time transformer        loop       train()
-checkpoint, metrics, timer                        what a run leaves behind
+config     TrainConfig and its parts; presets: named runs
+temporal   which stored frame stands in which slot
+stream     dataset to batches                     process    noising and denoising
+terms      losses beside the reconstruction       model      the network
+run        the loop, checkpoints, the log         timer      where the time goes
 """
 
 from trainer.config import TrainConfig

@@ -22,10 +22,10 @@ from shards.reader import ShardReader
 from shards.schema import shard_name
 from shards.video import encode_clip
 from shards.writer import ShardTar, shard_tar, span_columns, write_table
-from trainer.batch import FlowTargets, to_signal
 from trainer.config import ModelConfig, OptimConfig, StreamConfig, TrainConfig
-from trainer.fill import FlowTask, answer_pairs, show_frames
-from trainer.plan import PairOrder, TemporalPlan, supervise
+from trainer.stream.batch import FlowTargets, to_signal
+from trainer.stream.fill import FlowTask, answer_pairs, show_frames
+from trainer.temporal.plan import PairOrder, TemporalPlan, supervise
 
 SIZE, FRAMES, MAX_ERROR = (48, 64), 9, 1 / 32
 SHARDS = (3, 2, 1)

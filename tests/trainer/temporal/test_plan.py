@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_cache.spec import level_pairs
-from trainer.plan import TemporalPlan, reorder, subsample, supervise, window
+from trainer.temporal.plan import TemporalPlan, reorder, subsample, supervise, window
 
 STORED = level_pairs(17, (1, 2, 4))
 

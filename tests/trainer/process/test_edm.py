@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.diffusion import denoise, draw_sigma, loss_weight, noise_like
+from trainer.process.edm import denoise, draw_sigma, loss_weight, noise_like
 
 EDM = NormalDist(-1.2, 1.2)
 

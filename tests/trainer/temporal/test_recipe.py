@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from trainer.config import FluxFlowConfig, PyramidConfig, StreamConfig, TrainConfig
-from trainer.draw import draw_sample, draw_stage
-from trainer.pyramid import stages
+from trainer.temporal.recipe import draw_sample, draw_stage
+from trainer.temporal.stages import stages
 
 CONFIG = TrainConfig(stream=StreamConfig(frames=8))
 STAGES = stages(CONFIG.pyramid)

@@ -9,12 +9,12 @@ from flow_cache.coding.codec import decode_field, encode_field
 from flow_cache.estimators import load_estimator
 from flow_cache.occlusion import visibility
 from flow_cache.scenes import Scene, random_scene
-from trainer.batch import FlowTargets, to_signal
 from trainer.config import FlowLossConfig
-from trainer.diffusion import loss_weight
-from trainer.flowloss import FlowLoss, check_layer, live_estimator, sigma_weight
-from trainer.fluxflow import frame_permutation
-from trainer.plan import reorder, subsample, window
+from trainer.process.edm import loss_weight
+from trainer.stream.batch import FlowTargets, to_signal
+from trainer.temporal.fluxflow import frame_permutation
+from trainer.temporal.plan import reorder, subsample, window
+from trainer.terms.flowloss import FlowLoss, check_layer, live_estimator, sigma_weight
 
 CONFIG = FlowLossConfig(weight=1.0)
 MAX_ERROR = 1 / 32

@@ -7,9 +7,9 @@ import torch
 from shards.order import Cursor
 from shards.reader import DamagedShard
 from shards.video import decode_clip
-from trainer.batch import Batch
 from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
-from trainer.loader import Loader
+from trainer.stream.batch import Batch
+from trainer.stream.engine import Loader
 
 
 def take(loader: Loader, count: int) -> list[Batch]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from shards.order import Cursor
-from trainer.checkpoint import CHECKPOINT, CONFIG, TrainState, open_run
 from trainer.config import FluxFlowConfig, StreamConfig, TrainConfig
-from trainer.loop import fresh_state
+from trainer.run.checkpoint import CHECKPOINT, CONFIG, TrainState, open_run
+from trainer.run.loop import fresh_state
 
 CPU = torch.device("cpu")
 

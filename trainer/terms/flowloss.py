@@ -14,8 +14,8 @@ from torch import Tensor
 
 from flow_cache.estimators import FlowEstimator, load_estimator
 from flow_cache.spec import FlowSpec
-from trainer.batch import FlowTargets, to_unit
 from trainer.config import FlowLossConfig
+from trainer.stream.batch import FlowTargets, to_unit
 
 SUM_SCALE = 1e-6  # s of the paper, for `reduction="sum"`
 

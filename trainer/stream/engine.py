@@ -19,11 +19,11 @@ from flow_cache.spec import FlowSpec, Pair, level_pairs
 from shards.index import Dataset, Layer
 from shards.order import Cursor, Order, rank_rows
 from shards.reader import ShardReader
-from trainer.batch import Batch, FlowTargets
 from trainer.config import TrainConfig
-from trainer.draw import Draw, draw_sample, draw_stage
-from trainer.fill import FlowTask, Task, fill
-from trainer.plan import Supervision, supervise
+from trainer.stream.batch import Batch, FlowTargets
+from trainer.stream.fill import FlowTask, Task, fill
+from trainer.temporal.plan import Supervision, supervise
+from trainer.temporal.recipe import Draw, draw_sample, draw_stage
 from trainer.timer import Timer
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from shards.order import Cursor
-from trainer.plan import TemporalPlan
-from trainer.pyramid import Stage
+from trainer.temporal.plan import TemporalPlan
+from trainer.temporal.stages import Stage
 
 
 def to_signal(frames: Tensor) -> Tensor:

@@ -13,14 +13,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from flow_cache.spec import FlowSpec
 from shards.index import Dataset, Layer
 from shards.order import Cursor, fold
-from trainer.batch import Batch
-from trainer.checkpoint import METRICS, TrainState, open_run
 from trainer.config import TrainConfig
-from trainer.flowloss import FlowLoss, FlowTerms, check_layer, live_estimator
-from trainer.loader import Loader, clip_size
-from trainer.losses import denoise_batch
-from trainer.metrics import MetricsLog, Record
-from trainer.model import SpaceTimeTransformer
+from trainer.model.transformer import SpaceTimeTransformer
+from trainer.process.denoise import denoise_batch
+from trainer.run.checkpoint import METRICS, TrainState, open_run
+from trainer.run.log import MetricsLog, Record
+from trainer.stream.batch import Batch
+from trainer.stream.engine import Loader, clip_size
+from trainer.terms.flowloss import FlowLoss, FlowTerms, check_layer, live_estimator
 from trainer.timer import Timer
 
 

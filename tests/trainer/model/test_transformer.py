@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from trainer.config import ModelConfig
-from trainer.model import SpaceTimeTransformer, patches, pixels, waves
+from trainer.model.transformer import SpaceTimeTransformer, patches, pixels, waves
 
 TINY = ModelConfig(dim=32, depth=1, heads=2, patch=4)
 

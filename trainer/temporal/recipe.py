@@ -7,10 +7,10 @@ import numpy as np
 
 from shards.order import fold
 from trainer.config import TrainConfig
-from trainer.diffusion import draw_sigma
-from trainer.fluxflow import permutation
-from trainer.plan import TemporalPlan, reorder, subsample, window
-from trainer.pyramid import Stage, stages
+from trainer.process.edm import draw_sigma
+from trainer.temporal.fluxflow import permutation
+from trainer.temporal.plan import TemporalPlan, reorder, subsample, window
+from trainer.temporal.stages import Stage, stages
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

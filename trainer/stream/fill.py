@@ -10,7 +10,7 @@ from flow_cache.coding.codec import decode_field
 from flow_cache.lookup import flow_between
 from shards.reader import ShardReader
 from shards.video import decode_clip
-from trainer.plan import Supervision
+from trainer.temporal.plan import Supervision
 from trainer.timer import Timer
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from trainer.batch import to_signal, to_unit
+from trainer.stream.batch import to_signal, to_unit
 
 
 def test_true_frames_come_back_to_the_last_bit() -> None:

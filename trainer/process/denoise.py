@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.batch import Batch
 from trainer.config import TrainConfig
-from trainer.diffusion import Network, denoise, loss_weight, noise_like
-from trainer.pyramid import clean_estimate, noisy_mean, target
+from trainer.process.edm import Network, denoise, loss_weight, noise_like
+from trainer.stream.batch import Batch
+from trainer.temporal.stages import clean_estimate, noisy_mean, target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

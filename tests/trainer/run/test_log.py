@@ -3,7 +3,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.metrics import MetricsLog
+from trainer.run.log import MetricsLog
 
 
 def steps(path: Path) -> list[int]:

@@ -4,7 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.config import FluxFlowConfig
-from trainer.fluxflow import block_permutation, frame_permutation, permutation, shuffled_count
+from trainer.temporal.fluxflow import (
+    block_permutation,
+    frame_permutation,
+    permutation,
+    shuffled_count,
+)
 
 
 def rng(seed: int = 0) -> np.random.Generator:

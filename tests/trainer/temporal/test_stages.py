@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import PyramidConfig
-from trainer.pyramid import Stage, clean_estimate, hold, noisy_mean, stages, target
+from trainer.temporal.stages import Stage, clean_estimate, hold, noisy_mean, stages, target
 
 STAGES = stages(PyramidConfig())
 FRAMES = 16

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from shards.index import write_manifest
-from trainer.checkpoint import CHECKPOINT, CONFIG, METRICS
 from trainer.config import FlowLossConfig, NoiseConfig, OptimConfig, TrainConfig
-from trainer.loop import Summary, cores_for_the_loader, fresh_state, learning_rate, train
-from trainer.metrics import Record
+from trainer.run.checkpoint import CHECKPOINT, CONFIG, METRICS
+from trainer.run.log import Record
+from trainer.run.loop import Summary, cores_for_the_loader, fresh_state, learning_rate, train
 
 
 def run(made, out: Path, config: TrainConfig) -> tuple[Summary, list[Record]]:

@@ -1,0 +1,4 @@
+"""Losses beside the reconstruction.
+
+flowloss  motion of the clean estimate against stored flow
+"""
