@@ -11,11 +11,12 @@ WORKDIR /opt/fluxshard
 COPY constraints.txt ./
 RUN pip install --no-cache-dir -c constraints.txt torch --index-url "$TORCH_INDEX"
 
-COPY pyproject.toml README.md LICENSE fluxshard.py ./
+COPY pyproject.toml README.md LICENSE ./
 COPY flow_cache flow_cache
 COPY shards shards
 COPY pipeline pipeline
 COPY trainer trainer
+COPY fluxshard fluxshard
 RUN pip install --no-cache-dir -c constraints.txt .
 
 USER fluxshard

@@ -29,7 +29,7 @@ from torch import Tensor
 from flow_cache.algebra import warp
 from flow_cache.estimators import EstimatorUnavailable, load_estimator
 from flow_cache.occlusion import DEFAULT_CRITERION, visibility
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 Row = dict[str, Any]
 Flow = Callable[[Tensor, list[tuple[int, int]]], tuple[Tensor, Tensor | None]]

@@ -30,7 +30,7 @@ import zstandard
 
 from flow_cache import load_estimator
 from flow_cache.coding.codec import decode_field, encode_field
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 Flow = npt.NDArray[np.float32]  # [2, h, w], pixels
 Shape = tuple[int, ...]

@@ -23,7 +23,7 @@ from flow_cache import FlowField, FlowSpec, load_estimator
 from flow_cache.algebra import compose, length
 from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import FlowEstimator
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 SIZE, FIRST, FRAMES = (256, 384), 8, 9
 LEVELS = (1, 2, 4, 8)

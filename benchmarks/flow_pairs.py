@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flow_cache.algebra import in_frame
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 SIZE = (256, 384)  # of pairs from videos
 VIDEOS = {".avi", ".mkv", ".mov", ".mp4", ".ogv", ".webm"}

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fluxshard.demo.videos import DEMO_CONFIG, make_videos
 from pipeline.building.job import Outcome, run_build
 from pipeline.cluster import connect
-from pipeline.demo import DEMO_CONFIG, make_videos
 from pipeline.planning.config import BuildConfig
 from pipeline.source.inputs import find_sources
 from shards.catalog import Catalog

@@ -31,7 +31,7 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The demo's videos, as sources: a folder and a manifest."""
-    from pipeline.demo import make_videos
+    from fluxshard.demo.videos import make_videos
 
     return make_videos(tmp_path_factory.mktemp("videos"))
 

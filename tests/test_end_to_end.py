@@ -13,12 +13,12 @@ import torch
 import webdataset
 
 from flow_cache.spec import FlowSpec
-from fluxshard import main
-from pipeline.accuracy import score_layer
-from pipeline.demo import true_flow
+from fluxshard.demo.videos import true_flow
+from fluxshard.main import main
+from fluxshard.report.accuracy import score_layer
+from fluxshard.report.gallery import Gallery
 from pipeline.planning.clip_table import clip_of_row
 from pipeline.source.clip_frames import read_clips
-from pipeline.view import Gallery
 from shards import Dataset, ShardReader, decode_clip, verify
 from trainer.config import FlowLossConfig
 from trainer.stream.batch import FlowTargets, to_signal

@@ -13,7 +13,7 @@ import pytest
 
 from flow_cache.algebra import warp
 from flow_cache.estimators import load_estimator
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from flow_cache import FlowSpec, Pair, level_pairs
 from flow_cache.estimate import estimate_clip
 from flow_cache.estimators.base import check_at_least
 from flow_cache.occlusion import visibility
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 SCENE = random_scene(2, (32, 48))
 FRAMES = torch.from_numpy(SCENE.clip(range(5)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from flow_cache import FlowField, Pair, level_pairs
 from flow_cache.algebra import length
 from flow_cache.lookup import flow_between, hops, reverse
-from flow_cache.scenes import Scene, random_scene
+from fluxshard.demo.scenes import Scene, random_scene
 
 
 def exact_fields(scene: Scene, frames: int, levels: tuple[int, ...]) -> dict[Pair, FlowField]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from flow_cache.occlusion import CRITERIA, check_criterion, range_map, visibility
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 SIZE = (20, 30)
 

@@ -6,7 +6,7 @@ import torch
 
 from flow_cache import FlowField, Pair, level_pairs
 from flow_cache.quality import FIGURES, clip_quality
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 SCENE = random_scene(6, (64, 96))
 FRAMES = torch.from_numpy(SCENE.clip(range(5)))

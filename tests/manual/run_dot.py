@@ -21,7 +21,7 @@ from flow_cache import estimators
 from flow_cache.estimators.dot import estimator as dot
 from flow_cache.estimators.network import import_torchvision
 from flow_cache.estimators.weights import hub_file
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 
 def save_random_weights(checkout: Path, tracker: str) -> None:

@@ -1,7 +1,6 @@
 """Small encoded videos for the tests of the pipeline."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -73,20 +72,3 @@ def moving_pictures() -> Callable[..., list[np.ndarray]]:
 def path_of(data_dir: Path) -> Callable[[str], str]:
     """`path_of("videos/bear.mp4")`: the path of a real test file."""
     return lambda name: str(data_dir / name)
-
-
-@pytest.fixture(scope="session")
-def demo_dataset(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A dataset of three of the demo's videos, with two flow layers, and two rejects."""
-    from pipeline.building.job import run_build
-    from pipeline.cluster import connect
-    from pipeline.demo import DEMO_CONFIG
-    from pipeline.source.inputs import find_sources
-
-    names = {"h264.mp4", "fast.webm", "rotated.mp4", "not_a_video.mp4", "too_short.mp4"}
-    sources = [s for s in find_sources(demo_videos)[0] if Path(s.path).name in names]
-    url = str(tmp_path_factory.mktemp("demo") / "dataset")
-    config = replace(DEMO_CONFIG, flow="variational,dis")
-    with connect(None, 1) as client:
-        run_build(sources, [], url, config, client, lambda *_: None)
-    return url

@@ -15,8 +15,8 @@ from flow_cache.coding.codec import encode_field
 from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
 from flow_cache.field import FlowField
-from flow_cache.scenes import random_scene
 from flow_cache.spec import FlowSpec, Pair, level_pairs
+from fluxshard.demo.scenes import random_scene
 from shards.index import Dataset, sha256, write_manifest
 from shards.reader import ShardReader
 from shards.schema import shard_name

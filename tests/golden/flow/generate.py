@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from flow_cache.coding.codec import encode_field
-from flow_cache.scenes import random_scene
+from fluxshard.demo.scenes import random_scene
 
 FOLDER = Path(__file__).parent
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from flow_cache.coding.codec import decode_field, encode_field
 from flow_cache.estimators import load_estimator
 from flow_cache.occlusion import visibility
-from flow_cache.scenes import Scene, random_scene
+from fluxshard.demo.scenes import Scene, random_scene
 from trainer.config import FlowLossConfig
 from trainer.process.edm import loss_weight
 from trainer.stream.batch import FlowTargets, to_signal

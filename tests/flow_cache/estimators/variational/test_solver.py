@@ -12,7 +12,7 @@ from flow_cache.estimators.variational.constancy import linearise, temporal_chan
 from flow_cache.estimators.variational.relaxation import assemble, relax
 from flow_cache.estimators.variational.solver import VariationalFlow
 from flow_cache.estimators.variational.stencils import sample
-from flow_cache.scenes import make_texture
+from fluxshard.demo.scenes import make_texture
 
 SIZE = (48, 64)
 MARGIN = 16

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flow_cache import FlowField
 from flow_cache.spec import Pair
-from pipeline.view import ClipView, Gallery
+from fluxshard.report.gallery import ClipView, Gallery
 
 Truth = Callable[[Mapping[str, Any], Pair], FlowField]  # row of the clip table, pair of slots
 

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flow_cache.quality import FIGURES
-from pipeline.accuracy import LayerScores, Truth, score_layer
-from pipeline.charts import data_uri, loss_chart
-from pipeline.exhibits import ERROR_RANGE_PX, exhibit_clip, exhibit_truth, png
-from pipeline.view import Gallery, layer_names, px
+from fluxshard.report.accuracy import LayerScores, Truth, score_layer
+from fluxshard.report.charts import data_uri, loss_chart
+from fluxshard.report.gallery import Gallery, layer_names, px
+from fluxshard.report.pictures import ERROR_RANGE_PX, exhibit_clip, exhibit_truth, png
 from shards.index import Dataset
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
 from shards.storage import join, read_bytes
@@ -83,7 +83,7 @@ def render(page: Mapping[str, Any]) -> str:
         "png": lambda image: data_uri(png(image), "image/png"),
         "mp4": lambda data: data_uri(data, "video/mp4"),
     }
-    template = files("pipeline").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    template = files("fluxshard.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(page)
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from flow_cache import FlowField
-from pipeline.accuracy import Score, error_map, score, score_clip, score_layer
-from pipeline.demo import true_flow
-from pipeline.view import Gallery
+from fluxshard.demo.videos import true_flow
+from fluxshard.report.accuracy import Score, error_map, score, score_clip, score_layer
+from fluxshard.report.gallery import Gallery
 from shards.index import Dataset
 
 

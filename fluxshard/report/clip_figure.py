@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flow_cache.color import wheel_legend
-from pipeline.view import ClipView, Gallery, flow_image, hidden_image, px
+from fluxshard.report.gallery import ClipView, Gallery, flow_image, hidden_image, px
 from shards.index import Dataset, Layer
 
 _COLUMNS = 4

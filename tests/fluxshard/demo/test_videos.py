@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flow_cache.algebra import warp
-from flow_cache.scenes import Scene, random_scene
-from pipeline.demo import (
+from fluxshard.demo.scenes import Scene, random_scene
+from fluxshard.demo.videos import (
     DEMO_CONFIG,
     VIDEOS,
     DemoVideo,
@@ -203,7 +203,7 @@ def test_the_same_bytes_every_time(name: str, tmp_path: Path):
 
 
 def test_sources_are_named_for_a_build(demo_videos: list[str], monkeypatch, tmp_path: Path):
-    monkeypatch.setattr("pipeline.demo.VIDEOS", [BY_NAME["too_short.mp4"]])
+    monkeypatch.setattr("fluxshard.demo.videos.VIDEOS", [BY_NAME["too_short.mp4"]])
     manifest, folder = make_videos(tmp_path / "new" / "folder")
     assert Path(manifest).parent == Path(folder)
     assert {path.name for path in Path(folder).iterdir()} == {

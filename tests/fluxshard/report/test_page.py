@@ -13,14 +13,14 @@ import av
 import numpy as np
 import pytest
 
+from fluxshard.demo.videos import DEMO_CONFIG, true_flow
+from fluxshard.report.charts import loss_chart, smooth
+from fluxshard.report.gallery import Gallery
+from fluxshard.report.page import bars, human_figure, human_size, typical_clip, write_report
+from fluxshard.report.pictures import error_image, exhibit_truth, film, png
 from pipeline.building.job import run_build
-from pipeline.charts import loss_chart, smooth
 from pipeline.cluster import connect
-from pipeline.demo import DEMO_CONFIG, true_flow
-from pipeline.exhibits import error_image, exhibit_truth, film, png
-from pipeline.report import bars, human_figure, human_size, typical_clip, write_report
 from pipeline.source.inputs import find_sources
-from pipeline.view import Gallery
 from shards.index import Dataset
 from shards.video import decode_clip
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxshard import main
+from fluxshard.main import main
 
 BUILD = ["--size", "48x64", "--frames", "9", "--fps", "12", "--flow", "variational"]
 BUILD += ["--levels", "1,2", "--workers", "1"]

@@ -16,9 +16,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from pipeline.arguments import Resources, option, registry
+from fluxshard.arguments import Resources, option, registry
+from fluxshard.terminal import print_facts, print_outcome, print_rejects, progress_bars, terminal
 from pipeline.planning.config import BuildConfig
-from pipeline.terminal import print_facts, print_outcome, print_rejects, progress_bars, terminal
 from shards.reader import DamagedShard
 from trainer.config import TrainConfig
 from trainer.presets import PRESETS
@@ -122,7 +122,7 @@ def cache(
         dataset: folder or URL of the dataset, to forget or to add.
         flow_cache: folder or URL of the catalog; by default in the user's cache.
     """
-    from pipeline.upkeep import look_after
+    from fluxshard.commands.upkeep import look_after
     from shards.catalog import Catalog, default_catalog
 
     lines, sound = look_after(Catalog(flow_cache or default_catalog()), action, dataset)
@@ -179,7 +179,7 @@ def inspect(
         out: the picture to write, a .png file.
         layer: flow layer, by estimator or digest; by default the one that was built first.
     """
-    from pipeline.inspect import inspect_figure
+    from fluxshard.report.clip_figure import inspect_figure
 
     inspect_figure(dataset, key or None, layer or None).savefig(out)
     terminal.print(f"wrote {out}")
@@ -226,8 +226,8 @@ def demo(out: str = "demo") -> int:
     Args:
         out: folder for all of it; report.html in it is the page to open.
     """
-    from pipeline.demo import DEMO_CONFIG, make_videos, true_flow
-    from pipeline.report import write_report
+    from fluxshard.demo.videos import DEMO_CONFIG, make_videos, true_flow
+    from fluxshard.report.page import write_report
     from trainer.timer import Timer
 
     folder = Path(out)

@@ -1,7 +1,7 @@
 """Videos to try everything on: real files of synthetic scenes whose motion is known exactly.
 
-Each video shows one scene after another of `flow_cache.scenes`. As a scene is a formula, the flow
-between any two frames of a clip that was built from it can be told from the clip's row alone.
+Each video shows one scene after another of `fluxshard.demo.scenes`. As a scene is a formula, the
+flow between any two frames of a clip built from it can be told from the clip's row alone.
 """
 
 import json
@@ -19,8 +19,8 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from flow_cache import FlowField
-from flow_cache.scenes import Layer, Scene, random_scene
 from flow_cache.spec import Pair
+from fluxshard.demo.scenes import Layer, Scene, random_scene
 from pipeline.planning.config import BuildConfig
 
 DEMO_CONFIG = BuildConfig(

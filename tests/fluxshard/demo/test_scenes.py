@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from flow_cache.algebra import warp
-from flow_cache.scenes import TILE, Layer, Motion, Scene, make_texture, random_scene
+from fluxshard.demo.scenes import TILE, Layer, Motion, Scene, make_texture, random_scene
 
 SIZE = (72, 96)
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from flow_cache.color import flow_to_rgb, wheel_legend
 from flow_cache.spec import Pair
-from pipeline.accuracy import Score, Truth, error_map, score
-from pipeline.inspect import shown_slots
-from pipeline.view import ClipView, UInt8s, flow_image, hidden_image, px
+from fluxshard.report.accuracy import Score, Truth, error_map, score
+from fluxshard.report.clip_figure import shown_slots
+from fluxshard.report.gallery import ClipView, UInt8s, flow_image, hidden_image, px
 from shards.video import encode_clip
 
 ERROR_RANGE_PX = 2.0  # full colour of an error map

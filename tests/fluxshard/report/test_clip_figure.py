@@ -12,8 +12,8 @@ from matplotlib.image import imread
 
 from flow_cache import FlowField
 from flow_cache.color import flow_to_rgb
-from pipeline.inspect import clip_figure, inspect_figure, key_figures, shown_slots
-from pipeline.view import Gallery, hidden_image, layer_names, px
+from fluxshard.report.clip_figure import clip_figure, inspect_figure, key_figures, shown_slots
+from fluxshard.report.gallery import Gallery, hidden_image, layer_names, px
 from shards.index import Dataset
 
 

@@ -1,0 +1,7 @@
+"""`python -m fluxshard`."""
+
+import sys
+
+from fluxshard.main import main
+
+sys.exit(main())
