@@ -21,8 +21,8 @@ from torch import Tensor
 
 from flow_cache import FlowField, FlowSpec, load_estimator
 from flow_cache.algebra import compose, length
-from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import FlowEstimator
+from flow_cache.estimators.estimate import estimate_clip
 from fluxshard.demo.scenes import random_scene
 
 SIZE, FIRST, FRAMES = (256, 384), 8, 9

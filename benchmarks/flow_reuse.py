@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flow_cache.reuse.catalog import Catalog
+from flow_cache.reuse.entries import Entry, entry_table
 from fluxshard.demo.videos import DEMO_CONFIG, make_videos
 from pipeline.building.job import Outcome, run_build
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.source.inputs import find_sources
-from shards.catalog import Catalog
-from shards.places import Entry, entry_table
 from shards.writer import write_table
 
 RECIPE = "ab" * 32
@@ -36,7 +36,7 @@ CLIPS_A_VIDEO, CLIPS_A_SHARD = 5, 64
 # Peak memory is that of a whole process, so the lookup runs in one that does nothing else.
 _LOOK_UP = """
 import json, sys, time
-from shards.catalog import Catalog
+from flow_cache.reuse.catalog import Catalog
 from pyarrow import parquet
 sources = parquet.read_table(sys.argv[2])["source"].to_pylist()
 def peak():  # ru_maxrss would remember the process that started this one
@@ -67,13 +67,13 @@ def builds(sources: Sequence[str], config: BuildConfig, folder: Path) -> dict[st
         figures: dict[str, Any] = {}
         for name in ("first", "again"):
             seconds, outcome = build(name)
-            tally = outcome.tally
+            costs = outcome.costs
             figures[name] = {
                 "seconds": seconds,
-                "work": sum(tally.seconds.values()),
-                "stages": tally.seconds,
-                "computed": tally.computed.total(),
-                "reused": tally.reused.total(),
+                "work": sum(costs.seconds.values()),
+                "stages": costs.seconds,
+                "computed": costs.computed.total(),
+                "reused": costs.reused.total(),
             }
             figures["clips"] = outcome.clips
     flow = sum(path.stat().st_size for path in (folder / "first" / "flow").rglob("*"))

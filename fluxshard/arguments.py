@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from shards.catalog import Catalog, default_catalog
+from flow_cache.reuse.catalog import Catalog, default_catalog
 
 if TYPE_CHECKING:  # it is slow to load, and most commands do without
     from distributed import Client

@@ -122,8 +122,8 @@ def cache(
         dataset: folder or URL of the dataset, to forget or to add.
         flow_cache: folder or URL of the catalog; by default in the user's cache.
     """
+    from flow_cache.reuse.catalog import Catalog, default_catalog
     from fluxshard.commands.upkeep import look_after
-    from shards.catalog import Catalog, default_catalog
 
     lines, sound = look_after(Catalog(flow_cache or default_catalog()), action, dataset)
     print(*lines, sep="\n")
@@ -152,8 +152,8 @@ def info(dataset: DatasetPath, /, as_json: Annotated[bool, arg(name="json")] = F
         dataset: folder or URL of the dataset.
         as_json: print JSON to stdout instead.
     """
+    from fluxshard.report.summary import summarise
     from shards.index import Dataset
-    from shards.summary import summarise
 
     facts = summarise(Dataset(dataset))
     if as_json:
@@ -228,21 +228,21 @@ def demo(out: str = "demo") -> int:
     """
     from fluxshard.demo.videos import DEMO_CONFIG, make_videos, true_flow
     from fluxshard.report.page import write_report
-    from trainer.timer import Timer
+    from shards.stopwatch import Stopwatch
 
     folder = Path(out)
-    timer = Timer()
+    watch = Stopwatch()
     data, run = str(folder / "dataset"), folder / "run"
-    with timer("make videos"):
+    with watch("make videos"):
         sources = make_videos(folder / "videos")
-    with timer("build"):
+    with watch("build"):
         code = build((*sources, data), DEMO_CONFIG, Resources(no_flow_cache=True))
-    with timer("train"):
+    with watch("train"):
         code = code or _train(PRESETS["tiny"]())(data=data, out=str(run))
     if code:
         return code
-    with timer("report"):
-        scores = write_report(folder / "report.html", data, run, true_flow, seconds=timer.seconds)
+    with watch("report"):
+        scores = write_report(folder / "report.html", data, run, true_flow, seconds=watch.seconds)
     for layer, score in scores.items():
         errors = ", ".join(f"{n} apart {s.end_point_error:.3f}" for n, s in score.total.items())
         terminal.print(f"{layer}: mean end-point error against the truth, px, frames {errors}")

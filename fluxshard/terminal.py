@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.building.costs import Tally
+from pipeline.building.costs import Costs
 from pipeline.records import Reject
 
 if TYPE_CHECKING:  # it brings Dask, which most commands do without
@@ -56,12 +56,12 @@ def print_outcome(outcome: "Outcome", out: str) -> None:
     """What failed, what was noticed, what was copied and computed, how many shards there are."""
     for shard, error in outcome.failed.items():
         terminal.print(f"[red]shard {shard} failed:[/] {error}", highlight=False)
-    warnings = sorted(outcome.tally.warnings)
+    warnings = sorted(outcome.costs.warnings)
     for warning in warnings[:_MOST]:
         terminal.print(f"[yellow]warning:[/] {warning}", highlight=False)
     if len(warnings) > _MOST:
         terminal.print(f"… and {len(warnings) - _MOST} more like these")
-    for line in flow_lines(outcome.tally):
+    for line in flow_lines(outcome.costs):
         terminal.print(line, highlight=False)
     inputs = f"inputs: {outcome.inputs}, rejects: {len(outcome.rejects)}, " * bool(outcome.inputs)
     terminal.print(
@@ -70,16 +70,16 @@ def print_outcome(outcome: "Outcome", out: str) -> None:
     )
 
 
-def flow_lines(tally: Tally) -> list[str]:
+def flow_lines(costs: Costs) -> list[str]:
     """How many fields each layer took from where, and the share of each stage in the work."""
     lines = []
-    for layer in sorted({*tally.computed, *(layer for layer, _ in tally.reused)}):
-        origins = [(n, url) for (name, url), n in sorted(tally.reused.items()) if name == layer]
+    for layer in sorted({*costs.computed, *(layer for layer, _ in costs.reused)}):
+        origins = [(n, url) for (name, url), n in sorted(costs.reused.items()) if name == layer]
         copied = "".join(f", {count} copied from {url}" for count, url in origins)
-        lines.append(f"flow {layer}: {tally.computed[layer]} fields computed{copied}")
-    total = sum(tally.seconds.values())
+        lines.append(f"flow {layer}: {costs.computed[layer]} fields computed{copied}")
+    total = sum(costs.seconds.values())
     if total:
-        shares = ", ".join(f"{name} {s / total:.0%}" for name, s in tally.seconds.items())
+        shares = ", ".join(f"{name} {s / total:.0%}" for name, s in costs.seconds.items())
         lines.append(f"work: {total:.1f} s ({shares})")
     return lines
 

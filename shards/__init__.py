@@ -3,11 +3,13 @@
 Moves bytes and knows no flow and no pixels beyond the clip video. Imports nothing of ours.
 """
 
+from shards.clip_video import decode_clip, encode_clip
 from shards.index import Dataset, Layer
 from shards.order import Cursor, Order, fold, rank_rows
 from shards.reader import DamagedShard, ShardReader
+from shards.stopwatch import Stopwatch
+from shards.store import UsageError
 from shards.verify import Problem, verify
-from shards.video import decode_clip, encode_clip
 from shards.writer import Span, shard_tar, write_table
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "Problem",
     "ShardReader",
     "Span",
+    "Stopwatch",
+    "UsageError",
     "decode_clip",
     "encode_clip",
     "fold",

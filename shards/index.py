@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.schema import FORMAT_VERSION
-from shards.storage import join, read_bytes, write_bytes
+from shards.store import join, read_bytes, write_bytes
 
 
 def canonical_json(value: Any) -> bytes:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from shards.index import Dataset, Layer, read_table, sha256, shard_place, write_manifest
 from shards.schema import shard_name
-from shards.storage import exists, is_local, join, read_bytes
+from shards.store import exists, is_local, join, read_bytes
 from shards.writer import write_table
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shards.index import Dataset, Layer
-from shards.storage import join, read_range
+from shards.store import join, read_range
 
 _GAP_BYTES = 64 * 1024  # fields closer than this are fetched in one request
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from shards.index import read_manifest, read_table, sha256, shard_place
 from shards.schema import CLIP_MEMBERS, FLOW_MEMBERS
-from shards.storage import join, read_bytes
+from shards.store import join, read_bytes
 from shards.writer import BLOCK, tar_bytes, tar_header
 
 

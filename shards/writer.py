@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.schema import valid_key
-from shards.storage import publish
+from shards.store import publish
 
 _OWNER, _MODE = "fluxshard", 0o644
 BLOCK = tarfile.BLOCKSIZE

@@ -4,7 +4,7 @@ config     TrainConfig and its parts; presets: named runs
 temporal   which stored frame stands in which slot
 stream     dataset to batches                     process    noising and denoising
 terms      losses beside the reconstruction       model      the network
-run        the loop, checkpoints, the log         timer      where the time goes
+run        the loop, checkpoints, the log
 """
 
 from trainer.config import TrainConfig

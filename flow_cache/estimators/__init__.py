@@ -10,7 +10,7 @@ from flow_cache.estimators.base import EstimatorUnavailable, FlowEstimator
 __all__ = ["ESTIMATORS", "EstimatorUnavailable", "FlowEstimator", "load_estimator"]
 
 ESTIMATORS = {
-    "dis": ("dis", "DisFlow"),
+    "dis": ("opencv_dis", "DisFlow"),
     "variational": ("variational", "VariationalFlow"),
     "raft_small": ("raft", "RaftSmall"),
     "raft_large": ("raft", "RaftLarge"),

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from pipeline.reuse import enter
-from shards.catalog import Catalog
-from shards.places import Entry, address_of
+from flow_cache.reuse.catalog import Catalog
+from flow_cache.reuse.copying import enter
+from flow_cache.reuse.entries import Entry, address_of
 from shards.schema import FLOW_MEMBERS
-from shards.storage import join
+from shards.store import join
 from shards.verify import check_shard
 
 Action = Literal["list", "verify", "prune", "forget", "add"]

@@ -12,9 +12,9 @@ from flow_cache import FlowField
 from flow_cache.coding.codec import decode_field
 from flow_cache.color import flow_to_rgb
 from flow_cache.spec import Pair
+from shards.clip_video import decode_clip
 from shards.index import Dataset, Layer
 from shards.reader import ShardReader
-from shards.video import decode_clip
 
 UInt8s = npt.NDArray[np.uint8]
 

@@ -21,7 +21,7 @@ from fluxshard.report.gallery import Gallery, layer_names, px
 from fluxshard.report.pictures import ERROR_RANGE_PX, exhibit_clip, exhibit_truth, png
 from shards.index import Dataset
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
-from shards.storage import join, read_bytes
+from shards.store import join, read_bytes
 
 _MOST_ROWS = 30  # of a table
 _MOST_SCORED = 64  # clips compared with the truth

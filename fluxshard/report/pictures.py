@@ -14,7 +14,7 @@ from flow_cache.spec import Pair
 from fluxshard.report.accuracy import Score, Truth, error_map, score
 from fluxshard.report.clip_figure import shown_slots
 from fluxshard.report.gallery import ClipView, UInt8s, flow_image, hidden_image, px
-from shards.video import encode_clip
+from shards.clip_video import encode_clip
 
 ERROR_RANGE_PX = 2.0  # full colour of an error map
 _MIN_VIDEO_PX = 240  # clips narrower than this are enlarged for the page

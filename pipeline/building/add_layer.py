@@ -16,24 +16,25 @@ import pyarrow as pa
 from distributed import Client
 
 from flow_cache import FlowSpec
-from pipeline.building.costs import Tally
+from flow_cache.reuse.catalog import Catalog
+from flow_cache.reuse.copying import find_stored, register
+from flow_cache.reuse.entries import StoredShard
+from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, run_shards
-from pipeline.building.layer_writer import LayerShard
+from pipeline.building.layer_writer import LayerWriter
 from pipeline.building.shard import settle_worker
 from pipeline.cluster import announce_clip
 from pipeline.planning.clip_plan import Progress
 from pipeline.planning.clip_table import clip_of_row
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Reject
-from pipeline.reuse import find_stored, register
 from pipeline.source.clip_frames import read_clips
 from pipeline.source.probe import file_sha256
-from shards.catalog import Catalog
+from shards.clip_video import decode_clip
 from shards.index import Dataset, read_manifest, sha256, write_manifest
-from shards.places import StoredShard
 from shards.schema import shard_name
-from shards.storage import exists, join, read_bytes, read_range, remove_unfinished
-from shards.video import decode_clip
+from shards.stopwatch import Stopwatch
+from shards.store import exists, join, read_bytes, read_range, remove_unfinished
 from shards.writer import shard_tar
 
 
@@ -98,18 +99,18 @@ def run_flow(
     Raises:
         ValueError: source videos are gone that the flow is to be made from.
     """
-    url, tally = dataset.url, Tally()
+    url = dataset.url
     remove_unfinished(join(url, "flow", spec.layer))
     tasks = flow_tasks(dataset, spec)
     pending = [task for task in tasks if not task.committed]
     if spec.frames_from == "source":
         _check_sources(pending)
-    stored = find_stored(catalog, spec, [task.rows for task in pending], tally)
+    stored, warnings = find_stored(catalog, spec, [task.rows for task in pending])
     pending = [replace(task, stored=s) for task, s in zip(pending, stored, strict=True)]
-    failed = run_shards(client, build_layer_shard, pending, partial(progress, "flow"), tally)
+    failed, costs = run_shards(client, build_layer_shard, pending, partial(progress, "flow"))
     if not failed:
         add_to_manifest(url, tasks, spec)
-        tally.warnings.update(register(catalog, url))
+        warnings |= set(register(catalog, url))
     return Outcome(
         inputs=0,
         clips=0 if failed else len(dataset.clips),
@@ -117,7 +118,7 @@ def run_flow(
         kept=len(tasks) - len(pending),
         failed=failed,
         rejects=[],
-        tally=tally,
+        costs=costs + Costs(warnings=warnings),
     )
 
 
@@ -148,28 +149,28 @@ def add_to_manifest(url: str, tasks: Sequence[FlowTask], spec: FlowSpec) -> None
     write_manifest(url, {**manifest, "layers": manifest["layers"] | layer})
 
 
-def build_layer_shard(task: FlowTask) -> Tally:
+def build_layer_shard(task: FlowTask) -> Costs:
     """Write one shard of the layer; does nothing if it is committed already.
 
     Raises:
         ValueError: a clip's frames are not what they were.
     """
-    tally = Tally()
     if task.committed:
-        return tally
+        return Costs()
+    watch = Stopwatch()
     settle_worker()
     rows = task.rows.to_pylist()
     with shard_tar(f"{task.stem}.tar") as tar:
-        layer = LayerShard(task.spec, tar, task.stored, tally)
+        layer = LayerWriter(task.spec, tar, task.stored)
         read = source_frames if task.spec.frames_from == "source" else clip_frames
         pictures = read(task, rows)
         for row in rows:
-            with tally.timed("decode"):
+            with watch("decode"):
                 frames = next(pictures)
             layer.add(row, frames)
             announce_clip()
     layer.commit(task.stem)
-    return tally
+    return Costs(seconds=dict(watch.seconds)) + layer.costs
 
 
 def source_frames(task: FlowTask, rows: Sequence[dict[str, Any]]) -> Iterator[np.ndarray]:

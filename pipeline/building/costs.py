@@ -1,42 +1,32 @@
 """What building cost: flow copied and computed, seconds by stage, what was noticed on the way."""
 
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-STAGES = ("decode", "encode", "flow", "copy", "figures")
 
-
-@dataclass(kw_only=True, slots=True)
-class Tally:
-    """Counts of one shard or of many; a worker returns its own, the job adds them up.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Costs:
+    """Of one shard or of many: costs add up.
 
     Attributes:
         reused: flow fields copied, by (layer, URL of the dataset that they came from).
         computed: flow fields estimated, by layer.
-        seconds: of processing by stage, over all workers: decoding the videos, encoding the clips,
-            estimating flow, copying flow, and decoding it again for its figures.
+        seconds: of processing by stage, over all workers: `decode` the videos, `encode` the clips,
+            `copy` flow, estimate `flow`, and decode it again for its `figures`.
         warnings: what could not be reused, and why.
     """
 
     reused: Counter[tuple[str, str]] = field(default_factory=Counter)
     computed: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    warnings: set[str] = field(default_factory=set)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: frozenset[str] = frozenset()
 
-    def add(self, other: "Tally") -> None:
-        """Take over what another one counted."""
-        self.reused += other.reused
-        self.computed += other.computed
-        self.warnings |= other.warnings
-        for stage, seconds in other.seconds.items():
-            self.seconds[stage] += seconds
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Count the seconds that the body takes."""
-        began = time.perf_counter()
-        yield
-        self.seconds[stage] += time.perf_counter() - began
+    def __add__(self, other: "Costs") -> "Costs":
+        stages = [*self.seconds, *(stage for stage in other.seconds if stage not in self.seconds)]
+        return Costs(
+            reused=self.reused + other.reused,
+            computed=self.computed + other.computed,
+            seconds={s: self.seconds.get(s, 0.0) + other.seconds.get(s, 0.0) for s in stages},
+            warnings=self.warnings | other.warnings,
+        )

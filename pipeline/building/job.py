@@ -17,22 +17,22 @@ import pyarrow.parquet as pq
 from distributed import Client
 
 from flow_cache import FlowSpec
-from flow_cache.estimate import check_estimator
 from flow_cache.estimators import load_estimator
-from pipeline.building.costs import Tally
+from flow_cache.estimators.estimate import check_estimator
+from flow_cache.reuse.catalog import Catalog
+from flow_cache.reuse.copying import find_stored, register
+from flow_cache.reuse.entries import StoredShard
+from pipeline.building.costs import Costs
 from pipeline.building.shard import REJECTS_KEY, ShardTask, build_shard
 from pipeline.cluster import heard_clips, run_tasks
 from pipeline.planning.clip_plan import Progress, inputs_digest, plan, read_plan
 from pipeline.planning.clip_table import reject_table
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Reject, Source
-from pipeline.reuse import find_stored, register
 from pipeline.source.rgb import REVISION
-from shards.catalog import Catalog
 from shards.index import read_manifest, sha256, write_manifest
-from shards.places import StoredShard
 from shards.schema import shard_name
-from shards.storage import is_local, join, read_bytes, remove_unfinished
+from shards.store import is_local, join, read_bytes, remove_unfinished
 from shards.writer import write_table
 
 
@@ -59,7 +59,7 @@ class Outcome:
         built, kept: shards written now, and shards that were committed before.
         failed: the error of each shard that could not be built.
         rejects: every input and every clip refused.
-        tally: what was copied and computed, how long it took, and what could not be reused.
+        costs: what was copied and computed, how long it took, and what could not be reused.
     """
 
     inputs: int
@@ -68,7 +68,7 @@ class Outcome:
     kept: int
     failed: dict[str, str]
     rejects: list[Reject]
-    tally: Tally = field(default_factory=Tally)
+    costs: Costs = field(default_factory=Costs)
 
     def exit_code(self, *, strict: bool) -> int:
         """0 if every accepted clip is committed, 1 if a shard failed or nothing could be built.
@@ -110,13 +110,12 @@ def run_build(
     specs = tuple(FlowSpec.from_json(layer["spec"]) for layer in manifest["layers"].values())
     tasks = shard_tasks(table, url, config, specs)
     pending = [task for task in tasks if not task.committed]
-    tally = Tally()
-    pending = with_stored(pending, catalog, tally)
-    failed = run_shards(client, build_shard, pending, partial(progress, "build"), tally)
+    pending, warnings = with_stored(pending, catalog)
+    failed, costs = run_shards(client, build_shard, pending, partial(progress, "build"))
     clips = 0
     if not failed:
         clips, rejects = close_build(url, tasks, specs, rejects, {**manifest, "inputs": inputs})
-        tally.warnings.update(register(catalog, url))
+        warnings |= set(register(catalog, url))
     return Outcome(
         inputs=len(sources) + len(missing),
         clips=clips,
@@ -124,7 +123,7 @@ def run_build(
         kept=len(tasks) - len(pending),
         failed=failed,
         rejects=rejects,
-        tally=tally,
+        costs=costs + Costs(warnings=warnings),
     )
 
 
@@ -174,21 +173,23 @@ def shard_tasks(
 
 
 def with_stored(
-    tasks: Sequence[ShardTask], catalog: Catalog | None, tally: Tally
-) -> list[ShardTask]:
-    """The tasks, told where flow of their clips is stored already.
+    tasks: Sequence[ShardTask], catalog: Catalog | None
+) -> tuple[list[ShardTask], frozenset[str]]:
+    """The tasks, told where flow of their clips is stored already; and warnings.
 
     Raises:
         ValueError: they cannot be built with the estimators that are here.
     """
     stored: list[dict[str, tuple[StoredShard, ...]]] = [{} for _ in tasks]
+    warnings: frozenset[str] = frozenset()
     for spec in tasks[0].specs if tasks else ():
         check_live(spec)
         if spec.frames_from == "source":  # what a stored clip's bytes will be is not known yet
-            shards = find_stored(catalog, spec, [task.rows for task in tasks], tally)
+            shards, noticed = find_stored(catalog, spec, [task.rows for task in tasks])
+            warnings |= noticed
             for layers, found in zip(stored, shards, strict=True):
                 layers[spec.layer] = found
-    return [replace(task, stored=s) for task, s in zip(tasks, stored, strict=True)]
+    return [replace(task, stored=s) for task, s in zip(tasks, stored, strict=True)], warnings
 
 
 def check_live(spec: FlowSpec) -> None:
@@ -206,13 +207,12 @@ def check_live(spec: FlowSpec) -> None:
 
 def run_shards(
     client: Client,
-    build: Callable[[Task], Tally],
+    build: Callable[[Task], Costs],
     tasks: Sequence[Task],
     progress: Callable[[int, int], None],
-    tally: Tally,
-) -> dict[str, str]:
-    """Build shards on the cluster and add up their tallies; returns the error of each failed."""
-    failed = {}
+) -> tuple[dict[str, str], Costs]:
+    """Build shards on the cluster; returns the error of each that failed, and what they cost."""
+    failed, costs = {}, Costs()
     finished, shown, total = 0, 0, sum(len(task.rows) for task in tasks)
 
     def show(clips: int) -> None:
@@ -223,13 +223,13 @@ def run_shards(
     show(0)
     with heard_clips(client, lambda: show(shown + 1)):
         for index, result in run_tasks(client, build, tasks):
-            if isinstance(result, Tally):
-                tally.add(result)
+            if isinstance(result, Costs):
+                costs += result
             else:
                 failed[shard_name(tasks[index].shard)] = f"{type(result).__name__}: {result}"
             finished += len(tasks[index].rows)
             show(finished)
-    return failed
+    return failed, costs
 
 
 def close_build(

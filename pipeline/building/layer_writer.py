@@ -1,6 +1,7 @@
 """One shard of a flow layer: take the fields that exist, estimate the rest, write them."""
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -11,13 +12,14 @@ import torch
 
 from flow_cache import FlowSpec, Pair, level_pairs
 from flow_cache.coding.codec import decode_field, encode_field, read_header
-from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
+from flow_cache.estimators.estimate import estimate_clip
 from flow_cache.quality import FIGURES, clip_quality, shortest_pairs
-from pipeline.building.costs import Tally
-from pipeline.reuse import StoredFields, frames_identity
-from shards.places import StoredShard
+from flow_cache.reuse.copying import StoredFields, frames_identity
+from flow_cache.reuse.entries import StoredShard
+from pipeline.building.costs import Costs
 from shards.schema import FLOW_MEMBERS, FLOW_TABLE, member_columns
+from shards.stopwatch import Stopwatch
 from shards.writer import ShardTar, span_columns, write_table
 
 _SCHEMA = pa.unify_schemas(
@@ -29,25 +31,36 @@ _SCHEMA = pa.unify_schemas(
 )
 
 
-class LayerShard:
+class LayerWriter:
     """The shard of one flow layer while it is written.
 
     Args:
         spec: of the layer.
         tar: to write to.
         stored: where flow of its clips may be already.
-        tally: counts and times what is done.
     """
 
-    def __init__(
-        self, spec: FlowSpec, tar: ShardTar, stored: Sequence[StoredShard], tally: Tally
-    ) -> None:
+    def __init__(self, spec: FlowSpec, tar: ShardTar, stored: Sequence[StoredShard]) -> None:
         self.spec = spec
-        self._tar, self._tally = tar, tally
+        self._tar = tar
         self._rows: list[dict[str, Any]] = []
         self._estimator = load_estimator(spec.estimator, **spec.params)
-        with tally.timed("copy"):
-            self._stored = StoredFields(spec, self._estimator.whole_clip, stored, tally)
+        self._watch = Stopwatch()
+        with self._watch("copy"):
+            self._stored = StoredFields(spec, self._estimator.whole_clip, stored)
+        self._warnings = self._stored.warnings
+        self._reused: Counter[tuple[str, str]] = Counter()
+        self._computed = 0
+
+    @property
+    def costs(self) -> Costs:
+        """Of all clips added so far."""
+        return Costs(
+            reused=self._reused,
+            computed=Counter({self.spec.layer: self._computed}),
+            seconds=dict(self._watch.seconds),
+            warnings=self._warnings,
+        )
 
     def add(self, clip: dict[str, Any], frames: np.ndarray) -> None:
         """Write KEY.flow of one clip; its row gets the place of every field.
@@ -59,13 +72,17 @@ class LayerShard:
         source, times = frames_identity(self.spec, clip)
         pairs = level_pairs(len(frames), self.spec.levels, self.spec.directions)
         images = torch.from_numpy(frames)
-        with self._tally.timed("copy"):
-            blobs = self._stored.take(source, times, pairs)
-        with self._tally.timed("flow"):
-            blobs |= self._estimate(images, [pair for pair in pairs if pair not in blobs])
+        with self._watch("copy"):
+            copies = self._stored.take(source, times, pairs)
+        with self._watch("flow"):
+            missing = [pair for pair in pairs if pair not in copies.fields]
+            blobs = copies.fields | self._estimate(images, missing)
         blobs = {pair: blobs[pair] for pair in pairs}  # one order, wherever each came from
-        with self._tally.timed("figures"):
+        with self._watch("figures"):
             figures = _figures(images, blobs)
+        self._reused += Counter({(self.spec.layer, url): n for url, n in copies.origins.items()})
+        self._computed += len(missing)
+        self._warnings |= copies.warnings
         span = self._tar.add(clip["key"], {"flow": b"".join(blobs.values())})["flow"]
         sizes = [len(blob) for blob in blobs.values()]
         self._rows.append(
@@ -85,7 +102,6 @@ class LayerShard:
 
     def _estimate(self, images: torch.Tensor, pairs: Sequence[Pair]) -> dict[Pair, bytes]:
         fields = estimate_clip(self._estimator, images, self.spec, pairs)
-        self._tally.computed[self.spec.layer] += len(fields)
         return {
             pair: encode_field(
                 field.flow[0],

@@ -16,18 +16,19 @@ import pyarrow as pa
 import torch
 
 from flow_cache import FlowSpec
-from pipeline.building.costs import Tally
-from pipeline.building.layer_writer import LayerShard
+from flow_cache.reuse.entries import StoredShard
+from pipeline.building.costs import Costs
+from pipeline.building.layer_writer import LayerWriter
 from pipeline.cluster import announce_clip
 from pipeline.planning.clip_table import clip_of_row
 from pipeline.planning.config import BuildConfig
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
+from shards.clip_video import decode_clip, encode_clip
 from shards.index import canonical_json
-from shards.places import StoredShard
 from shards.schema import CLIP_MEMBERS, member_columns, shard_name
-from shards.storage import exists, join
-from shards.video import decode_clip, encode_clip
+from shards.stopwatch import Stopwatch
+from shards.store import exists, join
 from shards.writer import ShardTar, shard_tar, span_columns, write_table
 
 REJECTS_KEY = b"rejects"  # in the metadata of a shard's clip Parquet: clips that were left out
@@ -65,38 +66,37 @@ class ShardTask:
         return all(exists(f"{stem}.parquet") for stem in stems)
 
 
-def build_shard(task: ShardTask) -> Tally:
+def build_shard(task: ShardTask) -> Costs:
     """Write the shard's tars and Parquet files; does nothing if it is committed already.
 
     A clip that cannot be decoded any more is left out and recorded as a `Reject`.
     """
-    tally = Tally()
     if task.committed:
-        return tally
+        return Costs()
+    watch = Stopwatch()
     settle_worker()
     clip_rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     with ExitStack() as stack:
         clips = stack.enter_context(shard_tar(f"{task.clips_stem}.tar"))
         layers = [
-            LayerShard(
+            LayerWriter(
                 spec,
                 stack.enter_context(shard_tar(f"{task.flow_stem(spec)}.tar")),
                 task.stored.get(spec.layer, ()),
-                tally,
             )
             for spec in task.specs
         ]
         rows = task.rows.to_pylist()
         pictures = read_clips([clip_of_row(row) for row in rows], task.config.size)
         for row in rows:
-            with tally.timed("decode"):
+            with watch("decode"):
                 frames = next(pictures)
             if isinstance(frames, Reject):
                 rejects.append(frames)
                 continue
             fps = Fraction(row["fps_num"], row["fps_den"])
-            with tally.timed("encode"):
+            with watch("encode"):
                 video = encode_clip(frames, fps, crf=task.config.crf)
             clip_rows.append(write_clip(clips, row, video))
             for layer in layers:
@@ -109,7 +109,7 @@ def build_shard(task: ShardTask) -> Tally:
     notes = {REJECTS_KEY: canonical_json([asdict(reject) for reject in rejects])}
     table = pa.Table.from_pylist(clip_rows, schema=schema).replace_schema_metadata(notes)
     write_table(f"{task.clips_stem}.parquet", table)
-    return tally
+    return sum((layer.costs for layer in layers), Costs(seconds=dict(watch.seconds)))
 
 
 def settle_worker() -> None:

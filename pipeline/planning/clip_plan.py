@@ -16,7 +16,7 @@ from pipeline.planning.scan import Scan, reject_duplicates, scan_video
 from pipeline.records import Reject, Source
 from pipeline.source.inputs import with_sidecar_caption
 from shards.index import canonical_json, read_table, sha256
-from shards.storage import exists, join
+from shards.store import exists, join
 from shards.writer import write_table
 
 Progress = Callable[[str, int, int], None]  # stage, done, total

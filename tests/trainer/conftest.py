@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from flow_cache.coding.codec import encode_field
-from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
+from flow_cache.estimators.estimate import estimate_clip
 from flow_cache.field import FlowField
 from flow_cache.spec import FlowSpec, Pair, level_pairs
 from fluxshard.demo.scenes import random_scene
+from shards.clip_video import encode_clip
 from shards.index import Dataset, sha256, write_manifest
 from shards.reader import ShardReader
 from shards.schema import shard_name
-from shards.video import encode_clip
 from shards.writer import ShardTar, shard_tar, span_columns, write_table
 from trainer.config import ModelConfig, OptimConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import FlowTargets, to_signal

@@ -9,7 +9,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from shards.order import Cursor
-from shards.storage import publish
+from shards.store import publish
 from trainer.config import TrainConfig
 
 CHECKPOINT, CONFIG, METRICS = "checkpoint.pt", "config.json", "metrics.jsonl"

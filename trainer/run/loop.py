@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from flow_cache.spec import FlowSpec
 from shards.index import Dataset, Layer
 from shards.order import Cursor, fold
+from shards.stopwatch import Stopwatch
 from trainer.config import TrainConfig
 from trainer.model.transformer import SpaceTimeTransformer
 from trainer.process.denoise import denoise_batch
@@ -21,7 +22,6 @@ from trainer.run.log import MetricsLog, Record
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Loader, clip_size
 from trainer.terms.flowloss import FlowLoss, FlowTerms, check_layer, live_estimator
-from trainer.timer import Timer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,9 +89,9 @@ def train(
     with closing(iter(loader)) as batches:
         while state.step < config.steps:
             # Batch.
-            step_began, timer = time.perf_counter(), Timer()
+            step_began, watch = time.perf_counter(), Stopwatch()
             host_batch = next(batches)
-            with timer("transfer"):
+            with watch("transfer"):
                 batch = host_batch.to(device)
 
             # Forward: reconstruction, then motion of the clean estimate where the gate is open.
@@ -123,7 +123,7 @@ def train(
             }
             if flow_loss and batch.flow and not floor_known:
                 record["flow_floor"], floor_known = flow_loss.floor(batch.clean(), batch.flow), True
-            seconds = {**host_batch.seconds, **timer.seconds}
+            seconds = {**host_batch.seconds, **watch.seconds}
             record["seconds"] = {**seconds, "step": time.perf_counter() - step_began}
             metrics.add(record)
             done = state.step == config.steps

@@ -19,12 +19,12 @@ from flow_cache.spec import FlowSpec, Pair, level_pairs
 from shards.index import Dataset, Layer
 from shards.order import Cursor, Order, rank_rows
 from shards.reader import ShardReader
+from shards.stopwatch import Stopwatch
 from trainer.config import TrainConfig
 from trainer.stream.batch import Batch, FlowTargets
 from trainer.stream.fill import FlowTask, Task, fill
 from trainer.temporal.plan import Supervision, supervise
 from trainer.temporal.recipe import Draw, draw_sample, draw_stage
-from trainer.timer import Timer
 
 
 class Loader:
@@ -78,12 +78,12 @@ class Loader:
         pool = ThreadPoolExecutor(
             self.config.stream.threads, "loader", torch.set_num_threads, initargs=(1,)
         )
-        pending: deque[tuple[Batch, list[Future[Timer]]]] = deque()
+        pending: deque[tuple[Batch, list[Future[Stopwatch]]]] = deque()
         cursor = self.cursor
         try:
             while True:
                 while len(pending) <= self.config.stream.prefetch:
-                    planning = Timer()
+                    planning = Stopwatch()
                     with planning("plan"):
                         batch, tasks = self.prepare(cursor)
                     batch.seconds.update(planning.seconds)
@@ -190,11 +190,11 @@ def _tasks(
     return tasks
 
 
-def _wait(batch: Batch, futures: Sequence[Future[Timer]]) -> Batch:
+def _wait(batch: Batch, futures: Sequence[Future[Stopwatch]]) -> Batch:
     """The batch, when its threads are done; their times and the wait go into `batch.seconds`."""
-    timer = Timer()
-    with timer("stall"):
+    watch = Stopwatch()
+    with watch("stall"):
         for future in futures:
-            timer.add(future.result())
-    batch.seconds.update(timer.seconds)
+            watch.add(future.result().seconds)
+    batch.seconds.update(watch.seconds)
     return batch

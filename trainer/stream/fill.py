@@ -8,10 +8,10 @@ from torch import Tensor
 
 from flow_cache.coding.codec import decode_field
 from flow_cache.lookup import flow_between
+from shards.clip_video import decode_clip
 from shards.reader import ShardReader
-from shards.video import decode_clip
+from shards.stopwatch import Stopwatch
 from trainer.temporal.plan import Supervision
-from trainer.timer import Timer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -33,19 +33,19 @@ class Task:
     flow: FlowTask | None
 
 
-def fill(task: Task, reader: ShardReader) -> Timer:
+def fill(task: Task, reader: ShardReader) -> Stopwatch:
     """Read and decode what the sample shows, and nothing else; returns what took how long."""
-    timer = Timer()
-    with timer("read"):
+    watch = Stopwatch()
+    with watch("read"):
         video = reader.member(task.row, "mp4")
-    with timer("decode"):
+    with watch("decode"):
         show_frames(video, task.src_index, task.frames)
     if task.flow is not None:
-        with timer("read"):
+        with watch("read"):
             blobs = reader.fields(task.row, task.flow.supervision.fields)
-        with timer("flow"):
+        with watch("flow"):
             answer_pairs(task.flow, blobs)
-    return timer
+    return watch
 
 
 def show_frames(video: bytes, src_index: np.ndarray, out: Tensor) -> None:

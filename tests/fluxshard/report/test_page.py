@@ -21,8 +21,8 @@ from fluxshard.report.pictures import error_image, exhibit_truth, film, png
 from pipeline.building.job import run_build
 from pipeline.cluster import connect
 from pipeline.source.inputs import find_sources
+from shards.clip_video import decode_clip
 from shards.index import Dataset
-from shards.video import decode_clip
 
 RECORDS = [
     {

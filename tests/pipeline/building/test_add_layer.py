@@ -12,8 +12,9 @@ import torch
 from distributed import Client
 
 from flow_cache.coding.codec import decode_field
-from flow_cache.estimate import estimate_clip
 from flow_cache.estimators import load_estimator
+from flow_cache.estimators.estimate import estimate_clip
+from flow_cache.reuse.catalog import Catalog
 from pipeline.building.add_layer import flow_tasks, layer_spec, run_flow
 from pipeline.building.job import Outcome, run_build
 from pipeline.cluster import connect
@@ -21,7 +22,6 @@ from pipeline.planning.config import BuildConfig
 from pipeline.records import Source
 from pipeline.source.inputs import find_sources
 from shards import Dataset, ShardReader, decode_clip, verify
-from shards.catalog import Catalog
 from shards.merge import merge
 
 CONFIG = BuildConfig(
@@ -132,8 +132,8 @@ def test_an_added_layer_is_copied_where_it_exists(
     twin = Path(shutil.copytree(dataset, tmp_path / "twin"))
     add_flow(dataset, client, catalog=catalog, from_clips=from_clips)
     outcome = add_flow(twin, client, catalog=catalog, from_clips=from_clips)
-    assert not outcome.tally.computed.total()
-    assert outcome.tally.reused.total()
+    assert not outcome.costs.computed.total()
+    assert outcome.costs.reused.total()
     assert contents(twin) == contents(dataset)
 
 
@@ -144,7 +144,7 @@ def test_flow_of_clips_is_not_taken_from_clips_of_another_quality(
     add_flow(dataset, client, catalog=catalog, from_clips=True)
     coarse = tmp_path / "coarse"
     run_build(videos, [], str(coarse), replace(CONFIG, crf=35), client, lambda *_: None)
-    assert not add_flow(coarse, client, catalog=catalog, from_clips=True).tally.reused
+    assert not add_flow(coarse, client, catalog=catalog, from_clips=True).costs.reused
 
 
 def test_all_layers_grow_with_the_dataset(
@@ -168,7 +168,7 @@ def test_all_layers_grow_with_the_dataset(
 @pytest.mark.parametrize(
     ("what", "value", "named"),
     [
-        ("flow_cache.estimators.dis.DisFlow.revision", "opencv-99", "opencv-99"),
+        ("flow_cache.estimators.opencv_dis.DisFlow.revision", "opencv-99", "opencv-99"),
         ("pipeline.building.job.REVISION", 99, "frames are of revision 99, its are 1"),
     ],
 )

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from shards.clip_video import decode_clip
 from shards.order import Cursor
 from shards.reader import DamagedShard
-from shards.video import decode_clip
 from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Loader

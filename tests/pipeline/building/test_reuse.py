@@ -17,17 +17,17 @@ import torch
 from distributed import Client
 
 from flow_cache.coding.codec import decode_field
+from flow_cache.reuse.catalog import Catalog
+from flow_cache.reuse.copying import register
 from flow_cache.spec import level_pairs
-from pipeline.building.costs import Tally
+from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, close_build, run_build, shard_tasks, with_stored
 from pipeline.building.shard import build_shard
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Source
-from pipeline.reuse import register
 from pipeline.source.inputs import find_sources
 from shards import Dataset, ShardReader
-from shards.catalog import Catalog
 from shards.writer import write_table
 
 SHORT = BuildConfig(
@@ -82,7 +82,7 @@ def short(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dataset of short clips and the catalog that knows it."""
     folder = tmp_path_factory.mktemp("short")
     outcome = build(folder / "dataset", SHORT, folder / "catalog")
-    assert not outcome.tally.reused
+    assert not outcome.costs.reused
     return folder
 
 
@@ -111,12 +111,12 @@ def test_longer_clips_copy_every_shared_pair_and_estimate_only_the_rest(
     stored, wanted = set(pairs_of(short / "dataset")), pairs_of(tmp_path / "dataset")
     shared = sum(pair in stored for pair in wanted)
     assert 0 < shared < len(wanted)
-    ((_, origin),) = outcome.tally.reused
+    ((_, origin),) = outcome.costs.reused
     assert origin == str(short / "dataset")
-    assert outcome.tally.reused.total() == shared
-    assert outcome.tally.computed.total() == len(wanted) - shared
+    assert outcome.costs.reused.total() == shared
+    assert outcome.costs.computed.total() == len(wanted) - shared
     assert contents(tmp_path / "dataset") == contents(long)
-    assert not outcome.tally.warnings
+    assert not outcome.costs.warnings
 
 
 def test_shorter_clips_other_levels_and_other_shards_are_all_copied(
@@ -127,7 +127,7 @@ def test_shorter_clips_other_levels_and_other_shards_are_all_copied(
     Catalog(str(tmp_path / "catalog")).add(str(long), spec.layer, spec.field_digest)
     config = replace(LONG, levels=(1, 4), clips_per_shard=3, crf=30)
     outcome = build(tmp_path / "reused", config, tmp_path / "catalog")
-    assert not outcome.tally.computed.total()
+    assert not outcome.costs.computed.total()
     build(tmp_path / "fresh", config, None)
     assert contents(tmp_path / "reused") == contents(tmp_path / "fresh")
 
@@ -137,12 +137,12 @@ def test_a_subset_and_more_videos_reuse_what_they_share(
 ):
     some = sources[1:3]
     outcome = build(tmp_path / "subset", SHORT, short / "catalog", some)
-    assert not outcome.tally.computed.total()
+    assert not outcome.costs.computed.total()
     build(tmp_path / "fresh", SHORT, None, some)
     assert contents(tmp_path / "subset") == contents(tmp_path / "fresh")
     build(tmp_path / "fresh", SHORT, tmp_path / "catalog", some)  # enters it
     outcome = build(tmp_path / "more", SHORT, tmp_path / "catalog", sources)
-    assert outcome.tally.reused.total() == len(pairs_of(tmp_path / "fresh"))
+    assert outcome.costs.reused.total() == len(pairs_of(tmp_path / "fresh"))
     assert contents(tmp_path / "more") == contents(short / "dataset")
 
 
@@ -162,8 +162,8 @@ def test_another_estimator_criterion_size_or_error_shares_nothing(
     for number, change in enumerate([*changes, {"occlusion": "fb-unsquared"}]):
         config = replace(SHORT, **change)
         outcome = build(tmp_path / str(number), config, short / "catalog", sources[:1])
-        assert not outcome.tally.reused
-        assert outcome.tally.computed.total()
+        assert not outcome.costs.reused
+        assert outcome.costs.computed.total()
 
 
 def flip_bytes(path: Path, seed: int) -> None:
@@ -217,8 +217,8 @@ def test_damage_to_the_earlier_dataset_changes_no_byte_and_is_told(
     DAMAGE[damage](earlier)
     outcome = build(tmp_path / "dataset", LONG, tmp_path / "catalog")
     assert contents(tmp_path / "dataset") == contents(long)
-    assert outcome.tally.warnings
-    assert outcome.tally.computed.total() + outcome.tally.reused.total() == len(pairs_of(long))
+    assert outcome.costs.warnings
+    assert outcome.costs.computed.total() + outcome.costs.reused.total() == len(pairs_of(long))
 
 
 def test_two_builds_at_once_on_one_catalog_both_end_right(
@@ -243,7 +243,7 @@ def test_a_catalog_out_of_reach_costs_a_warning(
 ):
     (tmp_path / "catalog").write_text("a file where a folder should be")
     outcome = build(tmp_path / "dataset", SHORT, tmp_path / "catalog", sources[:1])
-    assert any("flow cache" in warning for warning in outcome.tally.warnings)
+    assert any("flow cache" in warning for warning in outcome.costs.warnings)
 
 
 def test_a_moved_dataset_is_found_again_once_it_is_added(
@@ -254,24 +254,22 @@ def test_a_moved_dataset_is_found_again_once_it_is_added(
     (spec,) = flow_specs(SHORT)
     catalog.add(str(moved), spec.layer, spec.field_digest)
     outcome = build(tmp_path / "dataset", SHORT, tmp_path / "catalog")
-    assert not outcome.tally.computed.total()
-    (warning,) = outcome.tally.warnings
+    assert not outcome.costs.computed.total()
+    (warning,) = outcome.costs.warnings
     assert f"{earlier} has vanished" in warning
     assert [entry.url for entry in catalog.prune()] == [str(earlier)]
 
 
 def build_here(
     url: Path, clips: pa.Table, config: BuildConfig, catalog: Catalog | None = None
-) -> Tally:
+) -> Costs:
     """Build planned clips in this process, without Dask."""
-    specs, tally = flow_specs(config), Tally()
+    specs = flow_specs(config)
     write_table(f"{url}/clips.parquet", clips)
-    tasks = with_stored(shard_tasks(clips, str(url), config, specs), catalog, tally)
-    for task in tasks:
-        tally.add(build_shard(task))
+    tasks, warnings = with_stored(shard_tasks(clips, str(url), config, specs), catalog)
+    costs = sum((build_shard(task) for task in tasks), Costs(warnings=warnings))
     close_build(str(url), tasks, specs, [], {"config": config.to_json(), "inputs": None})
-    tally.warnings.update(register(catalog, str(url)))
-    return tally
+    return costs + Costs(warnings=frozenset(register(catalog, str(url))))
 
 
 def with_slots(rows: pa.Table, slots: Sequence[int]) -> pa.Table:

@@ -7,17 +7,18 @@ estimated again, so a copy is what an estimate would have given, byte for byte.
 """
 
 import zlib
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from flow_cache import FlowSpec, Pair
 from flow_cache.coding.codec import read_header, relabel
-from pipeline.building.costs import Tally
-from shards.catalog import Catalog
+from flow_cache.reuse.catalog import Catalog
+from flow_cache.reuse.entries import StoredShard
 from shards.index import canonical_json, read_index, read_manifest, sha256
-from shards.places import StoredShard
 from shards.reader import read_spans
 
 _CLIP = ("source_sha256", "pts", "pair_source", "pair_target")
@@ -46,24 +47,21 @@ def frames_identity(spec: FlowSpec, row: Mapping[str, Any]) -> tuple[str, tuple[
 
 
 def find_stored(
-    catalog: Catalog | None, spec: FlowSpec, shards: Sequence[pa.Table], tally: Tally
-) -> list[tuple[StoredShard, ...]]:
-    """Where flow of the clips of each of some shards may be stored, shard by shard.
+    catalog: Catalog | None, spec: FlowSpec, shards: Sequence[pa.Table]
+) -> tuple[list[tuple[StoredShard, ...]], frozenset[str]]:
+    """Where flow of the clips of each of some shards may be stored, shard by shard; and warnings.
 
     Args:
         shards: clip rows, as for `frames_identity`.
-        tally: gets the warnings.
     """
     if catalog is None:
-        return [()] * len(shards)
+        return [()] * len(shards), frozenset()
     spans = [_spans(spec, rows) for rows in shards]
     try:
         found = catalog.find(spec.field_digest, set().union(*spans))
     except Exception as error:  # a catalog out of reach must not stop a build
-        tally.warnings.add(f"flow cache {catalog.url} was not used: {error}")
-        return [()] * len(shards)
-    tally.warnings.update(found.warnings)
-    return [found.near(sources) for sources in spans]
+        return [()] * len(shards), frozenset({f"flow cache {catalog.url} was not used: {error}"})
+    return [found.near(sources) for sources in spans], frozenset(found.warnings)
 
 
 def _spans(spec: FlowSpec, rows: pa.Table) -> dict[str, tuple[int, int]]:
@@ -108,6 +106,21 @@ def register(catalog: Catalog | None, url: str) -> list[str]:
     return []
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copies:
+    """What one clip took from earlier layers.
+
+    Attributes:
+        fields: encoded, by pair of the clip's slots.
+        origins: how many of them came from the dataset of each URL.
+        warnings: what could not be used.
+    """
+
+    fields: dict[Pair, bytes]
+    origins: Counter[str]
+    warnings: frozenset[str]
+
+
 class StoredFields:
     """What one new shard of a layer can take from earlier layers.
 
@@ -115,30 +128,34 @@ class StoredFields:
         spec: of the new layer.
         whole_clip: the estimator looks at whole clips, so only the same clip's fields will do.
         shards: where to look.
-        tally: counts what is taken, and gets the warnings.
+
+    Attributes:
+        warnings: which of the shards cannot be used, and why.
     """
 
-    def __init__(
-        self, spec: FlowSpec, whole_clip: bool, shards: Sequence[StoredShard], tally: Tally
-    ) -> None:
-        self._spec, self._whole_clip, self._tally = spec, whole_clip, tally
+    def __init__(self, spec: FlowSpec, whole_clip: bool, shards: Sequence[StoredShard]) -> None:
+        self._spec, self._whole_clip = spec, whole_clip
+        self.warnings: frozenset[str] = frozenset()
         self._indexes = [(shard, self._index(shard)) for shard in shards]
 
-    def take(self, source: str, times: tuple[int, ...], pairs: Sequence[Pair]) -> dict[Pair, bytes]:
-        """Those of a clip's fields that are stored and sound, encoded, by pair of its slots.
+    def take(self, source: str, times: tuple[int, ...], pairs: Sequence[Pair]) -> Copies:
+        """Those of a clip's fields that are stored and sound.
 
         Args:
             source, times: of `frames_identity`.
         """
         taken: dict[Pair, bytes] = {}
+        origins: Counter[str] = Counter()
+        warnings: frozenset[str] = frozenset()
         for shard, index in self._indexes:
             keys = {pair: self._key(source, times, pair) for pair in pairs if pair not in taken}
             places = {pair: index[key] for pair, key in keys.items() if key in index}
             if places:
-                copies = self._copy(shard, places)
-                self._tally.reused[self._spec.layer, shard.dataset] += len(copies)
-                taken |= copies
-        return taken
+                fields, problems = self._copy(shard, places)
+                taken |= fields
+                origins += Counter({shard.dataset: len(fields)})
+                warnings |= problems
+        return Copies(fields=taken, origins=origins, warnings=warnings)
 
     def _key(self, source: str, times: tuple[int, ...], pair: Pair) -> Hashable:
         if self._whole_clip:
@@ -157,23 +174,25 @@ class StoredFields:
                     key = self._key(row["source_sha256"], tuple(row["pts"]), pair)
                     index.setdefault(key, _Place(*place))
         except Exception as error:  # whatever is wrong with it, it is a miss
-            self._tally.warnings.add(f"{shard.stem}.parquet was not used: {error}")
+            self.warnings |= {f"{shard.stem}.parquet was not used: {error}"}
             return {}
         return index
 
-    def _copy(self, shard: StoredShard, places: Mapping[Pair, _Place]) -> dict[Pair, bytes]:
-        tar, copies = f"{shard.stem}.tar", {}
+    def _copy(
+        self, shard: StoredShard, places: Mapping[Pair, _Place]
+    ) -> tuple[dict[Pair, bytes], set[str]]:
+        """The sound fields at some places of a shard, and what is wrong with others."""
+        tar, copies, problems = f"{shard.stem}.tar", {}, set()
         try:
             blobs = read_spans(tar, [(place.offset, place.size) for place in places.values()])
         except Exception as error:  # as above
-            self._tally.warnings.add(f"{tar} was not used: {error}")
-            return {}
+            return {}, {f"{tar} was not used: {error}"}
         for (pair, place), blob in zip(places.items(), blobs, strict=True):
             if zlib.crc32(blob) == place.crc32 and self._fits(blob):
                 copies[pair] = relabel(blob, pair)
             else:
-                self._tally.warnings.add(f"{tar} is damaged; what is lost was computed again")
-        return copies
+                problems.add(f"{tar} is damaged; what is lost was computed again")
+        return copies, problems
 
     def _fits(self, blob: bytes) -> bool:
         try:

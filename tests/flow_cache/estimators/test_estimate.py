@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from flow_cache import FlowSpec, Pair, level_pairs
-from flow_cache.estimate import estimate_clip
 from flow_cache.estimators.base import check_at_least
+from flow_cache.estimators.estimate import estimate_clip
 from flow_cache.occlusion import visibility
 from fluxshard.demo.scenes import random_scene
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.index import canonical_json, sha256
-from shards.storage import is_local, join
+from shards.store import is_local, join
 
 NO_RECORDS = np.empty(
     0, [("source", "S32"), ("entry", "i4"), ("shard", "i4"), ("row", "i4"), ("pts", "i8", 2)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.storage import (
+from shards.store import (
     TEMPORARY_PREFIX,
     delete,
     exists,

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from shards.video import decode_clip, encode_clip
+from shards.clip_video import decode_clip, encode_clip
 
 
 def moving_noise(frames: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -70,7 +70,7 @@ _HASH_OF_ENCODING = """
 import hashlib, sys
 from fractions import Fraction
 import numpy as np
-from shards.video import encode_clip
+from shards.clip_video import encode_clip
 frames = np.load(sys.argv[1])
 print(*(hashlib.sha256(encode_clip(frames, Fraction(24))).hexdigest() for _ in range(3)))
 """

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from shards.index import Dataset, Layer, read_table
 from shards.schema import CLIP_MEMBERS
-from shards.storage import join
+from shards.store import join
 
 
 def summarise(dataset: Dataset) -> dict[str, Any]:

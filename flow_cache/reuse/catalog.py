@@ -5,7 +5,7 @@
 A recipe is the digest of all that decides one field, so a lookup opens only files that can help.
 A layer's file is written whole, by the build that owns it, and is called after it alone: builds on
 any number of machines add to one catalog without locks and lose nothing. It keeps no flow, only
-places (`shards.places`).
+places (`flow_cache.reuse.entries`).
 """
 
 import os
@@ -17,8 +17,7 @@ import numpy as np
 import platformdirs
 import pyarrow as pa
 
-from shards.index import read_index, read_manifest
-from shards.places import (
+from flow_cache.reuse.entries import (
     EMPTY_ROWS,
     Entry,
     Found,
@@ -29,7 +28,8 @@ from shards.places import (
     read_entry,
     read_records,
 )
-from shards.storage import delete, exists, join, list_files, read_bytes
+from shards.index import read_index, read_manifest
+from shards.store import delete, exists, join, list_files, read_bytes
 from shards.writer import write_table
 
 

@@ -15,6 +15,14 @@ import fsspec
 TEMPORARY_PREFIX = ".unfinished-"
 
 
+class UsageError(ValueError):
+    """What the user asks for cannot be: the message names the value, the rule and the remedy.
+
+    The command line shows it as one sentence and exits with 2. Any other exception is a fault of
+    ours or of the machine, and shows as such.
+    """
+
+
 def is_local(url: str) -> bool:
     return "://" not in url
 

@@ -18,9 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shards.catalog import Catalog, default_catalog
+from flow_cache.reuse.catalog import Catalog, default_catalog
+from flow_cache.reuse.entries import address_of
 from shards.index import read_index, sha256, write_manifest
-from shards.places import address_of
 from shards.schema import shard_name
 from shards.writer import write_table
 

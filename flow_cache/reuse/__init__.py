@@ -1,0 +1,24 @@
+"""What makes it a cache: flow of earlier datasets, found by content and copied.
+
+catalog   which datasets hold the flow of which videos
+entries   the entry of one layer in it, and what a lookup finds
+copying   stored fields into a new shard, checked
+
+The shards are the cache, so this room stands on `shards`; nothing else of `flow_cache` does.
+"""
+
+from flow_cache.reuse.catalog import Catalog, default_catalog
+from flow_cache.reuse.copying import StoredFields, enter, find_stored, frames_identity, register
+from flow_cache.reuse.entries import Entry, StoredShard
+
+__all__ = [
+    "Catalog",
+    "Entry",
+    "StoredFields",
+    "StoredShard",
+    "default_catalog",
+    "enter",
+    "find_stored",
+    "frames_identity",
+    "register",
+]
