@@ -24,10 +24,12 @@ import pyarrow as pa
 from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.entries import Entry, entry_table
 from fluxshard.demo.videos import DEMO_CONFIG, make_videos
-from pipeline.building.job import Outcome, run_build
+from pipeline.building.job import Outcome
+from pipeline.building.make_dataset import make_dataset
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.source.inputs import find_sources
+from shards.store import Store
 from shards.writer import write_table
 
 RECIPE = "ab" * 32
@@ -36,7 +38,7 @@ CLIPS_A_VIDEO, CLIPS_A_SHARD = 5, 64
 # Peak memory is that of a whole process, so the lookup runs in one that does nothing else.
 _LOOK_UP = """
 import json, sys, time
-from flow_cache.reuse.catalog import Catalog
+from flow_cache.reuse.catalog import open_catalog
 from pyarrow import parquet
 sources = parquet.read_table(sys.argv[2])["source"].to_pylist()
 def peak():  # ru_maxrss would remember the process that started this one
@@ -45,7 +47,7 @@ def peak():  # ru_maxrss would remember the process that started this one
 before, seconds = peak(), []
 for _ in range(int(sys.argv[4])):
     began = time.perf_counter()
-    found = Catalog(sys.argv[1]).find(sys.argv[3], sources)
+    found = open_catalog(sys.argv[1]).find(sys.argv[3], sources)
     seconds.append(time.perf_counter() - began)
 print(json.dumps({"seconds": sorted(seconds)[len(seconds) // 2], "found": len(found.records),
                   "peak_MiB": peak(), "before_MiB": before}))
@@ -55,12 +57,12 @@ print(json.dumps({"seconds": sorted(seconds)[len(seconds) // 2], "found": len(fo
 def builds(sources: Sequence[str], config: BuildConfig, folder: Path) -> dict[str, Any]:
     """Seconds of a first build and of one that finds all its flow, and of their stages."""
     found, missing = find_sources(sources)
-    catalog = Catalog(str(folder / "catalog"))
+    catalog = Catalog(Store(folder / "catalog"))
 
     def build(name: str) -> tuple[float, Outcome]:
         began = time.perf_counter()
         url = str(folder / name)
-        outcome = run_build(found, missing, url, config, client, lambda *_: None, catalog)
+        outcome = make_dataset(found, missing, Store(url), config, client, lambda *_: None, catalog)
         return time.perf_counter() - began, outcome
 
     with connect(None, 1) as client:
@@ -109,8 +111,8 @@ def lookup(clips: int, folder: Path, repeats: int = 5) -> dict[str, float]:
         clips=clips,
         bytes=0,
     )
-    write_table(str(folder / "catalog" / entry.file), entry_table(entry, rows))
-    write_table(str(folder / "wanted"), pa.table({"source": [s.hex() for s in sources]}))
+    write_table(Store(folder / "catalog"), entry.file, entry_table(entry, rows))
+    write_table(Store(folder), "wanted", pa.table({"source": [s.hex() for s in sources]}))
     arguments = [str(folder / "catalog"), str(folder / "wanted"), RECIPE, str(repeats)]
     answer = subprocess.run(
         [sys.executable, "-c", _LOOK_UP, *arguments], check=True, capture_output=True, text=True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from flow_cache.reuse.catalog import Catalog, default_catalog
+from flow_cache.reuse.catalog import Catalog, open_catalog
 
 if TYPE_CHECKING:  # it is slow to load, and most commands do without
     from distributed import Client
@@ -41,7 +41,7 @@ class Resources:
 
     def catalog(self) -> Catalog | None:
         """The catalog to use, if any."""
-        return None if self.no_flow_cache else Catalog(self.flow_cache or default_catalog())
+        return None if self.no_flow_cache else open_catalog(self.flow_cache)
 
 
 def option(arguments: Sequence[str], name: str, default: str) -> str:

@@ -19,7 +19,8 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from fluxshard.arguments import Resources, option, registry
 from fluxshard.terminal import print_facts, print_outcome, print_rejects, progress_bars, terminal
 from pipeline.planning.config import BuildConfig
-from shards.reader import DamagedShard
+from shards.manifest import DamagedDataset
+from shards.store import Store
 from trainer.config import TrainConfig
 from trainer.presets import PRESETS
 
@@ -44,7 +45,7 @@ def build(
             last, the folder of the dataset.
         strict: exit with 1 if any input was refused.
     """
-    from pipeline.building.job import run_build
+    from pipeline.building.make_dataset import make_dataset
     from pipeline.planning.config import flow_specs
     from pipeline.source.inputs import find_sources
 
@@ -55,7 +56,7 @@ def build(
     flow_specs(config)  # refuses an unknown or unusable estimator before anything is decoded
     catalog = resources.catalog()
     with resources.cluster() as client, progress_bars() as show:
-        outcome = run_build(sources, missing, out, config, client, show, catalog)
+        outcome = make_dataset(sources, missing, Store(out), config, client, show, catalog)
     print_rejects(outcome.rejects)
     print_outcome(outcome, out)
     return outcome.exit_code(strict=strict)
@@ -80,14 +81,14 @@ def flow(
         from_clips: compute on the stored clips instead of the source videos; another layer.
         levels: frame distances for which flow is stored; by default as in the configuration.
     """
-    from pipeline.building.add_layer import layer_spec, run_flow
+    from pipeline.building.add_layer import add_layer, layer_spec
     from shards.index import Dataset
 
     opened = Dataset(dataset)
     spec = layer_spec(opened, estimator, from_clips=from_clips, levels=levels)
     catalog = resources.catalog()
     with resources.cluster() as client, progress_bars() as show:
-        outcome = run_flow(opened, spec, client, show, catalog)
+        outcome = add_layer(opened, spec, client, show, catalog)
     print_outcome(outcome, f"{dataset}/flow/{spec.layer}")
     return outcome.exit_code(strict=False)
 
@@ -100,7 +101,7 @@ def merge(paths: Annotated[Positional[tuple[str, ...]], arg(metavar="DATASET... 
     """
     from shards.merge import merge as refer
 
-    left_out = refer(paths[:-1], paths[-1])
+    left_out = refer([Store(path) for path in paths[:-1]], Store(paths[-1]))
     for layer in left_out:
         terminal.print(f"layer {layer.name} is left out: not every dataset has it")
     terminal.print(f"{len(paths) - 1} datasets → {paths[-1]}")
@@ -122,10 +123,10 @@ def cache(
         dataset: folder or URL of the dataset, to forget or to add.
         flow_cache: folder or URL of the catalog; by default in the user's cache.
     """
-    from flow_cache.reuse.catalog import Catalog, default_catalog
+    from flow_cache.reuse.catalog import open_catalog
     from fluxshard.commands.upkeep import look_after
 
-    lines, sound = look_after(Catalog(flow_cache or default_catalog()), action, dataset)
+    lines, sound = look_after(open_catalog(flow_cache), action, dataset)
     print(*lines, sep="\n")
     return int(not sound)
 
@@ -138,7 +139,7 @@ def verify(dataset: DatasetPath, /) -> int:
     """
     from shards.verify import verify as find_problems
 
-    problems = list(find_problems(dataset))
+    problems = list(find_problems(Store(dataset)))
     for problem in problems:
         print(problem)
     terminal.print(f"{len(problems)} problems" if problems else f"{dataset} is intact")
@@ -282,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         terminal.print(f"[red]error:[/] {error}", highlight=False)
-        return 1 if isinstance(error, DamagedShard | FloatingPointError) else 2
+        return 1 if isinstance(error, DamagedDataset | FloatingPointError) else 2
 
 
 if __name__ == "__main__":

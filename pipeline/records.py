@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-Scalar = None | bool | int | float | str  # what a user's column may hold
+from shards.schema import Scalar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,36 +78,6 @@ class Video:
         height, width = self.stored
         aspect = width * self.sample_aspect / height
         return 1 / aspect if self.rotation % 180 else aspect
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Clip:
-    """A clip to build: which source frame stands in each of its slots.
-
-    Attributes:
-        key: short ASCII name without dots, unique in a dataset.
-        numbers: number of the source frame in each slot, counting decoded frames from 0.
-        pts: its time, in units of the time base; strictly increasing over the source's frames.
-        fps: frames a second of the clip.
-        shot: number of the shot in the video.
-        repeated: slots that show the same source frame as the slot before.
-        decode_errors: of the whole video, see `Video`.
-        seekable: of the video, see `Video`.
-    """
-
-    key: str
-    sha256: str
-    path: str
-    numbers: tuple[int, ...]
-    pts: tuple[int, ...]
-    time_base: Fraction
-    fps: Fraction
-    shot: int
-    repeated: int
-    decode_errors: int
-    seekable: bool
-    caption: str | None = None
-    columns: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

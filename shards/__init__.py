@@ -1,33 +1,62 @@
 """The dataset on disk: WebDataset tars, their Parquet index, the clip video, the stream's order.
 
 Moves bytes and knows no flow and no pixels beyond the clip video. Imports nothing of ours.
+
+store        a folder of files, local or remote       manifest    what a dataset says of itself
+schema       names, columns, and rows as types        index       a dataset opened for reading
+clip_video   frames to the stored clip and back       writer      one shard's tar and Parquet
+reader       clips and fields by byte ranges          order       the order of the stream
+verify       every byte against the index             merge       one dataset of several
+stopwatch    where the time goes
 """
 
 from shards.clip_video import decode_clip, encode_clip
-from shards.index import Dataset, Layer
+from shards.index import Dataset, read_index, read_table
+from shards.manifest import (
+    DamagedDataset,
+    Layer,
+    Manifest,
+    NoDataset,
+    Shard,
+    read_manifest,
+    write_manifest,
+)
+from shards.merge import merge
 from shards.order import Cursor, Order, fold, rank_rows
-from shards.reader import DamagedShard, ShardReader
+from shards.reader import ShardReader
+from shards.schema import Clip, Span, clips_of
 from shards.stopwatch import Stopwatch
-from shards.store import UsageError
+from shards.store import Store, UsageError
 from shards.verify import Problem, verify
-from shards.writer import Span, shard_tar, write_table
+from shards.writer import shard_tar, write_table
 
 __all__ = [
+    "Clip",
     "Cursor",
-    "DamagedShard",
+    "DamagedDataset",
     "Dataset",
     "Layer",
+    "Manifest",
+    "NoDataset",
     "Order",
     "Problem",
+    "Shard",
     "ShardReader",
     "Span",
     "Stopwatch",
+    "Store",
     "UsageError",
+    "clips_of",
     "decode_clip",
     "encode_clip",
     "fold",
+    "merge",
     "rank_rows",
+    "read_index",
+    "read_manifest",
+    "read_table",
     "shard_tar",
     "verify",
+    "write_manifest",
     "write_table",
 ]

@@ -2,19 +2,22 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from shards.index import Dataset, Layer, read_table, sha256, shard_place, write_manifest
+from shards.index import Dataset, read_table
+from shards.manifest import FILE, Layer, Manifest, Shard, sha256_of, write_manifest
 from shards.schema import shard_name
-from shards.store import exists, is_local, join, read_bytes
+from shards.store import Store, UsageError
 from shards.writer import write_table
 
+REJECTS_FILE = "rejects.parquet"
 
-def merge(urls: Sequence[str], out: str) -> list[Layer]:
-    """Write a dataset at `out` whose shards are those of the datasets at `urls`, in their order.
+
+def merge(parts: Sequence[Store], out: Store) -> list[Layer]:
+    """Write a dataset whose shards are those of other datasets, in their order.
 
     Nothing but the manifest and the list of rejects is written. A layer is taken in where every
     dataset has it.
@@ -23,69 +26,66 @@ def merge(urls: Sequence[str], out: str) -> list[Layer]:
         The layers left out, because some dataset has no layer of the same spec.
 
     Raises:
-        ValueError: fewer than two datasets, keys that occur in several of them, or an `out` that
+        UsageError: fewer than two datasets, keys that occur in several of them, or an `out` that
             is not empty.
     """
-    if len(urls) < 2:
-        raise ValueError("name at least two datasets and, last, the folder of the new one")
-    if exists(join(out, "manifest.json")) or (is_local(out) and any(Path(out).glob("*"))):
-        raise ValueError(f"{out} is not empty; give a new folder for the merged dataset")
-    datasets = [Dataset(_absolute(url)) for url in urls]
+    if len(parts) < 2:
+        raise UsageError("name at least two datasets and, last, the folder of the new one")
+    if out.is_occupied() or out.exists(FILE):
+        raise UsageError(f"{out.url} is not empty; give a new folder for the merged dataset")
+    datasets = [Dataset(_absolute(part)) for part in parts]
     check_keys(datasets)
     manifest = merged_manifest(datasets)
-    rejects = [read_table(join(dataset.url, "rejects.parquet")) for dataset in datasets]
-    write_table(join(out, "rejects.parquet"), pa.concat_tables(rejects))
-    digest = sha256(read_bytes(join(out, "rejects.parquet")))
-    write_manifest(out, {**manifest, "tables": {"rejects.parquet": digest}})
-    return [
-        Layer(name=name, spec=facts["spec"])
-        for name, facts in all_layers(datasets).items()
-        if name not in manifest["layers"]
-    ]
+    rejects = [read_table(dataset.store, REJECTS_FILE) for dataset in datasets]
+    write_table(out, REJECTS_FILE, pa.concat_tables(rejects))
+    tables = {REJECTS_FILE: sha256_of(out.read(REJECTS_FILE))}
+    write_manifest(out, replace(manifest, tables=tables))
+    return [layer for name, layer in all_layers(datasets).items() if name not in manifest.layers]
 
 
-def _absolute(url: str) -> str:
-    return str(Path(url).resolve()) if is_local(url) else url
+def _absolute(store: Store) -> Store:
+    """Under a URL that means the same wherever it is read from."""
+    return Store(Path(store.url).resolve()) if store.is_local else store
 
 
 def check_keys(datasets: Sequence[Dataset]) -> None:
-    """Raise ValueError if a key occurs twice, naming the first."""
+    """Raise UsageError if a key occurs twice, naming the first."""
     counts = Counter(key for dataset in datasets for key in dataset.clips["key"].to_pylist())
     twice = [key for key, count in counts.items() if count > 1]
     if twice:
         listed = ", ".join(twice[:3]) + (", …" if len(twice) > 3 else "")
-        raise ValueError(
+        raise UsageError(
             f"{len(twice)} keys occur more than once: {listed}. A key names a clip of one video; "
             "build the videos that several datasets share in one of them only"
         )
 
 
-def all_layers(datasets: Sequence[Dataset]) -> dict[str, dict[str, Any]]:
+def all_layers(datasets: Sequence[Dataset]) -> dict[str, Layer]:
     """Every layer of any of the datasets, by name; the name holds the digest of its spec."""
-    return {name: facts for d in datasets for name, facts in d.manifest["layers"].items()}
+    return {name: layer for d in datasets for name, layer in d.manifest.layers.items()}
 
 
-def merged_manifest(datasets: Sequence[Dataset]) -> dict[str, Any]:
+def merged_manifest(datasets: Sequence[Dataset]) -> Manifest:
     """The manifest but for its tables. Settings are kept that all datasets share."""
-    shards: dict[str, dict[str, Any]] = {}
-    layers: dict[str, dict[str, Any]] = {
-        name: {"spec": facts["spec"], "shards": {}}
-        for name, facts in all_layers(datasets).items()
-        if all(name in dataset.manifest["layers"] for dataset in datasets)
+    shards: dict[str, Shard] = {}
+    digests: dict[str, dict[str, str]] = {
+        name: {}
+        for name in all_layers(datasets)
+        if all(name in dataset.manifest.layers for dataset in datasets)
     }
     for dataset in datasets:
-        for name, facts in dataset.manifest["shards"].items():
-            url, original = shard_place(dataset.url, dataset.manifest, name)
+        for name, shard in dataset.manifest.shards.items():
             merged = shard_name(len(shards))
-            shards[merged] = {**facts, "url": url, "name": original}
-            for layer, entry in layers.items():
-                entry["shards"][merged] = dataset.manifest["layers"][layer]["shards"][name]
-    first, *others = (dataset.manifest["config"] for dataset in datasets)
-    shared = {k: v for k, v in first.items() if all(o.get(k, ...) == v for o in others)}
-    return {
-        "state": "complete",
-        "config": shared,
-        "merged": [dataset.url for dataset in datasets],
-        "shards": shards,
-        "layers": layers,
-    }
+            owner = shard if shard.url else replace(shard, url=dataset.url, name=name)
+            shards[merged] = owner
+            for layer, found in digests.items():
+                found[merged] = dataset.manifest.layers[layer].shards[name]
+    first, *others = (dataset.manifest.config for dataset in datasets)
+    layers = all_layers(datasets)
+    return Manifest(
+        state="complete",
+        config={k: v for k, v in first.items() if all(o.get(k, ...) == v for o in others)},
+        merged=tuple(dataset.url for dataset in datasets),
+        shards=shards,
+        layers={name: replace(layers[name], shards=found) for name, found in digests.items()},
+    )

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shards.index import Dataset, Layer
-from shards.store import join, read_range
+from shards.index import Dataset
+from shards.manifest import DamagedDataset, Layer
+from shards.store import Store
 
 _GAP_BYTES = 64 * 1024  # fields closer than this are fetched in one request
-
-
-class DamagedShard(ValueError):
-    """The bytes at the place the index names are not those that were written."""
 
 
 class ShardReader:
@@ -33,15 +30,15 @@ class ShardReader:
         """The bytes of member `name` (`mp4`, `json`, `txt`) of clip `row`.
 
         Raises:
-            DamagedShard: the checksum differs from the index's.
+            DamagedDataset: the checksum differs from the index's.
         """
         offset, size, crc32 = (
             self.dataset.clips[f"{name}_{what}"][row].as_py()
             for what in ("offset", "size", "crc32")
         )
-        url = self._tar_url("clips", row)
-        data = read_range(url, offset, size)
-        self._check(data, crc32, url, row, name)
+        store, tar = self._tar("clips", row)
+        data = store.read_range(tar, offset, size)
+        self._check(data, crc32, store.at(tar), row, name)
         return data
 
     def fields(self, row: int, pairs: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -49,7 +46,7 @@ class ShardReader:
 
         Raises:
             KeyError: the layer holds no such pair.
-            DamagedShard: a checksum differs from the index's.
+            DamagedDataset: a checksum differs from the index's.
         """
         if self._flow is None or self.layer is None:
             raise ValueError("this reader was opened without a flow layer; name one to read flow")
@@ -61,30 +58,34 @@ class ShardReader:
         place = {pair: index for index, pair in enumerate(stored)}
         indices = [place[pair] for pair in pairs]
         spans = [(int(record["field_offset"][i]), int(record["field_size"][i])) for i in indices]
-        url = self._tar_url(join("flow", self.layer.name), row)
-        blobs = read_spans(url, spans)
+        store, tar = self._tar(f"flow/{self.layer.name}", row)
+        blobs = read_spans(store, tar, spans)
         for pair, index, blob in zip(pairs, indices, blobs, strict=True):
-            self._check(blob, int(record["field_crc32"][index]), url, row, f"flow, pair {pair}")
+            self._check(
+                blob, int(record["field_crc32"][index]), store.at(tar), row, f"flow, pair {pair}"
+            )
         return blobs
 
-    def _tar_url(self, folder: str, row: int) -> str:
-        return self.dataset.tar_url(folder, self.dataset.shards[self._shard_of_row[row]])
+    def _tar(self, folder: str, row: int) -> tuple[Store, str]:
+        shard = self.dataset.shards[self._shard_of_row[row]]
+        store, stem = self.dataset.place(folder, shard)
+        return store, f"{stem}.tar"
 
     def _check(self, data: bytes, crc32: int, url: str, row: int, name: str) -> None:
         if zlib.crc32(data) != crc32:
             key = self.dataset.clips["key"][row].as_py()
-            raise DamagedShard(
+            raise DamagedDataset(
                 f"{url}: {key} ({name}) differs from what was written; `fluxshard verify "
                 f"{self.dataset.url}` lists all damage. Delete the shard and build again"
             )
 
 
-def read_spans(url: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+def read_spans(store: Store, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
     """The bytes of each (offset, size), near ones fetched in one request."""
     blobs: dict[tuple[int, int], bytes] = {}
     for group in coalesce(spans, gap=_GAP_BYTES):
         start = group[0][0]
-        data = read_range(url, start, max(offset + size for offset, size in group) - start)
+        data = store.read_range(name, start, max(offset + size for offset, size in group) - start)
         for offset, size in group:
             blobs[offset, size] = data[offset - start : offset - start + size]
     return [blobs[span] for span in spans]

@@ -9,6 +9,10 @@ The Parquet row is the truth: it holds offset, size and checksum of every member
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,6 +44,92 @@ CLIP_TABLE = pa.schema(
         "caption": pa.string(),
     }
 )
+
+Scalar = None | bool | int | float | str  # what a user's column may hold
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """A clip: which source frame stands in each of its slots. A row of `CLIP_TABLE`.
+
+    Attributes:
+        key: short ASCII name without dots, unique in a dataset.
+        path, source_sha256: the source video, and what it held.
+        numbers: number of the source frame in each slot, counting decoded frames from 0.
+        pts: its time, in units of the time base; strictly increasing over the source's frames.
+        fps: frames per second of the clip.
+        size: (height, width) of the clip in pixels.
+        shot: number of the shot in the video.
+        repeated: slots that show the same source frame as the slot before.
+        decode_errors: damaged packets in the source video.
+        seekable: the source gives the same frames after a seek.
+        columns: of the user, passed through.
+    """
+
+    key: str
+    path: str
+    source_sha256: str
+    numbers: tuple[int, ...]
+    pts: tuple[int, ...]
+    time_base: Fraction
+    fps: Fraction
+    size: tuple[int, int]
+    shot: int
+    repeated: int
+    decode_errors: int
+    seekable: bool
+    caption: str = ""
+    columns: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def to_row(self, shard: int) -> dict[str, Any]:
+        """As a row of a clip table, in shard `shard`; the user's columns under `user_name`."""
+        return {
+            "key": self.key,
+            "shard": shard,
+            "path": self.path,
+            "source_sha256": self.source_sha256,
+            "numbers": list(self.numbers),
+            "pts": list(self.pts),
+            "time_base_num": self.time_base.numerator,
+            "time_base_den": self.time_base.denominator,
+            "fps_num": self.fps.numerator,
+            "fps_den": self.fps.denominator,
+            "frames": len(self.numbers),
+            "height": self.size[0],
+            "width": self.size[1],
+            "shot": self.shot,
+            "repeated": self.repeated,
+            "decode_errors": self.decode_errors,
+            "seekable": self.seekable,
+            "caption": self.caption,
+            **{user_name(name): value for name, value in self.columns.items()},
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Clip":
+        """The clip of a row of a clip table, or of a shard's clip Parquet."""
+        same = ("key", "path", "source_sha256", "shot", "repeated", "decode_errors", "seekable")
+        return cls(
+            **{name: row[name] for name in same},
+            numbers=tuple(row["numbers"]),
+            pts=tuple(row["pts"]),
+            time_base=Fraction(row["time_base_num"], row["time_base_den"]),
+            fps=Fraction(row["fps_num"], row["fps_den"]),
+            size=(row["height"], row["width"]),
+            caption=row["caption"],
+            columns={name: row[name] for name in row if name not in _KNOWN},
+        )
+
+
+def user_name(name: str) -> str:
+    """The column of a user's value: `user_` comes before a name that is taken."""
+    return f"user_{name}" if name in CLIP_TABLE.names else name
+
+
+def clips_of(table: pa.Table) -> list[Clip]:
+    """The clips of a clip table, or of a shard's clip Parquet."""
+    return [Clip.from_row(row) for row in table.to_pylist()]
+
 
 REJECTS = pa.schema(
     {
@@ -81,6 +171,30 @@ def shard_name(index: int) -> str:
     return f"{index:06d}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Where the data of one member lies in its tar: bytes, and their CRC-32."""
+
+    offset: int
+    size: int
+    crc32: int
+
+
+def span_columns(spans: Mapping[str, Span]) -> dict[str, int]:
+    """The places of one sample's members, as columns of `member_columns`."""
+    return {
+        f"{member}_{what}": getattr(span, what)
+        for member, span in spans.items()
+        for what in ("offset", "size", "crc32")
+    }
+
+
+def spans_of(table: pa.Table, member: str) -> list[Span]:
+    """The place of one member in each row of a shard's Parquet."""
+    columns = (table[f"{member}_{what}"].to_pylist() for what in ("offset", "size", "crc32"))
+    return [Span(offset=o, size=n, crc32=c) for o, n, c in zip(*columns, strict=True)]
+
+
 def member_columns(members: tuple[str, ...]) -> pa.Schema:
     """Columns for the place of each member in its tar, in bytes, and the CRC-32 of its data."""
     return pa.schema(
@@ -94,3 +208,6 @@ def member_columns(members: tuple[str, ...]) -> pa.Schema:
             )
         }
     )
+
+
+_KNOWN = {*CLIP_TABLE.names, *member_columns(CLIP_MEMBERS).names}

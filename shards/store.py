@@ -1,8 +1,6 @@
-"""Bytes in and out, local or remote: atomic publishing and reads of byte ranges.
+"""A folder of files, local or remote: atomic publishing, byte ranges, retries."""
 
-Paths are local paths or fsspec URLs (`s3://…`, `gs://…`, `memory://…`).
-"""
-
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,8 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 import fsspec
+import tenacity
 
 TEMPORARY_PREFIX = ".unfinished-"
+
+# What trying again will not mend, and the numbers of errors that it may. Remote file systems
+# often give no number at all.
+_SETTLED = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_PASSING = {None, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EPIPE}
+_PASSING |= {errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EHOSTUNREACH}
 
 
 class UsageError(ValueError):
@@ -23,43 +28,144 @@ class UsageError(ValueError):
     """
 
 
-def is_local(url: str) -> bool:
-    return "://" not in url
+def is_passing(error: BaseException) -> bool:
+    """Whether an error may be gone at the next attempt: a connection lost, a mount gone stale."""
+    if not isinstance(error, OSError) or isinstance(error, _SETTLED):
+        return False
+    return error.errno in _PASSING
 
 
-def join(folder: str, *names: str) -> str:
-    return "/".join([folder.rstrip("/"), *names])
+_again = tenacity.retry(
+    retry=tenacity.retry_if_exception(is_passing),
+    stop=tenacity.stop_after_attempt(5),
+    wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=5),
+    reraise=True,
+)
 
 
-@contextmanager
-def publish(url: str) -> Iterator[BinaryIO]:
-    """A file to write to that appears under `url` whole, at the end, or not at all.
+class Store:
+    """A folder and all below it; the file system is opened once. Names are relative, with `/`.
 
-    Locally: a temporary file in the same folder, fsync, rename. Remotely: a temporary local file
-    and one atomic upload. If the body raises, nothing appears.
+    Operations that fail for a passing reason are tried up to five times, over a few seconds. A
+    store can be pickled, and equals another of the same URL.
+
+    Attributes:
+        url: a local path or an fsspec URL (`s3://…`, `gs://…`, `memory://…`).
+
+    Raises:
+        UsageError: the URL's protocol is unknown, or its package is not installed.
     """
-    target = Path(url) if is_local(url) else None
-    if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(
-        prefix=TEMPORARY_PREFIX, dir=None if target is None else target.parent
-    )
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if target is None:
-            filesystem, path = fsspec.core.url_to_fs(url)
-            filesystem.makedirs(filesystem._parent(path), exist_ok=True)
-            filesystem.put_file(name, path)
-        else:
-            temporary.chmod(0o644)  # mkstemp makes private files
-            temporary.replace(target)
-            _sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self.url = os.fspath(url)
+        try:
+            self._filesystem, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"{url}: {error}") from error
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Store) and self.url == other.url
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def __repr__(self) -> str:
+        return f"Store({self.url!r})"
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
+        return Store, (self.url,)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine, named by its path."""
+        return "://" not in self.url
+
+    def at(self, *names: str) -> str:
+        """The URL of something in the store."""
+        return "/".join([self.url.rstrip("/"), *names])
+
+    def _path(self, name: str) -> str:
+        return "/".join([self._root.rstrip("/"), name])
+
+    @_again
+    def read(self, name: str) -> bytes:
+        """The whole file; FileNotFoundError if it is absent."""
+        return self._filesystem.cat_file(self._path(name))
+
+    @_again
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`; fewer where the file ends early (callers check a sum)."""
+        if self.is_local:
+            with open(self._path(name), "rb") as file:
+                return os.pread(file.fileno(), size, offset)
+        return self._filesystem.cat_file(self._path(name), start=offset, end=offset + size)
+
+    @contextmanager
+    def publish(self, name: str) -> Iterator[BinaryIO]:
+        """A file to write to that appears whole, at the end, or not at all.
+
+        Locally: a temporary file in the same folder, fsync, rename. Remotely: a temporary local
+        file and one atomic upload. If the body raises, nothing appears.
+        """
+        folder = Path(self._path(name)).parent if self.is_local else None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if folder is None:
+                self._upload(temporary, self._path(name))
+            else:
+                Path(temporary).chmod(0o644)  # mkstemp makes private files
+                Path(temporary).replace(self._path(name))
+                _sync_folder(folder)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    @_again
+    def _upload(self, file: str, path: str) -> None:
+        self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self._filesystem.put_file(file, path)
+
+    def write(self, name: str, data: bytes) -> None:
+        """`publish` of some bytes."""
+        with self.publish(name) as file:
+            file.write(data)
+
+    @_again
+    def exists(self, name: str) -> bool:
+        """Whether there is a file or folder of that name."""
+        return self._filesystem.exists(self._path(name))
+
+    @_again
+    def files(self, folder: str = "") -> list[str]:
+        """Names of the files in a folder and below it, sorted; none if it does not exist."""
+        self._filesystem.invalidate_cache()  # others may have written since it was last listed
+        try:
+            found = sorted(self._filesystem.find(self._path(folder)))
+        except FileNotFoundError:
+            return []
+        names = [path[len(self._root.rstrip("/")) + 1 :] for path in found]
+        return [name for name in names if TEMPORARY_PREFIX not in name]
+
+    @_again
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError):
+            self._filesystem.rm_file(self._path(name))
+
+    def is_occupied(self) -> bool:
+        """Whether a local folder has anything in it; a remote one is never called occupied."""
+        return self.is_local and Path(self.url).exists() and any(Path(self.url).iterdir())
+
+    def remove_unfinished(self) -> None:
+        """Delete what a killed writer left in a local store. No writer may be at work in it."""
+        if self.is_local:
+            for leftover in Path(self.url).rglob(f"{TEMPORARY_PREFIX}*"):
+                leftover.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -69,55 +175,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def write_bytes(url: str, data: bytes) -> None:
-    with publish(url) as file:
-        file.write(data)
-
-
-def read_bytes(url: str) -> bytes:
-    """The whole file; FileNotFoundError if it is absent."""
-    with fsspec.open(url, "rb") as file:
-        return file.read()
-
-
-def exists(url: str) -> bool:
-    """Whether there is a file or folder at `url`."""
-    filesystem, path = fsspec.core.url_to_fs(url)
-    return filesystem.exists(path)
-
-
-def list_files(folder: str) -> list[str]:
-    """URLs of the files in a folder tree, sorted; none if it does not exist."""
-    filesystem, path = fsspec.core.url_to_fs(folder)
-    filesystem.invalidate_cache()  # others may have written since it was last listed
-    try:
-        found = sorted(filesystem.find(path))
-    except FileNotFoundError:
-        return []
-    names = [name for name in found if TEMPORARY_PREFIX not in name]
-    return names if is_local(folder) else [filesystem.unstrip_protocol(name) for name in names]
-
-
-def delete(url: str) -> None:
-    """Remove a file, if it is there."""
-    filesystem, path = fsspec.core.url_to_fs(url)
-    with suppress(FileNotFoundError):
-        filesystem.rm_file(path)
-
-
-def read_range(url: str, offset: int, size: int) -> bytes:
-    """`size` bytes from `offset`; fewer where the file ends early (callers check a checksum)."""
-    if is_local(url):
-        with open(url, "rb") as file:
-            return os.pread(file.fileno(), size, offset)
-    filesystem, path = fsspec.core.url_to_fs(url)
-    return filesystem.cat_file(path, start=offset, end=offset + size)
-
-
-def remove_unfinished(folder: str) -> None:
-    """Delete what a killed writer left in a local folder tree. No writer may be at work in it."""
-    if is_local(folder):
-        for leftover in Path(folder).rglob(f"{TEMPORARY_PREFIX}*"):
-            leftover.unlink()

@@ -1,13 +1,14 @@
 """Checking every byte of a dataset against its index."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shards.index import read_manifest, read_table, sha256, shard_place
+from shards.index import read_table
+from shards.manifest import FILE, DamagedDataset, Manifest, read_manifest, sha256_of
 from shards.schema import CLIP_MEMBERS, FLOW_MEMBERS
-from shards.store import join, read_bytes
+from shards.store import Store
 from shards.writer import BLOCK, tar_bytes, tar_header
 
 
@@ -23,72 +24,73 @@ class Problem:
         return f"{self.file}: {self.member + ': ' if self.member else ''}{self.what}"
 
 
-def verify(url: str) -> Iterator[Problem]:
-    """All problems of the dataset at `url`, in the order of its files; none if it is intact.
+def verify(store: Store) -> Iterator[Problem]:
+    """All problems of a dataset, in the order of its files; none if it is intact.
 
-    Memory is that of one shard. Raises FileNotFoundError if there is no dataset at all.
+    Memory is that of one shard. Raises NoDataset if there is no dataset at all.
     """
     try:
-        manifest = read_manifest(url)
-    except ValueError as error:
-        yield Problem(file="manifest.json", member=None, what=str(error))
+        manifest = read_manifest(store)
+    except DamagedDataset as error:
+        yield Problem(file=FILE, member=None, what=str(error))
         return
-    if manifest["state"] != "complete":
-        yield Problem(file="manifest.json", member=None, what="the build has not finished")
+    if manifest.state != "complete":
+        yield Problem(file=FILE, member=None, what="the build has not finished")
         return
-    for name, digest in manifest["tables"].items():
-        yield from _check_file(url, name, digest)
-    clip_digests = {shard: entry["sha256"] for shard, entry in manifest["shards"].items()}
-    yield from _check_shards(url, manifest, "clips", clip_digests, CLIP_MEMBERS)
-    for layer, entry in manifest["layers"].items():
-        folder = join("flow", layer)
-        yield from _check_shards(url, manifest, folder, entry["shards"], FLOW_MEMBERS)
+    for name, digest in manifest.tables.items():
+        yield from _check_file(store, name, digest)
+    clip_digests = {name: shard.sha256 for name, shard in manifest.shards.items()}
+    yield from _check_shards(store, manifest, "clips", clip_digests, CLIP_MEMBERS)
+    for layer in manifest.layers.values():
+        yield from _check_shards(store, manifest, f"flow/{layer.name}", layer.shards, FLOW_MEMBERS)
 
 
 def _check_shards(
-    url: str,
-    manifest: dict[str, Any],
+    store: Store,
+    manifest: Manifest,
     folder: str,
-    digests: dict[str, str],
+    digests: Mapping[str, str],
     members: Sequence[str],
 ) -> Iterator[Problem]:
     for shard, digest in digests.items():
-        owner, name = shard_place(url, manifest, shard)
-        for problem in check_shard(owner, join(folder, name), digest, members):
-            yield problem if owner == url else replace(problem, file=join(owner, problem.file))
+        entry = manifest.shards[shard]
+        owner = store if entry.url is None else Store(entry.url)
+        stem = f"{folder}/{entry.name or shard}"
+        for problem in check_shard(owner, stem, digest, members):
+            yield problem if owner == store else replace(problem, file=owner.at(problem.file))
 
 
-def check_shard(url: str, stem: str, digest: str, members: Sequence[str]) -> Iterator[Problem]:
+def check_shard(store: Store, stem: str, digest: str, members: Sequence[str]) -> Iterator[Problem]:
     """All problems of one shard's Parquet and tar.
 
     Args:
-        url: of the dataset that owns it.
+        store: of the dataset that owns it.
         stem: `clips/NAME` or `flow/LAYER/NAME`.
         digest: SHA-256 of the Parquet.
         members: of each clip.
     """
-    damaged = list(_check_file(url, f"{stem}.parquet", digest))
-    yield from damaged or _check_tar(url, stem, members)
+    damaged = list(_check_file(store, f"{stem}.parquet", digest))
+    yield from damaged or _check_tar(store, stem, members)
 
 
-def _check_file(url: str, name: str, digest: str) -> Iterator[Problem]:
+def _check_file(store: Store, name: str, digest: str) -> Iterator[Problem]:
     try:
-        data = read_bytes(join(url, name))
+        data = store.read(name)
     except FileNotFoundError:
         yield Problem(file=name, member=None, what="the file is missing")
         return
-    if sha256(data) != digest:
+    if sha256_of(data) != digest:
         yield Problem(file=name, member=None, what="the content differs from the manifest's digest")
 
 
-def _check_tar(url: str, stem: str, members: Sequence[str]) -> Iterator[Problem]:
+def _check_tar(store: Store, stem: str, members: Sequence[str]) -> Iterator[Problem]:
     file = f"{stem}.tar"
     try:
-        data = memoryview(read_bytes(join(url, file)))
+        data = memoryview(store.read(file))
     except FileNotFoundError:
         yield Problem(file=file, member=None, what="the file is missing")
         return
-    table = read_table(join(url, f"{stem}.parquet"))
+    table = read_table(store, f"{stem}.parquet")
     end = 0
     for row in table.to_pylist():
         for member in members:

@@ -4,26 +4,16 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.schema import valid_key
-from shards.store import publish
+from shards.schema import Span, valid_key
+from shards.store import Store
 
 _OWNER, _MODE = "fluxshard", 0o644
 BLOCK = tarfile.BLOCKSIZE
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Span:
-    """Where the data of one member lies in its tar."""
-
-    offset: int
-    size: int
-    crc32: int
 
 
 class ShardTar:
@@ -46,9 +36,9 @@ class ShardTar:
 
 
 @contextmanager
-def shard_tar(url: str) -> Iterator[ShardTar]:
-    """Open a tar that appears under `url` when the body ends without an error."""
-    with publish(url) as file:
+def shard_tar(store: Store, name: str) -> Iterator[ShardTar]:
+    """Open a tar that appears under its name when the body ends without an error."""
+    with store.publish(name) as file:
         tar = ShardTar(file)
         yield tar
         tar._tar.close()
@@ -66,16 +56,7 @@ def tar_bytes(end: int) -> int:
     return -(-(end + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
-def span_columns(spans: Mapping[str, Span]) -> dict[str, int]:
-    """One sample's spans as columns of `schema.member_columns`."""
-    return {
-        f"{member}_{what}": getattr(span, what)
-        for member, span in spans.items()
-        for what in ("offset", "size", "crc32")
-    }
-
-
-def write_table(url: str, table: pa.Table) -> None:
+def write_table(store: Store, name: str, table: pa.Table) -> None:
     """Write a Parquet file atomically; the same table gives the same bytes."""
-    with publish(url) as file:
+    with store.publish(name) as file:
         pq.write_table(table, file, compression="zstd", write_page_checksum=True)

@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "flow_cache/estimators/dot/hub": set(),
     "flow_cache/estimators/variational": {"flow_cache", "flow_cache/estimators"},
     "flow_cache/reuse": {"flow_cache", "flow_cache/coding", "shards"},
-    "pipeline": set(),
+    "pipeline": {"shards"},
     "pipeline/source": {"pipeline", "shards"},
     "pipeline/planning": {"pipeline", "pipeline/source", "shards", *FLOW},
     "pipeline/building": {

@@ -17,9 +17,8 @@ from fluxshard.demo.videos import true_flow
 from fluxshard.main import main
 from fluxshard.report.accuracy import score_layer
 from fluxshard.report.gallery import Gallery
-from pipeline.planning.clip_table import clip_of_row
 from pipeline.source.clip_frames import read_clips
-from shards import Dataset, ShardReader, decode_clip, verify
+from shards import Clip, Dataset, ShardReader, decode_clip, verify
 from trainer.config import FlowLossConfig
 from trainer.stream.batch import FlowTargets, to_signal
 from trainer.terms.flowloss import FlowLoss, live_estimator
@@ -37,14 +36,15 @@ def dataset(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_the_dataset_verifies(dataset: Dataset):
-    assert list(verify(dataset.url)) == []
+    assert list(verify(dataset.store)) == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_plain_webdataset_opens_all_tars_and_plain_pyav_decodes_every_clip(dataset: Dataset):
-    flow = [f"flow/{layer}" for layer in dataset.manifest["layers"]]
+    flow = [f"flow/{layer}" for layer in dataset.manifest.layers]
     for folder in ("clips", *flow):
-        urls = [dataset.tar_url(folder, shard) for shard in dataset.shards]
+        places = [dataset.place(folder, shard) for shard in dataset.shards]
+        urls = [store.at(f"{stem}.tar") for store, stem in places]
         samples = list(webdataset.WebDataset(urls, shardshuffle=False))
         assert [sample["__key__"] for sample in samples] == dataset.clips["key"].to_pylist()
         for sample in samples:
@@ -83,8 +83,8 @@ def test_source_frames_cost_flowloss_only_the_quantiser_s_share(dataset: Dataset
     gallery = Gallery(dataset, "variational")
     slots = torch.tensor([[i, i + 1] for i in range(FRAMES - 1)])
     rows = range(0, len(gallery), 4)
-    clips = [clip_of_row(gallery.row(row)) for row in rows]
-    for row, source in zip(rows, read_clips(clips, spec.size), strict=True):
+    clips = [Clip.from_row(gallery.row(row)) for row in rows]
+    for row, source in zip(rows, read_clips(clips), strict=True):
         view = gallery.view(row)
         fields = [view.fields[i, j] for i, j in slots.tolist()]
         targets = FlowTargets(

@@ -7,7 +7,7 @@ copying   stored fields into a new shard, checked
 The shards are the cache, so this room stands on `shards`; nothing else of `flow_cache` does.
 """
 
-from flow_cache.reuse.catalog import Catalog, default_catalog
+from flow_cache.reuse.catalog import Catalog, default_catalog, open_catalog
 from flow_cache.reuse.copying import StoredFields, enter, find_stored, frames_identity, register
 from flow_cache.reuse.entries import Entry, StoredShard
 
@@ -20,5 +20,6 @@ __all__ = [
     "enter",
     "find_stored",
     "frames_identity",
+    "open_catalog",
     "register",
 ]

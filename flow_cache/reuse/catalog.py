@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-import fsspec
 import numpy as np
 import platformdirs
 import pyarrow as pa
@@ -28,67 +27,74 @@ from flow_cache.reuse.entries import (
     read_entry,
     read_records,
 )
-from shards.index import read_index, read_manifest
-from shards.store import delete, exists, join, list_files, read_bytes
+from shards.index import read_index
+from shards.manifest import FILE, DamagedDataset, NoDataset, read_manifest
+from shards.store import Store, UsageError
 from shards.writer import write_table
 
 
 def default_catalog() -> str:
     """`$FLUXSHARD_CACHE`, or a folder in the user's cache folder."""
-    return os.environ.get("FLUXSHARD_CACHE") or join(
-        platformdirs.user_cache_dir("fluxshard"), "flow"
-    )
+    return os.environ.get("FLUXSHARD_CACHE") or f"{platformdirs.user_cache_dir('fluxshard')}/flow"
+
+
+def open_catalog(url: str = "") -> "Catalog":
+    """The catalog at a URL; without one, the default.
+
+    Raises:
+        UsageError: the URL's protocol is unknown, or its package is not installed.
+    """
+    try:
+        return Catalog(Store(url or default_catalog()))
+    except UsageError as error:
+        raise UsageError(f"flow cache {error}") from error
 
 
 class Catalog:
-    """The catalog in a folder or under an fsspec URL; it need not exist yet.
+    """The catalog in a store; it need not exist yet."""
 
-    Raises:
-        ValueError: the URL's protocol is unknown, or its package is not installed.
-    """
+    def __init__(self, store: Store) -> None:
+        self.store = store
 
-    def __init__(self, url: str) -> None:
-        try:
-            fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise ValueError(f"flow cache {url}: {error}") from error
-        self.url = url
+    @property
+    def url(self) -> str:
+        """Folder or fsspec URL."""
+        return self.store.url
 
-    def add(self, dataset: str, layer: str, recipe: str) -> None:
-        """Enter a committed layer of the dataset at a URL, or bring its entry up to date.
+    def add(self, dataset: Store, layer: str, recipe: str) -> None:
+        """Enter a committed layer of a dataset, or bring its entry up to date.
 
         Raises:
-            ValueError: the layer's index is not what the dataset's manifest says.
+            DamagedDataset: the layer's index is not what the dataset's manifest says.
         """
-        facts = read_manifest(dataset)["layers"][layer]
+        committed = read_manifest(dataset).layers[layer]
         entry = Entry(
             dataset=address_of(dataset),
             layer=layer,
-            spec=facts["spec"],
+            spec=dict(committed.spec),
             recipe=recipe,
-            shards=tuple(sorted(facts["shards"].items())),
+            shards=tuple(sorted(committed.shards.items())),
             clips=0,
             bytes=0,
         )
-        file = join(self.url, entry.file)
         try:
-            known = read_entry(read_bytes(file))
+            known = read_entry(self.store.read(entry.file))
         except (FileNotFoundError, ValueError):
             known = None  # absent, or damaged and now mended
         if known is None or (known.dataset, known.shards) != (entry.dataset, entry.shards):
-            write_table(file, index_layer(entry))
+            write_table(self.store, entry.file, index_layer(entry))
 
     def entries(self) -> Iterator[Entry]:
         """All of them; a damaged file is left out (lookups warn of it)."""
-        for file in list_files(self.url):
+        for file in self.store.files():
             try:
-                yield read_entry(read_bytes(file))
+                yield read_entry(self.store.read(file))
             except (FileNotFoundError, ValueError):
                 continue
 
     def forget(self, entry: Entry) -> None:
         """Remove an entry; the flow stays where it is."""
-        delete(join(self.url, entry.file))
+        self.store.delete(entry.file)
 
     def prune(self) -> list[Entry]:
         """Forget layers that are gone, as far as this machine can tell; returns them."""
@@ -103,18 +109,18 @@ class Catalog:
         entries: list[Entry] = []
         parts: list[np.ndarray] = []
         warnings: list[str] = []
-        for file in list_files(join(self.url, recipe[:16])) if len(wanted) else ():
+        for file in self.store.files(recipe[:16]) if len(wanted) else ():
             try:
-                data = read_bytes(file)
+                data = self.store.read(file)
                 entry, records = read_entry(data), read_records(data, wanted)
             except FileNotFoundError:
                 continue  # forgotten since it was listed
             except ValueError as error:
-                warnings.append(f"{file} was not used: {error}")
+                warnings.append(f"{self.store.at(file)} was not used: {error}")
                 continue
             if not len(records) or entry.recipe != recipe:
                 continue
-            if not exists(join(entry.url, "manifest.json")):
+            if not Store(entry.url).exists(FILE):
                 warnings.append(
                     f"{entry.url} has vanished, and its flow with it; if it was moved, name its "
                     "new place to `fluxshard cache add`"
@@ -128,10 +134,10 @@ class Catalog:
 
 def index_layer(entry: Entry) -> pa.Table:
     """The file of an entry, made from the index of its layer."""
-    rows, clips, size = [EMPTY_ROWS], 0, 0
+    dataset, rows, clips, size = Store(entry.url), [EMPTY_ROWS], 0, 0
     for number, (name, digest) in enumerate(entry.shards):
-        url = join(entry.url, "flow", entry.layer, f"{name}.parquet")
-        index = read_index(url, digest, ["source_sha256", "pts", "flow_size"])
+        file = f"flow/{entry.layer}/{name}.parquet"
+        index = read_index(dataset, file, digest, ["source_sha256", "pts", "flow_size"])
         rows.append(layer_rows(index, number))
         clips += len(index)
         size += sum(index["flow_size"].to_pylist())
@@ -141,8 +147,8 @@ def index_layer(entry: Entry) -> pa.Table:
 def vanished(entry: Entry) -> bool:
     """Whether the dataset does not exist any more, or does not hold the layer."""
     try:
-        return entry.layer not in read_manifest(entry.url)["layers"]
-    except FileNotFoundError:
+        return entry.layer not in read_manifest(Store(entry.url)).layers
+    except NoDataset:
         return True
-    except ValueError:
-        return False  # damaged, not gone
+    except (DamagedDataset, UsageError):
+        return False  # damaged or of another format, not gone

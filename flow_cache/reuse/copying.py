@@ -10,7 +10,6 @@ import zlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -18,32 +17,33 @@ from flow_cache import FlowSpec, Pair
 from flow_cache.coding.codec import read_header, relabel
 from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.entries import StoredShard
-from shards.index import canonical_json, read_index, read_manifest, sha256
+from shards.index import read_index
+from shards.manifest import DamagedDataset, canonical_json, read_manifest, sha256_of
 from shards.reader import read_spans
+from shards.schema import Clip, Span, clips_of, spans_of
+from shards.store import Store, UsageError
 
 _CLIP = ("source_sha256", "pts", "pair_source", "pair_target")
 _FIELD = ("field_offset", "field_size", "field_crc32")
 
 
-class _Place(NamedTuple):
-    offset: int
-    size: int
-    crc32: int
+_UNUSABLE = (OSError, ValueError, KeyError, pa.ArrowException)  # of what others wrote, or lost
 
 
-def frames_identity(spec: FlowSpec, row: Mapping[str, Any]) -> tuple[str, tuple[int, ...]]:
+def frames_identity(spec: FlowSpec, clip: Clip, video: Span | None) -> tuple[str, tuple[int, ...]]:
     """What tells the frames that a layer's flow of a clip is made from: a SHA-256, and their times.
 
     For a layer from source videos, the video's and the frames' times in it. For one from stored
     clips it is the digest of what names the clip's bytes, and slot numbers.
 
     Args:
-        row: of a shard's clip Parquet; for a layer from sources, of the clip table.
+        video: the place of the stored clip, for a layer from stored clips.
     """
     if spec.frames_from == "source":
-        return row["source_sha256"], tuple(row["pts"])
-    stored = [row["source_sha256"], row["pts"], row["mp4_size"], row["mp4_crc32"]]
-    return sha256(canonical_json(stored)), tuple(range(len(row["pts"])))
+        return clip.source_sha256, clip.pts
+    assert video is not None, "a layer from stored clips is made when they are stored"
+    stored = [clip.source_sha256, list(clip.pts), video.size, video.crc32]
+    return sha256_of(canonical_json(stored)), tuple(range(len(clip.pts)))
 
 
 def find_stored(
@@ -52,14 +52,14 @@ def find_stored(
     """Where flow of the clips of each of some shards may be stored, shard by shard; and warnings.
 
     Args:
-        shards: clip rows, as for `frames_identity`.
+        shards: their rows of the clip table; for a layer from stored clips, of the clip Parquet.
     """
     if catalog is None:
         return [()] * len(shards), frozenset()
     spans = [_spans(spec, rows) for rows in shards]
     try:
         found = catalog.find(spec.field_digest, set().union(*spans))
-    except Exception as error:  # a catalog out of reach must not stop a build
+    except OSError as error:  # a catalog out of reach must not stop a build
         return [()] * len(shards), frozenset({f"flow cache {catalog.url} was not used: {error}"})
     return [found.near(sources) for sources in spans], frozenset(found.warnings)
 
@@ -67,43 +67,42 @@ def find_stored(
 def _spans(spec: FlowSpec, rows: pa.Table) -> dict[str, tuple[int, int]]:
     """First and last time that a shard's clips use of each source."""
     spans: dict[str, tuple[int, int]] = {}
-    names = [
-        "source_sha256",
-        "pts",
-        *(["mp4_size", "mp4_crc32"] if spec.frames_from == "clip" else []),
-    ]
-    for row in rows.select(names).to_pylist():
-        source, times = frames_identity(spec, row)
+    videos = spans_of(rows, "mp4") if spec.frames_from == "clip" else [None] * len(rows)
+    for clip, video in zip(clips_of(rows), videos, strict=True):
+        source, times = frames_identity(spec, clip, video)
         first, last = spans.get(source, (times[0], times[-1]))
         spans[source] = min(first, times[0]), max(last, times[-1])
     return spans
 
 
-def enter(catalog: Catalog, url: str) -> list[str]:
+def enter(catalog: Catalog, dataset: Store) -> list[str]:
     """Enter all layers of a dataset into the catalog; returns their names.
 
     Raises:
-        FileNotFoundError, ValueError: there is no dataset, it is not finished, it owns no flow.
+        UsageError: there is no dataset, it is not finished, it owns no flow.
+        DamagedDataset: it is not what was written.
     """
-    manifest = read_manifest(url)
-    if manifest["state"] != "complete":
-        raise ValueError(f"the build of {url} has not finished; run the same command again")
-    if "merged" in manifest:
-        parts = ", ".join(manifest["merged"])
-        raise ValueError(f"{url} owns no flow, it refers to that of {parts}: add these")
-    for layer, facts in manifest["layers"].items():
-        catalog.add(url, layer, FlowSpec.from_json(facts["spec"]).field_digest)
-    return list(manifest["layers"])
+    manifest = read_manifest(dataset)
+    if manifest.state != "complete":
+        raise UsageError(f"the build of {dataset.url} has not finished; run the same command again")
+    if manifest.merged:
+        parts = ", ".join(manifest.merged)
+        raise UsageError(f"{dataset.url} owns no flow, it refers to that of {parts}: add these")
+    for layer in manifest.layers.values():
+        catalog.add(dataset, layer.name, FlowSpec.from_json(layer.spec).field_digest)
+    return list(manifest.layers)
 
 
-def register(catalog: Catalog | None, url: str) -> list[str]:
+def register(catalog: Catalog | None, dataset: Store) -> frozenset[str]:
     """Enter a dataset that has just been finished; returns what went wrong."""
     try:
         if catalog is not None:
-            enter(catalog, url)
-    except Exception as error:  # the dataset is complete all the same
-        return [f"the flow of {url} could not be entered into the flow cache: {error}"]
-    return []
+            enter(catalog, dataset)
+    except (OSError, DamagedDataset) as error:  # the dataset is complete all the same
+        return frozenset(
+            {f"the flow of {dataset.url} could not be entered into the flow cache: {error}"}
+        )
+    return frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +152,7 @@ class StoredFields:
             if places:
                 fields, problems = self._copy(shard, places)
                 taken |= fields
-                origins += Counter({shard.dataset: len(fields)})
+                origins += Counter({shard.dataset.url: len(fields)})
                 warnings |= problems
         return Copies(fields=taken, origins=origins, warnings=warnings)
 
@@ -162,36 +161,38 @@ class StoredFields:
             return source, times, pair
         return source, times[pair[0]], times[pair[1]]
 
-    def _index(self, shard: StoredShard) -> dict[Hashable, _Place]:
+    def _index(self, shard: StoredShard) -> dict[Hashable, Span]:
         """Places of the fields in some rows of a stored shard, by key; empty if it is unusable."""
-        index: dict[Hashable, _Place] = {}
+        index: dict[Hashable, Span] = {}
+        file = f"{shard.stem}.parquet"
         try:
-            table = read_index(f"{shard.stem}.parquet", shard.sha256, [*_CLIP, *_FIELD])
+            table = read_index(shard.dataset, file, shard.sha256, [*_CLIP, *_FIELD])
             for row in table.take(shard.rows).to_pylist():
                 pairs = zip(row["pair_source"], row["pair_target"], strict=True)
                 places = zip(*(row[name] for name in _FIELD), strict=True)
-                for pair, place in zip(pairs, places, strict=True):
+                for pair, (offset, size, crc32) in zip(pairs, places, strict=True):
                     key = self._key(row["source_sha256"], tuple(row["pts"]), pair)
-                    index.setdefault(key, _Place(*place))
-        except Exception as error:  # whatever is wrong with it, it is a miss
-            self.warnings |= {f"{shard.stem}.parquet was not used: {error}"}
+                    index.setdefault(key, Span(offset=offset, size=size, crc32=crc32))
+        except _UNUSABLE as error:
+            self.warnings |= {f"{shard.dataset.at(file)} was not used: {error}"}
             return {}
         return index
 
     def _copy(
-        self, shard: StoredShard, places: Mapping[Pair, _Place]
+        self, shard: StoredShard, places: Mapping[Pair, Span]
     ) -> tuple[dict[Pair, bytes], set[str]]:
         """The sound fields at some places of a shard, and what is wrong with others."""
         tar, copies, problems = f"{shard.stem}.tar", {}, set()
+        spans = [(place.offset, place.size) for place in places.values()]
         try:
-            blobs = read_spans(tar, [(place.offset, place.size) for place in places.values()])
-        except Exception as error:  # as above
-            return {}, {f"{tar} was not used: {error}"}
+            blobs = read_spans(shard.dataset, tar, spans)
+        except _UNUSABLE as error:
+            return {}, {f"{shard.dataset.at(tar)} was not used: {error}"}
         for (pair, place), blob in zip(places.items(), blobs, strict=True):
             if zlib.crc32(blob) == place.crc32 and self._fits(blob):
                 copies[pair] = relabel(blob, pair)
             else:
-                problems.add(f"{tar} is damaged; what is lost was computed again")
+                problems.add(f"{shard.dataset.at(tar)} is damaged; what is lost was computed again")
         return copies, problems
 
     def _fits(self, blob: bytes) -> bool:

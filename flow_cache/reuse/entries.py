@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.index import canonical_json, sha256
-from shards.store import is_local, join
+from shards.manifest import canonical_json, sha256_of
+from shards.store import Store
 
 NO_RECORDS = np.empty(
     0, [("source", "S32"), ("entry", "i4"), ("shard", "i4"), ("row", "i4"), ("pts", "i8", 2)]
@@ -33,11 +33,11 @@ EMPTY_ROWS = _ROWS.empty_table()
 _NOTE = b"fluxshard"  # in the metadata of an entry's file: the entry as JSON
 
 
-def address_of(dataset: str) -> str:
+def address_of(dataset: Store) -> str:
     """The name of a dataset on every machine: a local folder gets that of this machine."""
-    if not is_local(dataset):
-        return dataset.rstrip("/")
-    return f"file://{socket.gethostname()}{Path(dataset).resolve().as_posix()}"
+    if not dataset.is_local:
+        return dataset.url.rstrip("/")
+    return f"file://{socket.gethostname()}{Path(dataset.url).resolve().as_posix()}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,12 +70,12 @@ class Entry:
     @property
     def is_elsewhere(self) -> bool:
         """Whether it is a local folder of another machine."""
-        return self.dataset.startswith("file://") and self.dataset != address_of(self.url)
+        return self.dataset.startswith("file://") and self.dataset != address_of(Store(self.url))
 
     @property
     def file(self) -> str:
         """Its name in a catalog."""
-        return f"{self.recipe[:16]}/{self.layer}-{sha256(self.dataset.encode())[:12]}.parquet"
+        return f"{self.recipe[:16]}/{self.layer}-{sha256_of(self.dataset.encode())[:12]}.parquet"
 
 
 def entry_table(entry: Entry, rows: pa.Table) -> pa.Table:
@@ -151,13 +151,13 @@ class StoredShard:
     """Rows of one shard of a flow layer that may hold what is wanted.
 
     Attributes:
-        dataset: URL of the dataset that owns it.
-        stem: URL of its tar and its Parquet, without their suffixes.
+        dataset: that owns it.
+        stem: name of its tar and its Parquet there, without their suffixes.
         sha256: of that Parquet.
         rows: numbers of the rows.
     """
 
-    dataset: str
+    dataset: Store
     stem: str
     sha256: str
     rows: tuple[int, ...]
@@ -196,5 +196,9 @@ class Found:
     def _shard(self, number: int, shard: int, rows: Iterable[int]) -> StoredShard:
         entry = self.entries[number]
         name, digest = entry.shards[shard]
-        stem = join(entry.url, "flow", entry.layer, name)
-        return StoredShard(dataset=entry.url, stem=stem, sha256=digest, rows=tuple(sorted(rows)))
+        return StoredShard(
+            dataset=Store(entry.url),
+            stem=f"flow/{entry.layer}/{name}",
+            sha256=digest,
+            rows=tuple(sorted(rows)),
+        )

@@ -7,7 +7,7 @@ from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.copying import enter
 from flow_cache.reuse.entries import Entry, address_of
 from shards.schema import FLOW_MEMBERS
-from shards.store import join
+from shards.store import Store, UsageError
 from shards.verify import check_shard
 
 Action = Literal["list", "verify", "prune", "forget", "add"]
@@ -20,11 +20,10 @@ def look_after(catalog: Catalog, action: Action, dataset: str = "") -> tuple[lis
         dataset: URL, or address as `list` shows it, of the one to forget or to add.
 
     Raises:
-        ValueError: `forget` or `add` without a dataset, or with one that cannot be.
-        FileNotFoundError: there is no dataset to add.
+        UsageError: `forget` or `add` without a dataset, or with one that cannot be.
     """
     if bool(dataset) != (action in ("forget", "add")):
-        raise ValueError(f"`cache {action}` {'takes no' if dataset else 'needs a'} dataset")
+        raise UsageError(f"`cache {action}` {'takes no' if dataset else 'needs a'} dataset")
     match action:
         case "list":
             return [describe(entry) for entry in catalog.entries()] or ["no flow yet"], True
@@ -37,7 +36,7 @@ def look_after(catalog: Catalog, action: Action, dataset: str = "") -> tuple[lis
         case "forget":
             return forget(catalog, dataset), True
         case "add":
-            layers = enter(catalog, dataset)
+            layers = enter(catalog, Store(dataset))
             return [f"{layer} of {dataset} is in {catalog.url}" for layer in layers], True
 
 
@@ -52,17 +51,17 @@ def problems_of(entry: Entry) -> Iterator[str]:
     if entry.is_elsewhere:
         return
     for name, digest in entry.shards:
-        stem = join("flow", entry.layer, name)
-        for problem in check_shard(entry.url, stem, digest, FLOW_MEMBERS):
+        stem = f"flow/{entry.layer}/{name}"
+        for problem in check_shard(Store(entry.url), stem, digest, FLOW_MEMBERS):
             yield f"{entry.url}: {problem}"
 
 
 def forget(catalog: Catalog, dataset: str) -> list[str]:
     """Remove all entries of a dataset; ValueError if there is none."""
-    names = {dataset, address_of(dataset)}
+    names = {dataset, address_of(Store(dataset))}
     found = [entry for entry in catalog.entries() if entry.dataset in names]
     if not found:
-        raise ValueError(f"{dataset} has no flow in {catalog.url}; `fluxshard cache list` shows it")
+        raise UsageError(f"{dataset} has no flow in {catalog.url}; `fluxshard cache list` shows it")
     for entry in found:
         catalog.forget(entry)
     return [f"forgot {describe(entry)}" for entry in found]

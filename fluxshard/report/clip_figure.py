@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from flow_cache.color import wheel_legend
 from fluxshard.report.gallery import ClipView, Gallery, flow_image, hidden_image, px
-from shards.index import Dataset, Layer
+from shards.index import Dataset
+from shards.manifest import Layer
 
 _COLUMNS = 4
 _CELL = 2.4  # inches: the longer side of a picture

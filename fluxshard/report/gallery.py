@@ -13,7 +13,8 @@ from flow_cache.coding.codec import decode_field
 from flow_cache.color import flow_to_rgb
 from flow_cache.spec import Pair
 from shards.clip_video import decode_clip
-from shards.index import Dataset, Layer
+from shards.index import Dataset
+from shards.manifest import Layer
 from shards.reader import ShardReader
 
 UInt8s = npt.NDArray[np.uint8]
@@ -66,9 +67,9 @@ class ClipView:
 
 def layer_names(dataset: Dataset) -> list[str]:
     """The flow layers, in the order in which the build named their estimators."""
-    layers = dataset.manifest["layers"]
-    named = dataset.manifest["config"].get("flow", "").split(",")
-    estimators = {name: layer["spec"]["estimator"] for name, layer in layers.items()}
+    layers = dataset.manifest.layers
+    named = dataset.manifest.config.get("flow", "").split(",")
+    estimators = {name: layer.spec["estimator"] for name, layer in layers.items()}
     return sorted(layers, key=lambda name: (*named, estimators[name]).index(estimators[name]))
 
 

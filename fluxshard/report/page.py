@@ -12,16 +12,14 @@ import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from flow_cache.quality import FIGURES
 from fluxshard.report.accuracy import LayerScores, Truth, score_layer
 from fluxshard.report.charts import data_uri, loss_chart
 from fluxshard.report.gallery import Gallery, layer_names, px
 from fluxshard.report.pictures import ERROR_RANGE_PX, exhibit_clip, exhibit_truth, png
-from shards.index import Dataset
+from shards.index import Dataset, read_table
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
-from shards.store import join, read_bytes
 
 _MOST_ROWS = 30  # of a table
 _MOST_SCORED = 64  # clips compared with the truth
@@ -147,8 +145,7 @@ def rejects(dataset: Dataset) -> dict[str, Any]:
 
 
 def _rejects(dataset: Dataset) -> list[dict[str, Any]]:
-    data = read_bytes(join(dataset.url, "rejects.parquet"))
-    return pq.read_table(pa.BufferReader(data)).to_pylist()
+    return read_table(dataset.store, "rejects.parquet").to_pylist()
 
 
 def typical_clip(gallery: Gallery) -> int:

@@ -5,32 +5,33 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from shards.index import Dataset, Layer, read_table
+from shards.index import Dataset, read_table
+from shards.manifest import Layer
 from shards.schema import CLIP_MEMBERS
-from shards.store import join
 
 
 def summarise(dataset: Dataset) -> dict[str, Any]:
     """Counts, seconds of video, and bytes of media and of each flow layer, as JSON values."""
     clips = dataset.clips
     rates = clips["fps_num"].to_numpy() / clips["fps_den"].to_numpy()
-    layers = [Layer(name=name, spec=e["spec"]) for name, e in dataset.manifest["layers"].items()]
     return {
         "clips": len(clips),
         "videos": len(clips["source_sha256"].unique()),
         "seconds": round(float((clips["frames"].to_numpy() / rates).sum()), 3),
         "shards": len(dataset.shards),
-        "rejects": _rejects(dataset.url),
+        "rejects": _rejects(dataset),
         "clip_bytes": sum(_total(clips[f"{member}_size"]) for member in CLIP_MEMBERS),
-        "layers": {layer.name: _layer(dataset, layer) for layer in layers},
-        "config": dataset.manifest["config"],
+        "layers": {
+            layer.name: _layer(dataset, layer) for layer in dataset.manifest.layers.values()
+        },
+        "config": dict(dataset.manifest.config),
         "digest": dataset.digest,
     }
 
 
-def _rejects(url: str) -> dict[str, int]:
+def _rejects(dataset: Dataset) -> dict[str, int]:
     """How many inputs and clips were refused, by reason."""
-    reasons = read_table(join(url, "rejects.parquet"))["reason"].to_pylist()
+    reasons = read_table(dataset.store, "rejects.parquet")["reason"].to_pylist()
     return dict(sorted(Counter(reasons).items()))
 
 

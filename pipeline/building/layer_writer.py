@@ -18,9 +18,10 @@ from flow_cache.quality import FIGURES, clip_quality, shortest_pairs
 from flow_cache.reuse.copying import StoredFields, frames_identity
 from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
-from shards.schema import FLOW_MEMBERS, FLOW_TABLE, member_columns
+from shards.schema import FLOW_MEMBERS, FLOW_TABLE, Clip, Span, member_columns, span_columns
 from shards.stopwatch import Stopwatch
-from shards.writer import ShardTar, span_columns, write_table
+from shards.store import Store
+from shards.writer import ShardTar, write_table
 
 _SCHEMA = pa.unify_schemas(
     [
@@ -62,14 +63,14 @@ class LayerWriter:
             warnings=self._warnings,
         )
 
-    def add(self, clip: dict[str, Any], frames: np.ndarray) -> None:
+    def add(self, clip: Clip, frames: np.ndarray, video: Span) -> None:
         """Write KEY.flow of one clip; its row gets the place of every field.
 
         Args:
-            clip: a row of a shard's clip Parquet.
             frames: uint8 [t, 3, h, w], what the spec says that flow is made from.
+            video: the place of the stored clip.
         """
-        source, times = frames_identity(self.spec, clip)
+        source, times = frames_identity(self.spec, clip, video)
         pairs = level_pairs(len(frames), self.spec.levels, self.spec.directions)
         images = torch.from_numpy(frames)
         with self._watch("copy"):
@@ -83,11 +84,11 @@ class LayerWriter:
         self._reused += Counter({(self.spec.layer, url): n for url, n in copies.origins.items()})
         self._computed += len(missing)
         self._warnings |= copies.warnings
-        span = self._tar.add(clip["key"], {"flow": b"".join(blobs.values())})["flow"]
+        span = self._tar.add(clip.key, {"flow": b"".join(blobs.values())})["flow"]
         sizes = [len(blob) for blob in blobs.values()]
         self._rows.append(
             {
-                "key": clip["key"],
+                "key": clip.key,
                 "source_sha256": source,
                 "pts": times,
                 "pair_source": [start for start, _ in pairs],
@@ -113,9 +114,9 @@ class LayerWriter:
             for pair, field in fields.items()
         }
 
-    def commit(self, stem: str) -> None:
+    def commit(self, store: Store, stem: str) -> None:
         """Write the shard's Parquet, once its tar is in place."""
-        write_table(f"{stem}.parquet", pa.Table.from_pylist(self._rows, schema=_SCHEMA))
+        write_table(store, f"{stem}.parquet", pa.Table.from_pylist(self._rows, schema=_SCHEMA))
 
 
 def _figures(images: torch.Tensor, blobs: Mapping[Pair, bytes]) -> dict[str, float]:

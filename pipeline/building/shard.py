@@ -5,111 +5,115 @@ written last and commits it; whatever an interrupted attempt left is overwritten
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import cv2
 import pyarrow as pa
 import torch
 
-from flow_cache import FlowSpec
-from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
+from pipeline.building.task import Task
 from pipeline.cluster import announce_clip
-from pipeline.planning.clip_table import clip_of_row
-from pipeline.planning.config import BuildConfig
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
 from shards.clip_video import decode_clip, encode_clip
-from shards.index import canonical_json
-from shards.schema import CLIP_MEMBERS, member_columns, shard_name
+from shards.manifest import canonical_json
+from shards.schema import (
+    CLIP_MEMBERS,
+    Clip,
+    Span,
+    clips_of,
+    member_columns,
+    shard_name,
+    span_columns,
+)
 from shards.stopwatch import Stopwatch
-from shards.store import exists, join
-from shards.writer import ShardTar, shard_tar, span_columns, write_table
+from shards.writer import ShardTar, shard_tar, write_table
 
 REJECTS_KEY = b"rejects"  # in the metadata of a shard's clip Parquet: clips that were left out
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in glibc's malloc.h
-_CLIP_COLUMNS = member_columns(CLIP_MEMBERS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShardTask:
-    """One shard to build: metadata only, it travels to a worker.
+class ShardTask(Task):
+    """One shard to build, clips and flow, from its rows of the clip table.
 
     Attributes:
-        rows: of the clip table.
-        specs: of the flow layers.
-        stored: where flow of the clips may be already, by layer.
+        crf: of the clip videos.
     """
 
-    url: str
-    shard: int
-    rows: pa.Table
-    config: BuildConfig
-    specs: tuple[FlowSpec, ...]
-    stored: Mapping[str, tuple[StoredShard, ...]] = field(default_factory=dict)
+    crf: int
 
     @property
     def clips_stem(self) -> str:
-        return join(self.url, "clips", shard_name(self.shard))
-
-    def flow_stem(self, spec: FlowSpec) -> str:
-        return join(self.url, "flow", spec.layer, shard_name(self.shard))
+        """Name of the clip files without suffix."""
+        return f"clips/{shard_name(self.shard)}"
 
     @property
     def committed(self) -> bool:
-        stems = [self.clips_stem, *map(self.flow_stem, self.specs)]
-        return all(exists(f"{stem}.parquet") for stem in stems)
+        stems = [self.clips_stem, *map(self.layer_stem, self.specs)]
+        return all(self.store.exists(f"{stem}.parquet") for stem in stems)
 
+    def run(self) -> Costs:
+        """Write the shard's tars and Parquet files.
 
-def build_shard(task: ShardTask) -> Costs:
-    """Write the shard's tars and Parquet files; does nothing if it is committed already.
+        A clip that cannot be decoded any more is left out and recorded as a `Reject`.
+        """
+        settle_worker()
+        with ExitStack() as stack:
+            tar = stack.enter_context(shard_tar(self.store, f"{self.clips_stem}.tar"))
+            layers = self.open_layers(stack)
+            spans, rejects, costs = self._write_clips(tar, layers)
+        for layer in layers:
+            layer.commit(self.store, self.layer_stem(layer.spec))
+        table = committed_rows(self.rows, spans, rejects)
+        write_table(self.store, f"{self.clips_stem}.parquet", table)
+        return sum((layer.costs for layer in layers), costs)
 
-    A clip that cannot be decoded any more is left out and recorded as a `Reject`.
-    """
-    if task.committed:
-        return Costs()
-    watch = Stopwatch()
-    settle_worker()
-    clip_rows: list[dict[str, Any]] = []
-    rejects: list[Reject] = []
-    with ExitStack() as stack:
-        clips = stack.enter_context(shard_tar(f"{task.clips_stem}.tar"))
-        layers = [
-            LayerWriter(
-                spec,
-                stack.enter_context(shard_tar(f"{task.flow_stem(spec)}.tar")),
-                task.stored.get(spec.layer, ()),
-            )
-            for spec in task.specs
-        ]
-        rows = task.rows.to_pylist()
-        pictures = read_clips([clip_of_row(row) for row in rows], task.config.size)
-        for row in rows:
+    def _write_clips(
+        self, tar: ShardTar, layers: Sequence[LayerWriter]
+    ) -> tuple[dict[int, dict[str, Span]], list[Reject], Costs]:
+        """Places of the members of each row that could be built, and why others could not."""
+        watch, clips = Stopwatch(), clips_of(self.rows)
+        spans: dict[int, dict[str, Span]] = {}
+        rejects: list[Reject] = []
+        pictures = read_clips(clips)
+        for row, clip in enumerate(clips):
             with watch("decode"):
                 frames = next(pictures)
             if isinstance(frames, Reject):
                 rejects.append(frames)
                 continue
-            fps = Fraction(row["fps_num"], row["fps_den"])
             with watch("encode"):
-                video = encode_clip(frames, fps, crf=task.config.crf)
-            clip_rows.append(write_clip(clips, row, video))
+                video = encode_clip(frames, clip.fps, crf=self.crf)
+            spans[row] = tar.add(clip.key, clip_members(clip, self.shard, video))
             for layer in layers:
                 seen = frames if layer.spec.frames_from == "source" else decode_clip(video)
-                layer.add(clip_rows[-1], seen)
+                layer.add(clip, seen, spans[row]["mp4"])
             announce_clip()
-    for layer in layers:
-        layer.commit(task.flow_stem(layer.spec))
-    schema = pa.unify_schemas([task.rows.schema, _CLIP_COLUMNS])
+        return spans, rejects, Costs(seconds=dict(watch.seconds))
+
+
+def clip_members(clip: Clip, shard: int, video: bytes) -> dict[str, bytes]:
+    """KEY.json, KEY.mp4 and KEY.txt."""
+    row = canonical_json(clip.to_row(shard))
+    return {"json": row, "mp4": video, "txt": clip.caption.encode()}
+
+
+def committed_rows(
+    rows: pa.Table, spans: Mapping[int, Mapping[str, Span]], rejects: Sequence[Reject]
+) -> pa.Table:
+    """A shard's clip Parquet: the rows that were built, with the places of their members."""
+    columns = [span_columns(members) for members in spans.values()]
+    places = pa.Table.from_pylist(columns, schema=member_columns(CLIP_MEMBERS))
+    table = rows.take(pa.array(list(spans), pa.int64()))
+    for name in places.column_names:
+        table = table.append_column(places.schema.field(name), places[name])
     notes = {REJECTS_KEY: canonical_json([asdict(reject) for reject in rejects])}
-    table = pa.Table.from_pylist(clip_rows, schema=schema).replace_schema_metadata(notes)
-    write_table(f"{task.clips_stem}.parquet", table)
-    return sum((layer.costs for layer in layers), Costs(seconds=dict(watch.seconds)))
+    return table.combine_chunks().replace_schema_metadata(notes)
 
 
 def settle_worker() -> None:
@@ -125,9 +129,3 @@ def settle_worker() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
         mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
-
-
-def write_clip(tar: ShardTar, row: dict[str, Any], video: bytes) -> dict[str, Any]:
-    """Write KEY.json, KEY.mp4 and KEY.txt; returns the clip's row with their places."""
-    members = {"json": canonical_json(row), "mp4": video, "txt": row["caption"].encode()}
-    return row | span_columns(tar.add(row["key"], members))

@@ -15,29 +15,31 @@ from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan import Scan, reject_duplicates, scan_video
 from pipeline.records import Reject, Source
 from pipeline.source.inputs import with_sidecar_caption
-from shards.index import canonical_json, read_table, sha256
-from shards.store import exists, join
+from shards.index import read_table
+from shards.manifest import canonical_json, sha256_of
+from shards.store import Store
 from shards.writer import write_table
+
+CLIPS_FILE, REJECTS_FILE = "clips.parquet", "rejects.parquet"
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 def inputs_digest(sources: Sequence[Source], rejects: Sequence[Reject]) -> str:
     """Changes whenever the inputs do: their paths, sizes, times, captions or columns."""
-
     files = [with_sidecar_caption(source) for source in sources]
     states = [os.stat(file.path) for file in files]
     listing = [
         [asdict(file), state.st_size, state.st_mtime_ns]
         for file, state in zip(files, states, strict=True)
     ]
-    return sha256(canonical_json([listing, [asdict(reject) for reject in rejects]]))
+    return sha256_of(canonical_json([listing, [asdict(reject) for reject in rejects]]))
 
 
-def plan(
+def plan_dataset(
     sources: Sequence[Source],
     missing: Sequence[Reject],
-    url: str,
+    store: Store,
     config: BuildConfig,
     client: Client,
     progress: Progress,
@@ -47,18 +49,18 @@ def plan(
     Clips that an earlier build planned keep their rows and shards; new ones go to new shards.
     """
     scans = scan_all(sources, config, client, progress)
-    planned = exists(join(url, "clips.parquet"))
-    table, rejects = read_plan(url) if planned else (None, [])
+    planned = store.exists(CLIPS_FILE)
+    table, rejects = read_plan(store) if planned else (None, [])
     table, added = extend_plan(table, scans, config)
     named = {source.path for source in sources} | {reject.path for reject in missing}
     rejects = [reject for reject in rejects if reject.path not in named] + [*missing, *added]
-    write_table(join(url, "rejects.parquet"), reject_table(rejects))
-    write_table(join(url, "clips.parquet"), table)
+    write_table(store, REJECTS_FILE, reject_table(rejects))
+    write_table(store, CLIPS_FILE, table)
 
 
-def read_plan(url: str) -> tuple[pa.Table, list[Reject]]:
-    """The clips and rejects that `plan` wrote, without what was rejected while building shards."""
-    clips, rejects = (read_table(join(url, f"{name}.parquet")) for name in ("clips", "rejects"))
+def read_plan(store: Store) -> tuple[pa.Table, list[Reject]]:
+    """The clips and rejects that were planned, without what was rejected while building shards."""
+    clips, rejects = (read_table(store, name) for name in (CLIPS_FILE, REJECTS_FILE))
     return clips, [reject for reject in rejects_of_table(rejects) if reject.stage != "build"]
 
 
@@ -95,9 +97,9 @@ def extend_plan(
     clips = [clip for scan in scans if not isinstance(scan, Reject) for clip in scan[1]]
     rejects = [scan for scan in scans if isinstance(scan, Reject)]
     if table is None:
-        return clip_table(clips, config), rejects
+        return clip_table(clips, config.clips_per_shard), rejects
     planned = set(table["key"].to_pylist())
     new = [clip for clip in clips if clip.key not in planned]
     first_shard = (pc.max(table["shard"]).as_py() or 0) + 1 if len(table) else 0
-    added = clip_table(new, config, first_shard=first_shard)
+    added = clip_table(new, config.clips_per_shard, first_shard=first_shard)
     return pa.concat_tables([table, added], promote_options="permissive"), rejects

@@ -10,8 +10,9 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import PurePath
 
-from pipeline.records import Clip, Reject, Source, Video
+from pipeline.records import Reject, Source, Video
 from pipeline.source.timestamps import frame_rate, typical_step
+from shards.schema import Clip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,11 +21,13 @@ class ClipRule:
 
     Attributes:
         frames: slots in a clip.
+        size: (height, width) in pixels.
         fps: slots a second; None takes the source's frames one after another.
         max_repeated: largest share of a clip's slots that may show the frame of the slot before.
     """
 
     frames: int
+    size: tuple[int, int]
     fps: Fraction | None
     max_repeated: float = 0.25
 
@@ -73,17 +76,18 @@ def plan_clips(
             clips.append(
                 Clip(
                     key=clip_key(video.path, video.sha256, planned),
-                    sha256=video.sha256,
                     path=video.path,
+                    source_sha256=video.sha256,
                     numbers=chosen,
                     pts=tuple(times[n] for n in chosen),
                     time_base=video.time_base,
                     fps=rule.fps or rate,
+                    size=rule.size,
                     shot=shot,
                     repeated=repeated,
                     decode_errors=video.decode_errors,
                     seekable=video.seekable,
-                    caption=source.caption,
+                    caption=source.caption or "",
                     columns=source.columns,
                 )
             )

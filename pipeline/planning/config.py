@@ -1,5 +1,6 @@
 """What a build makes: the one configuration that decides every byte of a dataset."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal, Self
@@ -69,14 +70,16 @@ class BuildConfig:
 
     @property
     def clip_rule(self) -> ClipRule:
-        return ClipRule(frames=self.frames, fps=self.fps, max_repeated=self.max_repeated)
+        return ClipRule(
+            frames=self.frames, size=self.size, fps=self.fps, max_repeated=self.max_repeated
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As stored in the manifest."""
         return {**asdict(self), "fps": None if self.fps is None else str(self.fps)}
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Self:
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The configuration that `to_json` stored."""
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
@@ -86,7 +89,7 @@ class BuildConfig:
             values["fps"] = Fraction(values["fps"])
         return cls(**values)
 
-    def differences(self, stored: dict[str, Any]) -> list[str]:
+    def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """One line for each setting that differs from a manifest's configuration."""
         ours = self.to_json()
         return [

@@ -8,12 +8,13 @@ import numpy as np
 
 from pipeline.planning.clips import ClipRule, plan_clips
 from pipeline.planning.shots import Detector, as_shots, find_cuts
-from pipeline.records import Clip, Reject, Source, Video
+from pipeline.records import Reject, Source, Video
 from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.source.inputs import with_sidecar_caption
 from pipeline.source.probe import probe
 from pipeline.source.rgb import Thumbnail, orientation
 from pipeline.source.timestamps import are_clean, repair, typical_step
+from shards.schema import Clip
 
 # Where the index leads to keyframes from which decoding is exact, as the tests show.
 _SEEKABLE_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}

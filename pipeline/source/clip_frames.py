@@ -6,9 +6,10 @@ from itertools import groupby
 import av
 import numpy as np
 
-from pipeline.records import Clip, Reject
+from pipeline.records import Reject
 from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.source.rgb import Picture
+from shards.schema import Clip
 
 
 class _ClipReader:
@@ -84,7 +85,7 @@ class _ClipReader:
 
 
 def read_clips(
-    clips: Sequence[Clip], size: tuple[int, int], *, timeout_s: float = TIMEOUT_S
+    clips: Sequence[Clip], *, timeout_s: float = TIMEOUT_S
 ) -> Iterator[np.ndarray | Reject]:
     """The frames of each clip in turn, uint8 [t, 3, h, w] RGB, or why there are none.
 
@@ -92,23 +93,15 @@ def read_clips(
     order of the clip table. Frames are bit-equal to those of a decode from the start.
 
     Args:
-        size: (height, width) of the pictures.
         timeout_s: for decoding one clip.
     """
-    for path, run in groupby(clips, key=lambda clip: clip.path):
+    for (path, size), run in groupby(clips, key=lambda clip: (clip.path, clip.size)):
         reader = _ClipReader(path, size, timeout_s)
         try:
             for clip in run:
                 yield _read_or_reject(reader, clip)
         finally:
             reader.close()
-
-
-def read_clip(
-    clip: Clip, size: tuple[int, int], *, timeout_s: float = TIMEOUT_S
-) -> np.ndarray | Reject:
-    """One clip, see `read_clips`."""
-    return next(read_clips([clip], size, timeout_s=timeout_s))
 
 
 def _read_or_reject(reader: _ClipReader, clip: Clip) -> np.ndarray | Reject:
@@ -119,4 +112,6 @@ def _read_or_reject(reader: _ClipReader, clip: Clip) -> np.ndarray | Reject:
     except (av.FFmpegError, OSError, NoVideo, LookupError) as error:
         reason, detail = "unreadable", f"clip {clip.key} was planned but now fails: {error}"
     reader.close()  # what is half-way is not trusted for the next clip
-    return Reject(path=clip.path, sha256=clip.sha256, stage="build", reason=reason, detail=detail)
+    return Reject(
+        path=clip.path, sha256=clip.source_sha256, stage="build", reason=reason, detail=detail
+    )

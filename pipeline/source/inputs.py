@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import Reject, Scalar, Source
+from pipeline.records import Reject, Source
+from shards.schema import Scalar
 
 # `.gif` is left out: folders of videos hold it as decoration. Named explicitly it is read.
 VIDEO_SUFFIXES = frozenset(

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from pipeline.records import Clip, Reject, Source, Video
+from pipeline.records import Reject, Source, Video
 
 VIDEO = Video(
     path="/a.mp4",
@@ -26,24 +26,10 @@ VIDEO = Video(
     start_pts=-300,
     end_pts=600,
 )
-CLIP = Clip(
-    key="a-0-0",
-    sha256="0" * 64,
-    path="/a.mp4",
-    numbers=(0, 1),
-    pts=(0, 40),
-    time_base=Fraction(1, 1000),
-    fps=Fraction(25),
-    shot=0,
-    repeated=0,
-    decode_errors=0,
-    seekable=True,
-    columns={"label": "x"},
-)
 REJECT = Reject(path="/a", sha256=None, stage="probe", reason="empty", detail="no bytes")
 
 
-@pytest.mark.parametrize("record", [VIDEO, CLIP, REJECT, Source(path="/a", columns={"n": 1})])
+@pytest.mark.parametrize("record", [VIDEO, REJECT, Source(path="/a", columns={"n": 1})])
 def test_records_travel_and_do_not_change(record: object) -> None:
     assert pickle.loads(pickle.dumps(record)) == record
     with pytest.raises(FrozenInstanceError):

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shards.index import sha256, write_manifest
-from shards.schema import REJECTS, shard_name
-from shards.writer import shard_tar, span_columns, write_table
+from shards.manifest import Layer, Manifest, Shard, sha256_of, write_manifest
+from shards.schema import REJECTS, shard_name, span_columns
+from shards.store import Store
+from shards.writer import shard_tar, write_table
 
 PAIRS = [(0, 1), (1, 0), (1, 2), (2, 1)]
 
@@ -39,32 +40,32 @@ def dataset_url(make_dataset: Callable[[str], str]) -> str:
 
 
 def write_dataset(url: str, prefix: str) -> None:
-    shards, layer = {}, {}
+    store, shards, layer = Store(url), {}, {}
     for shard, count in enumerate((3, 2)):
         name = shard_name(shard)
         keys = [f"{prefix}-{shard}-{n}" for n in range(count)]
-        with shard_tar(f"{url}/clips/{name}.tar") as tar:
+        with shard_tar(store, f"clips/{name}.tar") as tar:
             rows = []
             for n, key in enumerate(keys):
                 members = {"mp4": payload(shard, n), "json": b"{}", "txt": b""}
                 rows.append({"key": key, **span_columns(tar.add(key, members))})
-        write_table(f"{url}/clips/{name}.parquet", pa.Table.from_pylist(rows))
-        with shard_tar(f"{url}/flow/toy-0123456789ab/{name}.tar") as tar:
+        write_table(store, f"clips/{name}.parquet", pa.Table.from_pylist(rows))
+        with shard_tar(store, f"flow/toy-0123456789ab/{name}.tar") as tar:
             rows = [flow_row(tar, shard, n, key) for n, key in enumerate(keys)]
-        write_table(f"{url}/flow/toy-0123456789ab/{name}.parquet", pa.Table.from_pylist(rows))
-        digest = sha256(Path(f"{url}/clips/{name}.parquet").read_bytes())
-        shards[name] = {"clips": count, "sha256": digest}
-        layer[name] = sha256(Path(f"{url}/flow/toy-0123456789ab/{name}.parquet").read_bytes())
+        write_table(store, f"flow/toy-0123456789ab/{name}.parquet", pa.Table.from_pylist(rows))
+        digest = sha256_of(Path(f"{url}/clips/{name}.parquet").read_bytes())
+        shards[name] = Shard(clips=count, sha256=digest)
+        layer[name] = sha256_of(Path(f"{url}/flow/toy-0123456789ab/{name}.parquet").read_bytes())
     rejects = pa.Table.from_pylist([{"path": prefix, "reason": "too_short"}], schema=REJECTS)
-    write_table(f"{url}/rejects.parquet", rejects)
-    manifest = {
-        "state": "complete",
-        "config": {"frames": 17, "name": prefix},
-        "tables": {},
-        "shards": shards,
-        "layers": {"toy-0123456789ab": {"spec": {"estimator": "toy"}, "shards": layer}},
-    }
-    write_manifest(url, manifest)
+    write_table(store, "rejects.parquet", rejects)
+    name = "toy-0123456789ab"
+    manifest = Manifest(
+        state="complete",
+        config={"frames": 17, "name": prefix},
+        shards=shards,
+        layers={name: Layer(name=name, spec={"estimator": "toy"}, shards=layer)},
+    )
+    write_manifest(store, manifest)
 
 
 def flow_row(tar, shard: int, n: int, key: str) -> dict:

@@ -1,16 +1,23 @@
 """A merged dataset reads as one and owns nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from shards.index import Dataset, read_manifest, write_manifest
+from shards.index import Dataset
+from shards.manifest import Layer, read_manifest, write_manifest
 from shards.merge import merge
 from shards.order import Order
 from shards.reader import ShardReader
+from shards.store import Store
 from shards.verify import verify
 
 PAIRS = [(0, 1), (2, 1)]
+
+
+def combine(parts: list[str], out: str) -> list[Layer]:
+    return merge([Store(part) for part in parts], Store(out))
 
 
 @pytest.fixture
@@ -21,7 +28,7 @@ def other_url(make_dataset) -> str:
 @pytest.fixture
 def merged_url(dataset_url: str, other_url: str, tmp_path: Path) -> str:
     url = f"{tmp_path}/merged"
-    assert merge([dataset_url, other_url], url) == []
+    assert combine([dataset_url, other_url], url) == []
     return url
 
 
@@ -46,43 +53,43 @@ def test_clips_and_flow_are_those_of_the_parts_in_their_order(
 def test_nothing_but_the_index_is_written(merged_url: str):
     files = {path.name for path in Path(merged_url).rglob("*")}
     assert files == {"manifest.json", "rejects.parquet"}
-    assert read_manifest(merged_url)["config"] == {"frames": 17}
+    assert read_manifest(Store(merged_url)).config == {"frames": 17}
 
 
 def test_merged_datasets_merge_again(merged_url: str, make_dataset, tmp_path: Path):
-    merge([make_dataset("third"), merged_url], f"{tmp_path}/all")
+    combine([make_dataset("third"), merged_url], f"{tmp_path}/all")
     everything = Dataset(f"{tmp_path}/all")
     assert len(everything.clips) == 15
     reader = ShardReader(everything, everything.layer("toy"))
     assert [reader.member(row, "mp4") for row in range(15)]
-    assert list(verify(f"{tmp_path}/all")) == []
+    assert list(verify(Store(f"{tmp_path}/all"))) == []
 
 
 def test_verify_names_the_file_of_the_part_that_is_damaged(merged_url: str, other_url: str):
-    assert list(verify(merged_url)) == []
+    assert list(verify(Store(merged_url))) == []
     path = Path(other_url, "clips", "000001.tar")
     path.write_bytes(path.read_bytes()[:-512])
-    assert [problem.file for problem in verify(merged_url)] == [str(path)]
+    assert [problem.file for problem in verify(Store(merged_url))] == [str(path)]
 
 
 def test_a_layer_that_a_part_lacks_is_left_out_and_named(
     dataset_url: str, other_url: str, tmp_path: Path
 ):
-    manifest = read_manifest(other_url)
-    write_manifest(other_url, {**manifest, "layers": {}})
-    (left_out,) = merge([dataset_url, other_url], f"{tmp_path}/merged")
+    manifest = read_manifest(Store(other_url))
+    write_manifest(Store(other_url), replace(manifest, layers={}))
+    (left_out,) = combine([dataset_url, other_url], f"{tmp_path}/merged")
     assert left_out.name == "toy-0123456789ab"
-    assert read_manifest(f"{tmp_path}/merged")["layers"] == {}
+    assert not read_manifest(Store(f"{tmp_path}/merged")).layers
 
 
 def test_keys_that_occur_twice_are_named(dataset_url: str, tmp_path: Path):
     with pytest.raises(ValueError, match=r"5 keys occur more than once: clip-0-0, .*…"):
-        merge([dataset_url, dataset_url], f"{tmp_path}/merged")
+        combine([dataset_url, dataset_url], f"{tmp_path}/merged")
     assert not Path(tmp_path, "merged").exists()
 
 
 def test_the_output_must_be_new_and_two_datasets_given(dataset_url: str, other_url: str):
     with pytest.raises(ValueError, match="is not empty"):
-        merge([dataset_url, other_url], dataset_url)
+        combine([dataset_url, other_url], dataset_url)
     with pytest.raises(ValueError, match="at least two datasets"):
-        merge([dataset_url], other_url)
+        combine([dataset_url], other_url)

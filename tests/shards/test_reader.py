@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.index import Dataset
-from shards.reader import DamagedShard, ShardReader, coalesce
+from shards.manifest import DamagedDataset
+from shards.reader import ShardReader, coalesce
 from tests.shards.conftest import PAIRS, payload
 
 
@@ -44,7 +45,7 @@ def test_a_flipped_byte_is_an_error_that_names_the_clip(dataset_url: str):
     data = bytearray(path.read_bytes())
     data[dataset.clips["mp4_offset"][1].as_py()] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedShard, match=r"clip-0-1 \(mp4\)"):
+    with pytest.raises(DamagedDataset, match=r"clip-0-1 \(mp4\)"):
         ShardReader(dataset).member(1, "mp4")
 
 
@@ -52,7 +53,7 @@ def test_a_truncated_tar_is_an_error(dataset_url: str):
     dataset = Dataset(dataset_url)
     path = Path(dataset_url, "flow", "toy-0123456789ab", "000001.tar")
     path.write_bytes(path.read_bytes()[:1200])
-    with pytest.raises(DamagedShard, match=r"clip-1-1 \(flow, pair"):
+    with pytest.raises(DamagedDataset, match=r"clip-1-1 \(flow, pair"):
         ShardReader(dataset, dataset.layer()).fields(4, PAIRS)
 
 

@@ -1,73 +1,152 @@
-"""Publishing is all or nothing, on disk and on object storage."""
+"""Publishing is all or nothing, on disk and on object storage; passing errors are tried again."""
 
+import errno
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tenacity
 
-from shards.store import (
-    TEMPORARY_PREFIX,
-    delete,
-    exists,
-    list_files,
-    publish,
-    read_bytes,
-    read_range,
-    remove_unfinished,
-    write_bytes,
-)
+from shards.store import TEMPORARY_PREFIX, Store, UsageError, is_passing
 
 
 @pytest.fixture(params=["local", "memory"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path) if request.param == "local" else f"memory://{tmp_path.name}"
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    local = request.param == "local"
+    return Store(str(tmp_path) if local else f"memory://{tmp_path.name}")
 
 
-def test_what_is_written_is_read_back_by_ranges(folder: str):
-    url = f"{folder}/deep/er/file.bin"
-    write_bytes(url, bytes(range(100)))
-    assert exists(url)
-    assert read_bytes(url) == bytes(range(100))
-    assert read_range(url, 10, 5) == bytes(range(10, 15))
-    assert read_range(url, 98, 5) == bytes([98, 99])
+def test_what_is_written_is_read_back_by_ranges(store: Store):
+    store.write("deep/er/file.bin", bytes(range(100)))
+    assert store.exists("deep/er/file.bin")
+    assert store.read("deep/er/file.bin") == bytes(range(100))
+    assert store.read_range("deep/er/file.bin", 10, 5) == bytes(range(10, 15))
+    assert store.read_range("deep/er/file.bin", 98, 5) == bytes([98, 99])
 
 
-def test_a_failing_writer_leaves_nothing(folder: str):
+def test_a_failing_writer_leaves_nothing(store: Store):
     def fail() -> None:
-        with publish(f"{folder}/file.bin") as file:
+        with store.publish("file.bin") as file:
             file.write(b"half")
             raise RuntimeError("disk on fire")
 
     with pytest.raises(RuntimeError, match="disk on fire"):
         fail()
-    assert not exists(f"{folder}/file.bin")
+    assert not store.exists("file.bin")
 
 
 def test_nothing_is_visible_before_the_end(tmp_path: Path):
-    with publish(f"{tmp_path}/sub/file.bin") as file:
+    with Store(tmp_path).publish("sub/file.bin") as file:
         file.write(b"half")
         assert [path.name[0] for path in (tmp_path / "sub").iterdir()] == ["."]
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["file.bin"]
 
 
 def test_what_a_killed_writer_left_is_swept(tmp_path: Path):
-    writer = publish(f"{tmp_path}/sub/file.bin")
+    store = Store(tmp_path)
+    writer = store.publish("sub/file.bin")
     writer.__enter__().write(b"half")
-    write_bytes(f"{tmp_path}/sub/other.bin", b"whole")
-    remove_unfinished(str(tmp_path))
+    store.write("sub/other.bin", b"whole")
+    store.remove_unfinished()
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["other.bin"]
 
 
 def test_published_files_are_readable_by_others(tmp_path: Path):
-    write_bytes(f"{tmp_path}/file.bin", b"x")
+    Store(tmp_path).write("file.bin", b"x")
     assert (tmp_path / "file.bin").stat().st_mode & 0o777 == 0o644
 
 
-def test_files_are_listed_with_urls_that_open_and_can_be_deleted(folder: str):
-    assert list_files(f"{folder}/nowhere") == []
+def test_files_are_listed_by_names_that_open_and_can_be_deleted(store: Store):
+    assert store.files("nowhere") == []
     for name in ("b/2.bin", "a/1.bin", f"a/{TEMPORARY_PREFIX}x"):
-        write_bytes(f"{folder}/{name}", name.encode())
-    found = list_files(folder)
-    assert [read_bytes(url) for url in found] == [b"a/1.bin", b"b/2.bin"]
-    delete(found[0])
-    delete(found[0])
-    assert list_files(folder) == found[1:]
+        store.write(name, name.encode())
+    assert store.files() == ["a/1.bin", "b/2.bin"]
+    assert store.files("b") == ["b/2.bin"]
+    assert [store.read(name) for name in store.files()] == [b"a/1.bin", b"b/2.bin"]
+    store.delete("a/1.bin")
+    store.delete("a/1.bin")
+    assert store.files() == ["b/2.bin"]
+
+
+def test_an_absent_file_is_an_error_at_once(store: Store):
+    with pytest.raises(FileNotFoundError):
+        store.read("nothing")
+
+
+def test_a_store_travels_and_is_known_by_its_url(store: Store):
+    store.write("file.bin", b"x")
+    twin = pickle.loads(pickle.dumps(store))
+    assert twin == store
+    assert twin.read("file.bin") == b"x"
+    assert store.at("a", "b") == f"{store.url}/a/b"
+
+
+def test_an_unknown_protocol_is_refused_at_once():
+    with pytest.raises(UsageError, match="nope://x"):
+        Store("nope://x")
+
+
+def test_only_a_local_folder_with_something_in_it_is_occupied(tmp_path: Path):
+    assert not Store(tmp_path / "new").is_occupied()
+    assert not Store(tmp_path).is_occupied()
+    (tmp_path / "thesis.tex").touch()
+    assert Store(tmp_path).is_occupied()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between attempts."""
+    for name in ("read", "read_range", "exists", "_upload"):
+        monkeypatch.setattr(getattr(Store, name).retry, "wait", tenacity.wait_none())
+
+
+class Flaky:
+    """A method of a file system that fails some times before it works."""
+
+    def __init__(self, works: Any, errors: list[Exception]) -> None:
+        self.works, self.errors, self.calls = works, errors, 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.works(*args, **kwargs)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_errors_that_pass_are_tried_again(monkeypatch: pytest.MonkeyPatch):
+    store = Store("memory://flaky")
+    store.write("file.bin", b"x")
+    filesystem = store._filesystem
+    passing = [
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+        OSError("no number"),
+        TimeoutError(),
+    ]
+    flaky = Flaky(filesystem.cat_file, list(passing))
+    monkeypatch.setattr(filesystem, "cat_file", flaky)
+    assert store.read("file.bin") == b"x"
+    assert flaky.calls == 4
+    flaky.errors = [OSError("no number")] * 9
+    with pytest.raises(OSError, match="no number"):
+        store.read_range("file.bin", 0, 1)
+    assert flaky.calls == 4 + 5
+    upload = Flaky(filesystem.put_file, list(passing))
+    monkeypatch.setattr(filesystem, "put_file", upload)
+    store.write("other.bin", b"y")
+    assert upload.calls == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("x"),
+        PermissionError(errno.EACCES, "x"),
+        OSError(errno.ENOSPC, "full"),
+        OSError(errno.EROFS, "read-only"),
+        ValueError("x"),
+    ],
+)
+def test_errors_that_stay_are_not_tried_again(error: Exception):
+    assert not is_passing(error)

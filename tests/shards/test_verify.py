@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from shards.store import Store
 from shards.verify import verify
 
 
@@ -17,7 +18,7 @@ def tar_members(path: Path) -> list[tuple[int, int, str]]:
 
 
 def test_an_intact_dataset_has_no_problems(dataset_url: str):
-    assert list(verify(dataset_url)) == []
+    assert list(verify(Store(dataset_url))) == []
 
 
 @pytest.mark.parametrize("tar", ["clips/000001.tar", "flow/toy-0123456789ab/000000.tar"])
@@ -29,7 +30,7 @@ def test_a_flipped_byte_anywhere_in_a_tar_is_found_and_its_member_named(dataset_
         damaged = bytearray(intact)
         damaged[position] ^= 0x40
         path.write_bytes(damaged)
-        problems = list(verify(dataset_url))
+        problems = list(verify(Store(dataset_url)))
         owner = [name for start, end, name in members if start <= position < end] or [None]
         assert {problem.member for problem in problems} == set(owner), position
         assert {problem.file for problem in problems} == {tar}
@@ -46,7 +47,7 @@ def test_a_flipped_byte_in_an_index_file_is_found(dataset_url: str, name: str):
         damaged = bytearray(intact)
         damaged[position] ^= 1
         path.write_bytes(damaged)
-        assert [problem.file for problem in verify(dataset_url)][:1] == [name], position
+        assert [problem.file for problem in verify(Store(dataset_url))][:1] == [name], position
 
 
 def test_a_damaged_field_is_named_by_its_pair(dataset_url: str):
@@ -54,7 +55,7 @@ def test_a_damaged_field_is_named_by_its_pair(dataset_url: str):
     data = bytearray(path.read_bytes())
     data[512] ^= 1
     path.write_bytes(data)
-    assert [str(problem).rpartition(": ")[2] for problem in verify(dataset_url)] == [
+    assert [str(problem).rpartition(": ")[2] for problem in verify(Store(dataset_url))] == [
         "the data differs from its checksum",
         "flow field 0→1 differs from its checksum",
     ]
@@ -64,10 +65,12 @@ def test_a_damaged_field_is_named_by_its_pair(dataset_url: str):
 def test_a_tar_of_another_length_is_found(dataset_url: str, change):
     path = Path(dataset_url, "clips/000000.tar")
     path.write_bytes(change(path.read_bytes()))
-    assert [problem.file for problem in verify(dataset_url)] == ["clips/000000.tar"]
+    assert [problem.file for problem in verify(Store(dataset_url))] == ["clips/000000.tar"]
 
 
 @pytest.mark.parametrize("name", ["clips/000000.tar", "clips/000001.parquet"])
 def test_a_missing_file_is_found(dataset_url: str, name: str):
     Path(dataset_url, name).unlink()
-    assert [str(problem) for problem in verify(dataset_url)] == [f"{name}: the file is missing"]
+    assert [str(problem) for problem in verify(Store(dataset_url))] == [
+        f"{name}: the file is missing"
+    ]

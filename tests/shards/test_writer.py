@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from shards.store import Store
 from shards.writer import shard_tar, tar_header
 
 
 def write(path: Path) -> dict:
-    with shard_tar(str(path)) as tar:
+    with shard_tar(Store(path.parent), path.name) as tar:
         return {
             key: tar.add(key, {"mp4": key.encode() * 300, "json": b"{}", "txt": b""})
             for key in ("a", "b-2")
@@ -39,6 +40,9 @@ def test_the_same_samples_give_the_same_bytes(tmp_path: Path):
 
 @pytest.mark.parametrize("key", ["a.b", "ümlaut", "", "x" * 81, "a/b"])
 def test_a_key_that_readers_would_misread_is_refused(tmp_path: Path, key: str):
-    with pytest.raises(ValueError, match="WebDataset cuts names"), shard_tar(f"{tmp_path}/x") as t:
+    with (
+        pytest.raises(ValueError, match="WebDataset cuts names"),
+        shard_tar(Store(tmp_path), "x") as t,
+    ):
         t.add(key, {"mp4": b""})
     assert not list(tmp_path.iterdir())

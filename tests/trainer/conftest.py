@@ -18,10 +18,12 @@ from flow_cache.field import FlowField
 from flow_cache.spec import FlowSpec, Pair, level_pairs
 from fluxshard.demo.scenes import random_scene
 from shards.clip_video import encode_clip
-from shards.index import Dataset, sha256, write_manifest
+from shards.index import Dataset
+from shards.manifest import Layer, Manifest, Shard, sha256_of, write_manifest
 from shards.reader import ShardReader
-from shards.schema import shard_name
-from shards.writer import ShardTar, shard_tar, span_columns, write_table
+from shards.schema import shard_name, span_columns
+from shards.store import Store
+from shards.writer import ShardTar, shard_tar, write_table
 from trainer.config import ModelConfig, OptimConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import FlowTargets, to_signal
 from trainer.stream.fill import FlowTask, answer_pairs, show_frames
@@ -103,26 +105,22 @@ def made(tmp_path_factory: pytest.TempPathFactory, one_compute_thread: None) -> 
     times = [float(t) for t in range(FRAMES)]
     sources = [random_scene(seed, SIZE, speed=2.0).clip(times) for seed in range(sum(SHARDS))]
     fields = [estimate_clip(estimator, torch.from_numpy(clip), spec) for clip in sources]
-    shards, layers, row = {}, {}, 0
+    store, shards, layers, row = Store(url), {}, {}, 0
     for shard, count in enumerate(SHARDS):
         name, rows = shard_name(shard), range(row, row + count)
         row += count
-        with shard_tar(f"{url}/clips/{name}.tar") as tar:
+        with shard_tar(store, f"clips/{name}.tar") as tar:
             clip_rows = [add_clip(tar, n, sources[n]) for n in rows]
-        write_table(f"{url}/clips/{name}.parquet", pa.Table.from_pylist(clip_rows))
-        with shard_tar(f"{url}/flow/{spec.layer}/{name}.tar") as tar:
+        write_table(store, f"clips/{name}.parquet", pa.Table.from_pylist(clip_rows))
+        with shard_tar(store, f"flow/{spec.layer}/{name}.tar") as tar:
             flow_rows = [add_flow(tar, n, fields[n], spec) for n in rows]
-        write_table(f"{url}/flow/{spec.layer}/{name}.parquet", pa.Table.from_pylist(flow_rows))
-        digest = sha256(Path(f"{url}/clips/{name}.parquet").read_bytes())
-        shards[name] = {"clips": count, "sha256": digest}
-        layers[name] = sha256(Path(f"{url}/flow/{spec.layer}/{name}.parquet").read_bytes())
-    manifest = {
-        "state": "complete",
-        "tables": {},
-        "shards": shards,
-        "layers": {spec.layer: {"spec": spec.to_json(), "shards": layers}},
-    }
-    write_manifest(str(url), manifest)
+        write_table(store, f"flow/{spec.layer}/{name}.parquet", pa.Table.from_pylist(flow_rows))
+        digest = sha256_of(Path(f"{url}/clips/{name}.parquet").read_bytes())
+        shards[name] = Shard(clips=count, sha256=digest)
+        layers[name] = sha256_of(Path(f"{url}/flow/{spec.layer}/{name}.parquet").read_bytes())
+    layer = Layer(name=spec.layer, spec=spec.to_json(), shards=layers)
+    manifest = Manifest(state="complete", config={}, shards=shards, layers={spec.layer: layer})
+    write_manifest(store, manifest)
     return Made(dataset=Dataset(str(url)), spec=spec, sources=sources, fields=fields)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from shards.order import Cursor
-from shards.store import publish
+from shards.store import Store
 from trainer.config import TrainConfig
 
 CHECKPOINT, CONFIG, METRICS = "checkpoint.pt", "config.json", "metrics.jsonl"
@@ -44,7 +44,7 @@ class TrainState:
             "step": self.step,
             "cursor": asdict(self.cursor),
         }
-        with publish(str(out / CHECKPOINT)) as file:
+        with Store(out).publish(CHECKPOINT) as file:
             torch.save(state, file)
 
     def restore(self, out: Path, device: torch.device) -> None:
@@ -78,7 +78,7 @@ def open_run(out: Path, config: TrainConfig, layer: str | None) -> bool:
                 "train into another folder, or with the configuration of the run"
             )
     out.mkdir(parents=True, exist_ok=True)
-    with publish(str(out / CONFIG)) as file:
+    with Store(out).publish(CONFIG) as file:
         file.write((json.dumps(now, indent=1) + "\n").encode())
     return resumes
 

@@ -11,7 +11,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from flow_cache.spec import FlowSpec
-from shards.index import Dataset, Layer
+from shards.index import Dataset
+from shards.manifest import Layer
 from shards.order import Cursor, fold
 from shards.stopwatch import Stopwatch
 from trainer.config import TrainConfig
@@ -160,7 +161,7 @@ def open_flow(dataset: Dataset, config: TrainConfig) -> tuple[Layer | None, Flow
     """
     if config.flow_loss.weight == 0:
         return None, None
-    if not dataset.manifest["layers"]:
+    if not dataset.manifest.layers:
         raise ValueError(
             f"{dataset.url} holds no flow, which FlowLoss needs: add it with "
             f"`fluxshard flow {dataset.url} --estimator variational`, or train with "

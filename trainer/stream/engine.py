@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from flow_cache.spec import FlowSpec, Pair, level_pairs
-from shards.index import Dataset, Layer
+from shards.index import Dataset
+from shards.manifest import Layer
 from shards.order import Cursor, Order, rank_rows
 from shards.reader import ShardReader
 from shards.stopwatch import Stopwatch

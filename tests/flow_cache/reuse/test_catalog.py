@@ -18,10 +18,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flow_cache.reuse.catalog import Catalog, default_catalog
+from flow_cache.reuse.catalog import Catalog, default_catalog, open_catalog
 from flow_cache.reuse.entries import address_of
-from shards.index import read_index, sha256, write_manifest
+from shards.index import read_index
+from shards.manifest import Layer, Manifest, sha256_of, write_manifest
 from shards.schema import shard_name
+from shards.store import Store, UsageError
 from shards.writer import write_table
 
 RECIPES = ("a" * 64, "b" * 64)
@@ -30,7 +32,7 @@ CLIPS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 20)), min_size=1, m
 
 
 def source(number: int) -> str:
-    return sha256(b"%d" % number)
+    return sha256_of(b"%d" % number)
 
 
 def layer_of(recipe: str) -> str:
@@ -49,10 +51,11 @@ def write_dataset(url: Path, recipe: str, shards: list[list[Clip]]) -> None:
             }
         )
         path = url / "flow" / layer / f"{shard_name(number)}.parquet"
-        write_table(str(path), table)
-        digests[shard_name(number)] = sha256(path.read_bytes())
-    layers = {layer: {"spec": {"estimator": "toy"}, "shards": digests}}
-    write_manifest(str(url), {"state": "complete", "layers": layers})
+        write_table(Store(path.parent), path.name, table)
+        digests[shard_name(number)] = sha256_of(path.read_bytes())
+    entry = Layer(name=layer, spec={"estimator": "toy"}, shards=digests)
+    manifest = Manifest(state="complete", config={}, layers={layer: entry})
+    write_manifest(Store(url), manifest)
 
 
 def places(
@@ -62,10 +65,12 @@ def places(
     found = set()
     wanted = {source(number): span}
     for shard in catalog.find(recipe, wanted).near(wanted):
-        table = read_index(f"{shard.stem}.parquet", shard.sha256, ["source_sha256", "pts"])
+        table = read_index(
+            shard.dataset, f"{shard.stem}.parquet", shard.sha256, ["source_sha256", "pts"]
+        )
         for row, clip in zip(shard.rows, table.take(shard.rows).to_pylist(), strict=True):
             assert clip["source_sha256"] == source(number)
-            found.add((shard.dataset, int(shard.stem[-6:]), row, clip["pts"][0]))
+            found.add((shard.dataset.url, int(shard.stem[-6:]), row, clip["pts"][0]))
     return found
 
 
@@ -101,7 +106,7 @@ class Laboratory(RuleBasedStateMachine):
 
     def _commit(self, url: Path, recipe: str, shards: list[list[Clip]]) -> None:
         write_dataset(url, recipe, shards)
-        self.catalog.add(str(url), layer_of(recipe), recipe)
+        self.catalog.add(Store(url), layer_of(recipe), recipe)
         self.live[url] = recipe, shards
         self.known.add(url)
 
@@ -119,7 +124,7 @@ class Laboratory(RuleBasedStateMachine):
             self.live[moved] = self.live.pop(url)
             if add:
                 recipe, _ = self.live[moved]
-                self.catalog.add(str(moved), layer_of(recipe), recipe)
+                self.catalog.add(Store(moved), layer_of(recipe), recipe)
                 self.known.add(moved)
         return moved
 
@@ -144,7 +149,7 @@ class Laboratory(RuleBasedStateMachine):
                 Path(self.catalog.url, entry.file).write_bytes(b"PAR1 nonsense PAR1")
                 assert self.catalog.find(entry.recipe, [source(0)]).warnings
                 if url in self.live:
-                    self.catalog.add(str(url), entry.layer, entry.recipe)
+                    self.catalog.add(Store(url), entry.layer, entry.recipe)
                 else:
                     Path(self.catalog.url, entry.file).unlink()
                     self.known.discard(url)
@@ -171,7 +176,7 @@ def test_any_sequence_of_events_loses_nothing_and_finds_nothing_false(
         def __init__(self) -> None:
             super().__init__()
             self.folder = tmp_path_factory.mktemp("laboratory")
-            self.catalog = Catalog(str(self.folder / "catalog"))
+            self.catalog = Catalog(Store(self.folder / "catalog"))
 
     run_state_machine_as_test(
         InAFolder, settings=settings(max_examples=25, stateful_step_count=20, deadline=None)
@@ -179,7 +184,7 @@ def test_any_sequence_of_events_loses_nothing_and_finds_nothing_false(
 
 
 def test_many_writers_at_once_lose_nothing_and_readers_see_whole_files(tmp_path: Path):
-    catalog, writers, each = Catalog(str(tmp_path / "catalog")), 6, 8
+    catalog, writers, each = Catalog(Store(tmp_path / "catalog")), 6, 8
     urls = [[tmp_path / f"{w}-{n}" for n in range(each)] for w in range(writers)]
     for url in (url for row in urls for url in row):
         write_dataset(url, RECIPES[0], [[(0, 0)]])
@@ -188,7 +193,7 @@ def test_many_writers_at_once_lose_nothing_and_readers_see_whole_files(tmp_path:
     def write(mine: list[Path]) -> None:
         for url in random.Random(str(mine)).sample(mine * 2, 2 * each):
             write_dataset(url, RECIPES[0], [[(0, 0)], [(1, 1)]])
-            catalog.add(str(url), layer_of(RECIPES[0]), RECIPES[0])
+            catalog.add(Store(url), layer_of(RECIPES[0]), RECIPES[0])
 
     def read() -> None:
         while not done.is_set():
@@ -211,8 +216,8 @@ def test_many_writers_at_once_lose_nothing_and_readers_see_whole_files(tmp_path:
 
 def test_only_clips_that_reach_into_the_wanted_times_are_named(tmp_path: Path):
     write_dataset(tmp_path / "d", RECIPES[0], [[(0, 0), (0, 10), (0, 20), (1, 10)]])
-    catalog = Catalog(str(tmp_path / "catalog"))
-    catalog.add(str(tmp_path / "d"), layer_of(RECIPES[0]), RECIPES[0])
+    catalog = Catalog(Store(tmp_path / "catalog"))
+    catalog.add(Store(tmp_path / "d"), layer_of(RECIPES[0]), RECIPES[0])
     assert {first for *_, first in places(catalog, RECIPES[0], 0, (14, 19))} == {10}
     assert {first for *_, first in places(catalog, RECIPES[0], 0, (14, 20))} == {10, 20}
     assert places(catalog, RECIPES[0], 0, (5, 9)) == set()
@@ -222,10 +227,10 @@ def test_folders_of_one_name_on_two_machines_are_two_datasets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     write_dataset(tmp_path / "d", RECIPES[0], [[(0, 0)]])
-    catalog = Catalog(str(tmp_path / "catalog"))
+    catalog = Catalog(Store(tmp_path / "catalog"))
     for host in ("one", "two"):
         monkeypatch.setattr("socket.gethostname", lambda host=host: host)
-        catalog.add(str(tmp_path / "d"), layer_of(RECIPES[0]), RECIPES[0])
+        catalog.add(Store(tmp_path / "d"), layer_of(RECIPES[0]), RECIPES[0])
     assert len(list(catalog.entries())) == 2
     shutil.rmtree(tmp_path / "d")
     assert [entry.dataset for entry in catalog.prune()] == [f"file://two{tmp_path}/d"]
@@ -234,14 +239,14 @@ def test_folders_of_one_name_on_two_machines_are_two_datasets(
 
 def test_a_catalog_and_a_dataset_on_object_storage(tmp_path: Path):
     write_dataset(tmp_path / "d", RECIPES[0], [[(0, 0)]])
-    catalog = Catalog("memory://bucket/catalog")
+    catalog = Catalog(Store("memory://bucket/catalog"))
     assert catalog.find(RECIPES[0], [source(0)]).entries == ()
-    catalog.add(str(tmp_path / "d"), layer_of(RECIPES[0]), RECIPES[0])
+    catalog.add(Store(tmp_path / "d"), layer_of(RECIPES[0]), RECIPES[0])
     assert len(places(catalog, RECIPES[0], 0)) == 1
     (entry,) = catalog.entries()
     catalog.forget(entry)
     assert list(catalog.entries()) == []
-    assert address_of("s3://bucket/d/") == "s3://bucket/d"
+    assert address_of(Store("memory://bucket/d/")) == "memory://bucket/d"
 
 
 def test_a_layer_whose_index_is_not_the_manifests_is_not_entered(tmp_path: Path):
@@ -249,7 +254,9 @@ def test_a_layer_whose_index_is_not_the_manifests_is_not_entered(tmp_path: Path)
     path = tmp_path / "d" / "flow" / layer_of(RECIPES[0]) / "000000.parquet"
     path.write_bytes(path.read_bytes() + b"more")
     with pytest.raises(ValueError, match="is not the file that was written"):
-        Catalog(str(tmp_path / "catalog")).add(str(tmp_path / "d"), path.parent.name, RECIPES[0])
+        Catalog(Store(tmp_path / "catalog")).add(
+            Store(tmp_path / "d"), path.parent.name, RECIPES[0]
+        )
 
 
 def test_the_default_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch):
@@ -261,5 +268,5 @@ def test_the_default_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_unknown_protocol_is_refused_at_once():
-    with pytest.raises(ValueError, match="flow cache nope://x"):
-        Catalog("nope://x")
+    with pytest.raises(UsageError, match="flow cache nope://x"):
+        open_catalog("nope://x")

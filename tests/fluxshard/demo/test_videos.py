@@ -27,10 +27,11 @@ from fluxshard.demo.videos import (
     write_video,
 )
 from pipeline.planning.scan import Scan, scan_video
-from pipeline.records import Clip, Reject
-from pipeline.source.clip_frames import read_clip
+from pipeline.records import Reject
+from pipeline.source.clip_frames import read_clips
 from pipeline.source.inputs import find_sources
 from pipeline.source.rgb import cover_size
+from shards.schema import Clip
 
 BY_NAME = {video.name: video for video in VIDEOS}
 USABLE = [video.name for video in VIDEOS if video.name not in ("truncated.mp4", "too_short.mp4")]
@@ -122,7 +123,7 @@ def test_built_frames_show_the_scene_upright_in_place_and_in_time(
 ):
     video = BY_NAME[name]
     for clip in clips_of(scans, name):
-        frames = read_clip(clip, DEMO_CONFIG.size)
+        (frames,) = read_clips([clip])
         assert isinstance(frames, np.ndarray)
         for slot in (0, 7, 16):
             scene, time = scene_at(video, clip.numbers[slot])
@@ -149,7 +150,7 @@ def compare(built: np.ndarray, scene: np.ndarray) -> tuple[np.ndarray, float]:
 def test_true_flow_leads_to_the_same_point_of_the_picture(name: str, scans: dict[str, Scan]):
     """Warping a frame by the true flow gives back the other, which a wrong mapping would not."""
     clip = clips_of(scans, name)[-1]
-    frames = torch.from_numpy(read_clip(clip, DEMO_CONFIG.size)).float()
+    frames = torch.from_numpy(next(read_clips([clip]))).float()
     for i, j in ((0, 1), (8, 12), (16, 14)):
         true = true_flow(row_of(clip), (i, j))
         inner = true.visible[0] & ~near_edges(true.flow[0])

@@ -18,11 +18,12 @@ from fluxshard.report.charts import loss_chart, smooth
 from fluxshard.report.gallery import Gallery
 from fluxshard.report.page import bars, human_figure, human_size, typical_clip, write_report
 from fluxshard.report.pictures import error_image, exhibit_truth, film, png
-from pipeline.building.job import run_build
+from pipeline.building.make_dataset import make_dataset
 from pipeline.cluster import connect
 from pipeline.source.inputs import find_sources
 from shards.clip_video import decode_clip
 from shards.index import Dataset
+from shards.store import Store
 
 RECORDS = [
     {
@@ -109,7 +110,7 @@ def test_a_dataset_without_flow_and_rejects_is_shown(demo_videos: list[str], tmp
     sources = [replace(s, caption="<b>bold</b>") for s in find_sources([video])[0]]
     url, config = str(tmp_path / "plain"), replace(DEMO_CONFIG, flow="none")
     with connect(None, 1) as client:
-        run_build(sources, [], url, config, client, lambda *_: None)
+        make_dataset(sources, [], Store(url), config, client, lambda *_: None)
     assert write_report(tmp_path / "report.html", url, truth=true_flow) == {}
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert headings(html) == ["A clip", "What was built", "What was refused, and why"]

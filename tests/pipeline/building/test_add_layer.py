@@ -15,13 +15,14 @@ from flow_cache.coding.codec import decode_field
 from flow_cache.estimators import load_estimator
 from flow_cache.estimators.estimate import estimate_clip
 from flow_cache.reuse.catalog import Catalog
-from pipeline.building.add_layer import flow_tasks, layer_spec, run_flow
-from pipeline.building.job import Outcome, run_build
+from pipeline.building.add_layer import add_layer, layer_spec, layer_tasks
+from pipeline.building.job import Outcome
+from pipeline.building.make_dataset import make_dataset
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.records import Source
 from pipeline.source.inputs import find_sources
-from shards import Dataset, ShardReader, decode_clip, verify
+from shards import Dataset, ShardReader, Store, decode_clip, verify
 from shards.merge import merge
 
 CONFIG = BuildConfig(
@@ -46,7 +47,7 @@ def videos(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def built(videos: list[Source], client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     url = tmp_path_factory.mktemp("built") / "dataset"
-    run_build(videos, [], str(url), CONFIG, client, lambda *_: None)
+    make_dataset(videos, [], Store(url), CONFIG, client, lambda *_: None)
     return url
 
 
@@ -70,7 +71,7 @@ def add_flow(
 ) -> Outcome:
     opened = Dataset(str(url))
     spec = layer_spec(opened, estimator, from_clips=from_clips)
-    outcome = run_flow(opened, spec, client, lambda *_: None, catalog)
+    outcome = add_layer(opened, spec, client, lambda *_: None, catalog)
     assert not outcome.failed
     return outcome
 
@@ -85,9 +86,11 @@ def test_a_layer_added_later_is_the_layer_of_a_build_and_touches_nothing_else(
     assert outcome.built == len(Dataset(str(dataset)).shards)
     assert before.items() <= contents(dataset).items()
     assert Dataset(str(dataset)).digest == digest
-    assert list(verify(str(dataset))) == []
+    assert list(verify(Store(dataset))) == []
     both = tmp_path / "both"
-    run_build(videos, [], str(both), replace(CONFIG, flow="dis,variational"), client, lambda *_: 0)
+    make_dataset(
+        videos, [], Store(both), replace(CONFIG, flow="dis,variational"), client, lambda *_: 0
+    )
     assert contents(both, "flow/**/*") == contents(dataset, "flow/**/*")
 
 
@@ -110,7 +113,7 @@ def test_flow_of_the_stored_clips_is_another_layer_and_is_what_it_says(
 ):
     add_flow(dataset, client, "dis", from_clips=True)
     opened = Dataset(str(dataset))
-    assert [layer.rpartition("-")[0] for layer in opened.manifest["layers"]] == ["dis", "dis"]
+    assert [layer.rpartition("-")[0] for layer in opened.manifest.layers] == ["dis", "dis"]
     with pytest.raises(ValueError, match=r"'dis' is ambiguous.*dis-\w+ \(from clips\)"):
         opened.layer("dis")
     spec = layer_spec(opened, "dis", from_clips=True)
@@ -128,7 +131,7 @@ def test_flow_of_the_stored_clips_is_another_layer_and_is_what_it_says(
 def test_an_added_layer_is_copied_where_it_exists(
     dataset: Path, client: Client, tmp_path: Path, from_clips: bool
 ):
-    catalog = Catalog(str(tmp_path / "catalog"))
+    catalog = Catalog(Store(tmp_path / "catalog"))
     twin = Path(shutil.copytree(dataset, tmp_path / "twin"))
     add_flow(dataset, client, catalog=catalog, from_clips=from_clips)
     outcome = add_flow(twin, client, catalog=catalog, from_clips=from_clips)
@@ -140,10 +143,10 @@ def test_an_added_layer_is_copied_where_it_exists(
 def test_flow_of_clips_is_not_taken_from_clips_of_another_quality(
     dataset: Path, videos: list[Source], client: Client, tmp_path: Path
 ):
-    catalog = Catalog(str(tmp_path / "catalog"))
+    catalog = Catalog(Store(tmp_path / "catalog"))
     add_flow(dataset, client, catalog=catalog, from_clips=True)
     coarse = tmp_path / "coarse"
-    run_build(videos, [], str(coarse), replace(CONFIG, crf=35), client, lambda *_: None)
+    make_dataset(videos, [], Store(coarse), replace(CONFIG, crf=35), client, lambda *_: None)
     assert not add_flow(coarse, client, catalog=catalog, from_clips=True).costs.reused
 
 
@@ -155,12 +158,12 @@ def test_all_layers_grow_with_the_dataset(
     old = contents(dataset, "**/*.tar")
     shutil.copy(Path(demo_videos[-1], "variable_rate.mp4"), tmp_path)
     (more,), _ = find_sources([str(tmp_path / "variable_rate.mp4")])
-    outcome = run_build([*videos, more], [], str(dataset), CONFIG, client, lambda *_: None)
+    outcome = make_dataset([*videos, more], [], Store(dataset), CONFIG, client, lambda *_: None)
     assert outcome.built
-    assert list(verify(str(dataset))) == []
+    assert list(verify(Store(dataset))) == []
     grown = Dataset(str(dataset))
-    assert len(grown.manifest["layers"]) == 3
-    for layer in grown.manifest["layers"]:
+    assert len(grown.manifest.layers) == 3
+    for layer in grown.manifest.layers:
         assert len(grown.fields(grown.layer(layer))) == len(grown.clips)
     assert old.items() < contents(dataset, "**/*.tar").items()
 
@@ -183,11 +186,11 @@ def test_a_dataset_does_not_grow_with_an_estimator_or_frames_that_changed(
     named,
 ):
     monkeypatch.setattr(what, value)
-    again = run_build(videos, [], str(dataset), CONFIG, client, lambda *_: None)
+    again = make_dataset(videos, [], Store(dataset), CONFIG, client, lambda *_: None)
     assert again.built == 0, "nothing to build is no reason to refuse"
     more, _ = find_sources([str(Path(demo_videos[-1], "variable_rate.mp4"))])
     with pytest.raises(ValueError, match=rf"layer dis-.* cannot be extended here.*{named}"):
-        run_build([*videos, *more], [], str(dataset), CONFIG, client, lambda *_: None)
+        make_dataset([*videos, *more], [], Store(dataset), CONFIG, client, lambda *_: None)
 
 
 def test_sources_that_are_gone_or_changed_are_told_and_clips_can_stand_in(
@@ -200,15 +203,15 @@ def test_sources_that_are_gone_or_changed_are_told_and_clips_can_stand_in(
         moved[path] = shutil.move(path, tmp_path)
     try:
         with pytest.raises(ValueError, match=r"2 of 2 source videos are gone.*--from-clips"):
-            run_flow(opened, spec, client, lambda *_: None)
+            add_layer(opened, spec, client, lambda *_: None)
         add_flow(dataset, client, from_clips=True)
         for path in moved:
             Path(path).write_bytes(b"something else")
-        outcome = run_flow(opened, spec, client, lambda *_: None)
+        outcome = add_layer(opened, spec, client, lambda *_: None)
         assert len(outcome.failed) == len(opened.shards)
         assert "is not the video that clip" in next(iter(outcome.failed.values()))
         assert outcome.exit_code(strict=False) == 1
-        assert spec.layer not in Dataset(str(dataset)).manifest["layers"]
+        assert spec.layer not in Dataset(str(dataset)).manifest.layers
     finally:
         for path, place in moved.items():
             shutil.move(place, path)
@@ -216,7 +219,7 @@ def test_sources_that_are_gone_or_changed_are_told_and_clips_can_stand_in(
 
 def test_a_task_for_every_shard_has_its_clips(built: Path):
     opened = Dataset(str(built))
-    tasks = flow_tasks(opened, layer_spec(opened, "dis", from_clips=False))
+    tasks = layer_tasks(opened, layer_spec(opened, "dis", from_clips=False))
     for task, name in zip(tasks, opened.shards, strict=True):
         stored = pq.read_table(built / "clips" / f"{name}.parquet", columns=["key"])
         assert task.rows["key"].to_pylist() == stored["key"].to_pylist()
@@ -233,9 +236,9 @@ def test_a_merged_dataset_takes_no_layer_and_no_videos(
     built: Path, demo_videos: list[str], client: Client, tmp_path: Path
 ):
     other, _ = find_sources([str(Path(demo_videos[-1], "variable_rate.mp4"))])
-    run_build(other, [], str(tmp_path / "other"), CONFIG, client, lambda *_: None)
-    merge([str(built), str(tmp_path / "other")], str(tmp_path / "merged"))
+    make_dataset(other, [], Store(tmp_path / "other"), CONFIG, client, lambda *_: None)
+    merge([Store(built), Store(tmp_path / "other")], Store(tmp_path / "merged"))
     with pytest.raises(ValueError, match=r"refers to the shards of .*add the layer to each"):
         add_flow(tmp_path / "merged", client)
     with pytest.raises(ValueError, match=r"is merged of .*add the videos to one of these"):
-        run_build(other, [], str(tmp_path / "merged"), CONFIG, client, lambda *_: None)
+        make_dataset(other, [], Store(tmp_path / "merged"), CONFIG, client, lambda *_: None)

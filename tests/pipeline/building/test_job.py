@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client
 
-from pipeline.building.job import Outcome, run_build
-from pipeline.building.shard import ShardTask, build_shard
+from pipeline.building.job import Outcome
+from pipeline.building.make_dataset import make_dataset
+from pipeline.building.shard import ShardTask
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.source.inputs import find_sources
-from shards import Dataset, verify
+from shards import Dataset, Store, verify
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
 
 CONFIG = BuildConfig(
@@ -37,7 +38,7 @@ def client() -> Iterator[Client]:
 
 def build(sources: list[str], url: Path, client: Client, config: BuildConfig = CONFIG) -> Outcome:
     found, missing = find_sources(sources)
-    return run_build(found, missing, str(url), config, client, lambda *_: None)
+    return make_dataset(found, missing, Store(url), config, client, lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_every_input_is_in_the_clips_or_in_the_rejects(demo_videos: list[str], b
 
 
 def test_the_dataset_is_intact_and_nothing_unfinished_is_left(built: Path):
-    assert list(verify(str(built))) == []
+    assert list(verify(Store(built))) == []
     assert not [path for path in built.rglob("*") if path.name.startswith(".")]
     rows = Dataset(str(built)).shard_rows
     assert set(rows[:-1]) == {6}
@@ -140,7 +141,7 @@ def test_more_videos_add_shards_and_keep_the_old_bytes(
     after = contents(url, (".tar",))
     assert before.items() < after.items()
     assert pq.read_table(url / "clips.parquet").slice(0, len(table)).equals(table)
-    assert list(verify(str(url))) == []
+    assert list(verify(Store(url))) == []
 
 
 def test_another_configuration_is_refused_and_named(
@@ -163,7 +164,8 @@ def test_a_clip_that_no_longer_decodes_is_a_reject_and_costs_no_shard(built: Pat
     paths = [rows["path"][0].as_py(), str(tmp_path / "gone.mp4")]
     rows = rows.set_column(rows.schema.get_field_index("path"), "path", [paths])
     specs = flow_specs(CONFIG)
-    build_shard(ShardTask(url=str(tmp_path), shard=0, rows=rows, config=CONFIG, specs=specs))
+    store = Store(tmp_path)
+    ShardTask(store=store, shard=0, rows=rows, crf=18, specs=specs).run()
     table = pq.read_table(tmp_path / "clips" / "000000.parquet")
     assert table["key"].to_pylist() == rows["key"].to_pylist()[:1]
     (reject,) = json.loads(table.schema.metadata[b"rejects"])
@@ -185,7 +187,7 @@ def test_progress_moves_clip_by_clip_and_ends_at_the_total(
     seen: list[tuple[str, int, int]] = []
     found, missing = find_sources(demo_videos)
     config = replace(CONFIG, clips_per_shard=100, flow="none")
-    run_build(found, missing, str(tmp_path / "d"), config, client, lambda *s: seen.append(s))
+    make_dataset(found, missing, Store(tmp_path / "d"), config, client, lambda *s: seen.append(s))
     build_steps = [done for stage, done, _ in seen if stage == "build"]
     total = seen[-1][2]
     assert build_steps == sorted(build_steps)

@@ -21,13 +21,15 @@ from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.copying import register
 from flow_cache.spec import level_pairs
 from pipeline.building.costs import Costs
-from pipeline.building.job import Outcome, close_build, run_build, shard_tasks, with_stored
-from pipeline.building.shard import build_shard
+from pipeline.building.job import Outcome, with_stored
+from pipeline.building.make_dataset import close_manifest, make_dataset, shard_tasks
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Source
 from pipeline.source.inputs import find_sources
 from shards import Dataset, ShardReader
+from shards.manifest import Manifest
+from shards.store import Store
 from shards.writer import write_table
 
 SHORT = BuildConfig(
@@ -55,8 +57,8 @@ def build(client: Client, sources: list[Source]) -> Build:
     def run(
         url: Path, config: BuildConfig, catalog: Path | None, given: Sequence[Source] = sources
     ) -> Outcome:
-        known = None if catalog is None else Catalog(str(catalog))
-        outcome = run_build(given, [], str(url), config, client, lambda *_: None, known)
+        known = None if catalog is None else Catalog(Store(catalog))
+        outcome = make_dataset(given, [], Store(url), config, client, lambda *_: None, known)
         assert not outcome.failed
         return outcome
 
@@ -99,8 +101,8 @@ def earlier(short: Path, tmp_path: Path) -> Path:
     """A copy of `short` that a test may damage, with a catalog of its own."""
     shutil.copytree(short / "dataset", tmp_path / "earlier")
     specs = flow_specs(SHORT)
-    catalog = Catalog(str(tmp_path / "catalog"))
-    catalog.add(str(tmp_path / "earlier"), specs[0].layer, specs[0].field_digest)
+    catalog = Catalog(Store(tmp_path / "catalog"))
+    catalog.add(Store(tmp_path / "earlier"), specs[0].layer, specs[0].field_digest)
     return tmp_path / "earlier"
 
 
@@ -124,7 +126,7 @@ def test_shorter_clips_other_levels_and_other_shards_are_all_copied(
 ):
     """Every pair of SHORT's grid lies in a clip of LONG, but those that cross two of its clips."""
     (spec,) = flow_specs(LONG)
-    Catalog(str(tmp_path / "catalog")).add(str(long), spec.layer, spec.field_digest)
+    Catalog(Store(tmp_path / "catalog")).add(Store(long), spec.layer, spec.field_digest)
     config = replace(LONG, levels=(1, 4), clips_per_shard=3, crf=30)
     outcome = build(tmp_path / "reused", config, tmp_path / "catalog")
     assert not outcome.costs.computed.total()
@@ -150,8 +152,8 @@ def test_one_worker_copies_to_the_same_bytes_as_two(
     short: Path, long: Path, sources: list[Source], tmp_path: Path
 ):
     with connect(None, 1) as single:
-        catalog = Catalog(str(short / "catalog"))
-        run_build(sources, [], str(tmp_path / "d"), LONG, single, lambda *_: None, catalog)
+        catalog = Catalog(Store(short / "catalog"))
+        make_dataset(sources, [], Store(tmp_path / "d"), LONG, single, lambda *_: None, catalog)
     assert contents(tmp_path / "d") == contents(long)
 
 
@@ -179,7 +181,7 @@ def swap_fields(index: Path) -> None:
     for name in ("field_offset", "field_size", "field_crc32"):
         column = pa.array([row[::-1] for row in table[name].to_pylist()], table[name].type)
         table = table.set_column(table.schema.get_field_index(name), name, column)
-    write_table(str(index), table)
+    write_table(Store(index.parent), index.name, table)
 
 
 DAMAGE: dict[str, Callable[[Path], None]] = {
@@ -234,7 +236,7 @@ def test_two_builds_at_once_on_one_catalog_both_end_right(
         job.join()
     assert contents(tmp_path / "long") == contents(long)
     assert contents(tmp_path / "short") == contents(short / "dataset")
-    known = {entry.url for entry in Catalog(str(tmp_path / "catalog")).entries()}
+    known = {entry.url for entry in Catalog(Store(tmp_path / "catalog")).entries()}
     assert known == {str(tmp_path / "long"), str(tmp_path / "short")}
 
 
@@ -249,10 +251,10 @@ def test_a_catalog_out_of_reach_costs_a_warning(
 def test_a_moved_dataset_is_found_again_once_it_is_added(
     build: Build, earlier: Path, tmp_path: Path
 ):
-    moved, catalog = tmp_path / "moved", Catalog(str(tmp_path / "catalog"))
+    moved, catalog = tmp_path / "moved", Catalog(Store(tmp_path / "catalog"))
     earlier.rename(moved)
     (spec,) = flow_specs(SHORT)
-    catalog.add(str(moved), spec.layer, spec.field_digest)
+    catalog.add(Store(moved), spec.layer, spec.field_digest)
     outcome = build(tmp_path / "dataset", SHORT, tmp_path / "catalog")
     assert not outcome.costs.computed.total()
     (warning,) = outcome.costs.warnings
@@ -264,12 +266,13 @@ def build_here(
     url: Path, clips: pa.Table, config: BuildConfig, catalog: Catalog | None = None
 ) -> Costs:
     """Build planned clips in this process, without Dask."""
-    specs = flow_specs(config)
-    write_table(f"{url}/clips.parquet", clips)
-    tasks, warnings = with_stored(shard_tasks(clips, str(url), config, specs), catalog)
-    costs = sum((build_shard(task) for task in tasks), Costs(warnings=warnings))
-    close_build(str(url), tasks, specs, [], {"config": config.to_json(), "inputs": None})
-    return costs + Costs(warnings=frozenset(register(catalog, str(url))))
+    specs, store = flow_specs(config), Store(url)
+    write_table(store, "clips.parquet", clips)
+    tasks, warnings = with_stored(shard_tasks(clips, store, config, specs), catalog)
+    costs = sum((task.run() for task in tasks), Costs(warnings=warnings))
+    manifest = Manifest(state="building", config=config.to_json())
+    close_manifest(store, tasks, specs, [], manifest)
+    return costs + Costs(warnings=register(catalog, store))
 
 
 def with_slots(rows: pa.Table, slots: Sequence[int]) -> pa.Table:
@@ -302,7 +305,7 @@ def test_flow_of_whole_clips_is_copied_for_the_same_clips_only(
 ):
     for module in ("planning.config", "building.layer_writer", "building.job"):
         monkeypatch.setattr(f"pipeline.{module}.load_estimator", lambda name: ClipMean())
-    config, catalog = replace(LONG, flow="clip-mean"), Catalog(str(tmp_path / "catalog"))
+    config, catalog = replace(LONG, flow="clip-mean"), Catalog(Store(tmp_path / "catalog"))
     rows = pq.read_table(long / "clips.parquet").slice(0, 3)
     build_here(tmp_path / "first", rows, config, catalog)
     same = build_here(tmp_path / "same", rows, config, catalog)
@@ -318,7 +321,10 @@ def fields(config: BuildConfig) -> int:
 
 def test_repeated_frames_share_their_flow(long: Path, tmp_path: Path):
     """Slots that show one source frame: their pairs have one identity and equal fields."""
-    rows, catalog = pq.read_table(long / "clips.parquet").slice(0, 1), Catalog(f"{tmp_path}/c")
+    rows, catalog = (
+        pq.read_table(long / "clips.parquet").slice(0, 1),
+        Catalog(Store(f"{tmp_path}/c")),
+    )
     shown = [0, 0, 1, 1, 2, 2, 3, 4, 5]
     build_here(tmp_path / "plain", rows, LONG, catalog)
     repeating = with_slots(rows, shown)
@@ -343,7 +349,7 @@ def test_any_history_of_the_catalog_gives_the_bytes_of_an_empty_one(
     """Datasets of random clips, lengths and levels come, are harmed, and go."""
     draw = random.Random(seed)
     planned = pq.read_table(long / "clips.parquet")
-    catalog, made = Catalog(f"{tmp_path}/catalog"), []
+    catalog, made = Catalog(Store(f"{tmp_path}/catalog")), []
     copied = 0
     for number in range(8):
         for url in made:

@@ -6,9 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.planning.clips import ClipRule, clip_key, grid, plan_clips
-from pipeline.records import Clip, Reject, Source, Video
+from pipeline.records import Reject, Source, Video
+from shards.schema import Clip
 
 MS = Fraction(1, 1000)
+
+
+def rule_of(frames: int, fps: Fraction | None, max_repeated: float = 0.25) -> ClipRule:
+    return ClipRule(size=(32, 48), frames=frames, fps=fps, max_repeated=max_repeated)
 
 
 def video_of(times: list[int], end: int, time_base: Fraction = MS) -> Video:
@@ -94,7 +99,7 @@ def test_ticks_as_coarse_as_frames_round_to_the_nearest_frame() -> None:
 
 def test_clips_follow_each_other_and_stay_inside_their_shot() -> None:
     times = [40 * i for i in range(30)]
-    rule = ClipRule(frames=4, fps=None)
+    rule = rule_of(4, None)
     clips = clips_of(plan(times, 1200, rule, [range(10), range(10, 13), range(13, 30)]))
     assert [clip.numbers for clip in clips] == [
         (0, 1, 2, 3),
@@ -112,7 +117,7 @@ def test_clips_follow_each_other_and_stay_inside_their_shot() -> None:
 
 def test_the_grid_of_a_shot_goes_on_from_clip_to_clip() -> None:
     times = [40 * i for i in range(50)]
-    clips = clips_of(plan(times, 2000, ClipRule(frames=5, fps=Fraction(10))))
+    clips = clips_of(plan(times, 2000, rule_of(5, Fraction(10))))
     slots = [number for clip in clips for number in clip.numbers]
     assert slots == [5 * k // 2 for k in range(20)]
     assert {clip.fps for clip in clips} == {Fraction(10)}
@@ -120,13 +125,13 @@ def test_the_grid_of_a_shot_goes_on_from_clip_to_clip() -> None:
 
 def test_caption_and_columns_travel() -> None:
     source = Source(path="x", caption="a dog", columns={"label": 3})
-    clip, *_ = clips_of(plan([0, 40, 80], 120, ClipRule(frames=2, fps=None), source=source))
+    clip, *_ = clips_of(plan([0, 40, 80], 120, rule_of(2, None), source=source))
     assert (clip.caption, clip.columns) == ("a dog", {"label": 3})
 
 
 def test_a_clip_with_too_many_repeats_is_dropped() -> None:
     times = [*range(0, 400, 100), 1000, *range(1100, 1500, 100)]
-    rule = ClipRule(frames=5, fps=Fraction(10), max_repeated=0.25)
+    rule = rule_of(5, Fraction(10), max_repeated=0.25)
     planned = plan(times, 1500, rule)
     clips = clips_of(planned)
     assert not isinstance(planned, Reject)
@@ -137,7 +142,7 @@ def test_a_clip_with_too_many_repeats_is_dropped() -> None:
 
 
 def test_frames_that_are_never_shown_are_not_taken() -> None:
-    clips = clips_of(plan([0, 40, 40, 80, 120], 160, ClipRule(frames=4, fps=None)))
+    clips = clips_of(plan([0, 40, 40, 80, 120], 160, rule_of(4, None)))
     assert clips[0].numbers == (0, 2, 3, 4)
     assert clips[0].pts == (0, 40, 80, 120)
 
@@ -145,11 +150,39 @@ def test_frames_that_are_never_shown_are_not_taken() -> None:
 @pytest.mark.parametrize(
     ("times", "end", "rule", "shots", "reason", "words"),
     [
-        ([0, 40], 80, ClipRule(frames=3, fps=None), None, "too_short", "gives 2 frames, a clip"),
-        ([0, 40], 80, ClipRule(frames=3, fps=Fraction(10)), None, "too_short", "at 10 fps"),
-        ([0], 40, ClipRule(frames=2, fps=None), None, "too_short", "gives 1 frames"),
-        ([0, 500], 1000, ClipRule(frames=5, fps=Fraction(24)), None, "repeated_frames", "2 fps"),
-        ([0, 40, 80, 120], 160, ClipRule(frames=2, fps=None), [range(3, 4)], "damaged", "3 of 4"),
+        (
+            [0, 40],
+            80,
+            rule_of(3, None),
+            None,
+            "too_short",
+            "gives 2 frames, a clip",
+        ),
+        (
+            [0, 40],
+            80,
+            rule_of(3, Fraction(10)),
+            None,
+            "too_short",
+            "at 10 fps",
+        ),
+        ([0], 40, rule_of(2, None), None, "too_short", "gives 1 frames"),
+        (
+            [0, 500],
+            1000,
+            rule_of(5, Fraction(24)),
+            None,
+            "repeated_frames",
+            "2 fps",
+        ),
+        (
+            [0, 40, 80, 120],
+            160,
+            rule_of(2, None),
+            [range(3, 4)],
+            "damaged",
+            "3 of 4",
+        ),
     ],
 )
 def test_a_video_without_clips_says_why(

@@ -11,12 +11,14 @@ import pytest
 
 from pipeline.planning.clips import ClipRule
 from pipeline.planning.scan import reject_duplicates, scan_video
-from pipeline.records import Clip, Reject, Source, Video
-from pipeline.source.clip_frames import read_clip
+from pipeline.records import Reject, Source, Video
+from pipeline.source.clip_frames import read_clips
 from pipeline.source.inputs import VIDEO_SUFFIXES, find_sources
+from shards.schema import Clip
 
-RULE = ClipRule(frames=17, fps=Fraction(12))
-NATIVE = ClipRule(frames=10, fps=None)
+SIZE = (90, 120)
+RULE = ClipRule(size=SIZE, frames=17, fps=Fraction(12))
+NATIVE = ClipRule(size=SIZE, frames=10, fps=None)
 
 
 def scan(path: Path | str, rule: ClipRule = RULE) -> tuple[Video, tuple[Clip, ...]]:
@@ -99,7 +101,7 @@ def test_every_good_file_gives_sane_clips(data_dir: Path) -> None:
     ],
 )
 def test_frames_and_duration(data_dir: Path, name: str, frames: int, seconds: float) -> None:
-    video, _ = scan(data_dir / name, ClipRule(frames=2, fps=None))
+    video, _ = scan(data_dir / name, ClipRule(size=SIZE, frames=2, fps=None))
     assert video.frames == frames
     assert video.seconds == pytest.approx(seconds, abs=2e-3)  # milliseconds in Matroska
 
@@ -121,7 +123,7 @@ def test_a_variable_rate_is_resampled_by_time(
 ) -> None:
     times = [0, 40, 80, 120, 300, 320, 340, 360, 380, 400, 420, 440]
     path = write_video("vfr.mp4", moving_pictures(12), times=times, time_base=Fraction(1, 1000))
-    video, (clip,) = scan(path, ClipRule(frames=11, fps=Fraction(25), max_repeated=1))
+    video, (clip,) = scan(path, ClipRule(size=SIZE, frames=11, fps=Fraction(25), max_repeated=1))
     ticks = 1 / (1000 * video.time_base)
     assert list(clip.pts) == [
         t * ticks for t in (0, 40, 80, 120, 120, 120, 120, 120, 320, 360, 400)
@@ -133,7 +135,7 @@ def test_a_change_of_picture_size_is_a_cut(data_dir: Path) -> None:
     video, clips = scan(data_dir / "bad/derived_size_change.ts", NATIVE)
     assert video.shots == 2
     assert [clip.numbers[0] for clip in clips] == [0, 10, 20, 30, 40, 50]
-    frames = read_clip(clips[3], (90, 120))
+    (frames,) = read_clips([clips[3]])
     assert isinstance(frames, np.ndarray)
     assert frames.shape == (10, 3, 90, 120)
 
@@ -194,7 +196,7 @@ from fractions import Fraction
 from pipeline.planning.clips import ClipRule
 from pipeline.records import Source
 from pipeline.planning.scan import scan_video
-rule = ClipRule(frames=12, fps=Fraction(12))
+rule = ClipRule(size=(90, 120), frames=12, fps=Fraction(12))
 video, _ = scan_video(Source(path=sys.argv[1]), rule, detector="adaptive")
 print(video.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

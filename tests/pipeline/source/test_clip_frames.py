@@ -9,10 +9,11 @@ import pytest
 
 from pipeline.planning.clips import ClipRule
 from pipeline.planning.scan import scan_video
-from pipeline.records import Clip, Reject, Source
-from pipeline.source.clip_frames import read_clip, read_clips
+from pipeline.records import Reject, Source
+from pipeline.source.clip_frames import read_clips
 from pipeline.source.decoder import Decoder
 from pipeline.source.rgb import Picture
+from shards.schema import Clip
 
 SIZE = (32, 48)
 Pictures = Callable[..., list[np.ndarray]]
@@ -24,8 +25,8 @@ def clips_of(path: str, rule: ClipRule) -> tuple[Clip, ...]:
     return scan[1]
 
 
-def read_all(clips: Sequence[Clip], size: tuple[int, int] = SIZE) -> list[np.ndarray]:
-    read = list(read_clips(clips, size))
+def read_all(clips: Sequence[Clip]) -> list[np.ndarray]:
+    read = list(read_clips(clips))
     assert not any(isinstance(frames, Reject) for frames in read), read
     return read  # type: ignore[return-value]
 
@@ -45,7 +46,7 @@ def check_against_straight(path: str, rule: ClipRule, *, few: int = 4) -> None:
     back = clips[:: -max(1, len(clips) // few)][:few]
     for clip, read in zip(back, read_all(back), strict=True):
         np.testing.assert_array_equal(read, frames[list(clip.numbers)])
-        np.testing.assert_array_equal(read_clip(clip, SIZE), read)
+        np.testing.assert_array_equal(read_all([clip])[0], read)
 
 
 REAL = [
@@ -74,7 +75,7 @@ REAL = [
 
 @pytest.mark.parametrize("name", REAL)
 def test_clips_are_bit_equal_to_a_straight_decode(data_dir: Path, name: str) -> None:
-    check_against_straight(str(data_dir / name), ClipRule(frames=5, fps=None))
+    check_against_straight(str(data_dir / name), ClipRule(size=SIZE, frames=5, fps=None))
 
 
 @pytest.mark.slow
@@ -83,7 +84,7 @@ def test_clips_are_bit_equal_to_a_straight_decode(data_dir: Path, name: str) -> 
 )
 def test_where_seeking_fails_decoding_starts_over(data_dir: Path, name: str) -> None:
     """One has keyframes after which frames are not exact, one refuses to seek to its start."""
-    check_against_straight(str(data_dir / name), ClipRule(frames=30, fps=None), few=1)
+    check_against_straight(str(data_dir / name), ClipRule(size=SIZE, frames=30, fps=None), few=1)
 
 
 X264, X265 = "x264-params", "x265-params"
@@ -116,7 +117,7 @@ def test_hard_structures_are_bit_equal_too(
     flags = {"movflags": muxing} if muxing else None
     pictures = moving_pictures(72, 64, 96)
     path = write_video(name, pictures, encoder=encoder, options=options, muxing=flags)
-    check_against_straight(path, ClipRule(frames=5, fps=None))
+    check_against_straight(path, ClipRule(size=SIZE, frames=5, fps=None))
 
 
 def glyphs_of(picture: np.ndarray, centres: Sequence[int]) -> list[np.ndarray]:
@@ -128,9 +129,9 @@ def test_the_printed_frame_number_is_the_planned_one(data_dir: Path) -> None:
     """Each frame shows its number; digits are learned from the first ten."""
     path, full = str(data_dir / "videos/frames.webm"), (1080, 1080)
     digits = [glyphs_of(picture, [540])[0].astype(int) for picture in straight(path, full)[:10]]
-    clips = clips_of(path, ClipRule(frames=9, fps=Fraction(12)))
+    clips = clips_of(path, ClipRule(size=full, frames=9, fps=Fraction(12)))
     assert [n for clip in clips for n in clip.numbers] == [5 * k // 2 for k in range(36)]
-    for clip, pictures in zip(clips, read_all(clips, full), strict=True):
+    for clip, pictures in zip(clips, read_all(clips), strict=True):
         for number, picture in zip(clip.numbers, pictures, strict=True):
             centres = [540] if number < 10 else [514, 567]
             read = [
@@ -144,7 +145,7 @@ def test_repeated_frames_are_read_once_and_shown_twice(
     write_video: Callable[..., str], moving_pictures: Pictures
 ) -> None:
     path = write_video("steady.mp4", moving_pictures(12))
-    clip = clips_of(path, ClipRule(frames=12, fps=Fraction(30), max_repeated=0.5))[0]
+    clip = clips_of(path, ClipRule(size=SIZE, frames=12, fps=Fraction(30), max_repeated=0.5))[0]
     assert clip.repeated == 2
     frames = read_all([clip])[0]
     same = [np.array_equal(a, b) for a, b in pairwise(frames)]
@@ -155,7 +156,7 @@ def test_clips_of_several_videos_in_any_order(
     write_video: Callable[..., str], moving_pictures: Pictures
 ) -> None:
     one, two = (write_video(f"{i}.mp4", moving_pictures(20, seed=i)) for i in range(2))
-    rule = ClipRule(frames=4, fps=None)
+    rule = ClipRule(size=SIZE, frames=4, fps=None)
     a, b = clips_of(one, rule), clips_of(two, rule)
     mixed = [a[3], b[0], a[0], a[1], b[4], b[1]]
     for clip, read in zip(mixed, read_all(mixed), strict=True):
@@ -166,10 +167,10 @@ def test_what_changed_after_the_scan_is_rejected_and_the_rest_goes_on(
     write_video: Callable[..., str], moving_pictures: Pictures
 ) -> None:
     path = write_video("changing.mp4", moving_pictures(20))
-    clips = clips_of(path, ClipRule(frames=5, fps=None))
+    clips = clips_of(path, ClipRule(size=SIZE, frames=5, fps=None))
     beyond = replace(clips[1], numbers=(95, 96), pts=(10**6, 10**6 + 1))
     gone = replace(clips[0], path=path + ".gone")
-    first, lost, missing, last = read_clips([clips[0], beyond, gone, clips[2]], SIZE)
+    first, lost, missing, last = read_clips([clips[0], beyond, gone, clips[2]])
     assert isinstance(first, np.ndarray)
     assert isinstance(last, np.ndarray)
     assert isinstance(lost, Reject)
@@ -180,7 +181,7 @@ def test_what_changed_after_the_scan_is_rejected_and_the_rest_goes_on(
 
 def test_deadline(write_video: Callable[..., str], moving_pictures: Pictures) -> None:
     path = write_video("late.mp4", moving_pictures(20))
-    clip = clips_of(path, ClipRule(frames=5, fps=None))[0]
-    reject = read_clip(clip, SIZE, timeout_s=0)
+    clip = clips_of(path, ClipRule(size=SIZE, frames=5, fps=None))[0]
+    (reject,) = read_clips([clip], timeout_s=0)
     assert isinstance(reject, Reject)
     assert reject.reason == "decode_timeout"

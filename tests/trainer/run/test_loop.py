@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from shards.index import write_manifest
+from shards.manifest import write_manifest
+from shards.store import Store
 from trainer.config import FlowLossConfig, NoiseConfig, OptimConfig, TrainConfig
 from trainer.run.checkpoint import CHECKPOINT, CONFIG, METRICS
 from trainer.run.log import Record
@@ -109,8 +110,7 @@ def test_without_flow_the_dataset_trains_only_without_flowloss(
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "clips").symlink_to(Path(made.dataset.url) / "clips")
-    manifest = {key: made.dataset.manifest[key] for key in ("state", "tables", "shards")}
-    write_manifest(str(bare), {**manifest, "layers": {}})
+    write_manifest(Store(bare), replace(made.dataset.manifest, layers={}))
     with pytest.raises(ValueError, match=r"holds no flow.*--flow-loss.weight 0"):
         train(str(bare), tmp_path / "run", config)
     off = replace(config, steps=2, flow_loss=FlowLossConfig(weight=0))

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from shards.clip_video import decode_clip
+from shards.manifest import DamagedDataset
 from shards.order import Cursor
-from shards.reader import DamagedShard
 from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Loader
@@ -151,9 +151,9 @@ def test_damage_is_reported_by_name(made, config: TrainConfig, monkeypatch) -> N
 
     def damaged(row: int, name: str) -> bytes:
         if row == 3:
-            raise DamagedShard("clip-3 (mp4) differs from what was written")
+            raise DamagedDataset("clip-3 (mp4) differs from what was written")
         return read(row, name)
 
     monkeypatch.setattr(loader.reader, "member", damaged)
-    with pytest.raises(DamagedShard, match="clip-3"):
+    with pytest.raises(DamagedDataset, match="clip-3"):
         take(loader, 3)

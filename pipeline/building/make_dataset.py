@@ -1,0 +1,161 @@
+"""The build job: plan the clips, build the shards that are missing, close the manifest."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from distributed import Client
+
+from flow_cache import FlowSpec
+from flow_cache.reuse.catalog import Catalog
+from pipeline.building.add_layer import stored_layer
+from pipeline.building.job import Outcome, build_shards
+from pipeline.building.shard import REJECTS_KEY, ShardTask
+from pipeline.planning.clip_plan import (
+    CLIPS_FILE,
+    REJECTS_FILE,
+    Progress,
+    inputs_digest,
+    plan_dataset,
+    read_plan,
+)
+from pipeline.planning.clip_table import reject_table
+from pipeline.planning.config import BuildConfig, flow_specs
+from pipeline.records import Reject, Source
+from shards.manifest import (
+    Layer,
+    Manifest,
+    NoDataset,
+    Shard,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+)
+from shards.schema import shard_name
+from shards.store import Store, UsageError
+from shards.writer import write_table
+
+
+def make_dataset(
+    sources: Sequence[Source],
+    missing: Sequence[Reject],
+    store: Store,
+    config: BuildConfig,
+    client: Client,
+    progress: Progress,
+    catalog: Catalog | None = None,
+) -> Outcome:
+    """Build a dataset, or continue it: inputs that it has not seen add shards.
+
+    All flow layers of the dataset grow, also those that were added later.
+
+    Args:
+        sources, missing: what `find_sources` found, and what it did not.
+        store: of the dataset.
+        catalog: where to look for flow that exists, and to enter this dataset's.
+
+    Raises:
+        UsageError: the store holds a dataset of another configuration, or something else; or an
+            estimator here is not the one that made the dataset's flow.
+    """
+    manifest = open_manifest(store, config)
+    store.remove_unfinished()
+    planned = replace(manifest, inputs=inputs_digest(sources, missing))
+    if manifest.inputs != planned.inputs:
+        plan_dataset(sources, missing, store, config, client, progress)
+        if manifest.state == "building":
+            write_manifest(store, planned)
+    table, rejects = read_plan(store)  # as a rerun reads them: a table in memory differs in details
+    specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
+    tasks = shard_tasks(table, store, config, specs)
+    outcome = build_shards(tasks, client, partial(progress, "build"), catalog)
+    outcome = replace(outcome, inputs=len(sources) + len(missing), rejects=rejects)
+    if outcome.failed:
+        return outcome
+    clips, rejects = close_manifest(store, tasks, specs, rejects, planned)
+    return replace(outcome, clips=clips, rejects=rejects).registered(catalog, store)
+
+
+def open_manifest(store: Store, config: BuildConfig) -> Manifest:
+    """The manifest of a dataset, started if there is none.
+
+    Raises:
+        UsageError: see `make_dataset`; the message names what differs.
+    """
+    try:
+        manifest = read_manifest(store)
+    except NoDataset:
+        if store.is_occupied():
+            raise UsageError(
+                f"{store.url} is not empty and holds no dataset; give a new folder for the output"
+            ) from None
+        layers = [Layer(name=spec.layer, spec=spec.to_json()) for spec in flow_specs(config)]
+        manifest = Manifest(
+            state="building",
+            config=config.to_json(),
+            layers={layer.name: layer for layer in layers},
+        )
+        write_manifest(store, manifest)
+        return manifest
+    if manifest.merged:
+        parts = ", ".join(manifest.merged)
+        raise UsageError(f"{store.url} is merged of {parts}: add the videos to one of these")
+    if differences := config.differences(manifest.config):
+        listed = "\n  ".join(differences)
+        raise UsageError(
+            f"{store.url} was built with another configuration:\n  {listed}\n"
+            "Give the same settings to continue it, or another output folder"
+        )
+    return manifest
+
+
+def shard_tasks(
+    table: pa.Table, store: Store, config: BuildConfig, specs: tuple[FlowSpec, ...]
+) -> list[ShardTask]:
+    """One task for each shard of the clip table."""
+    return [
+        ShardTask(
+            store=store,
+            shard=shard,
+            rows=table.filter(pc.field("shard") == shard),
+            specs=specs,
+            crf=config.crf,
+        )
+        for shard in table["shard"].unique().to_pylist()
+    ]
+
+
+def close_manifest(
+    store: Store,
+    tasks: Sequence[ShardTask],
+    specs: Sequence[FlowSpec],
+    rejects: Sequence[Reject],
+    manifest: Manifest,
+) -> tuple[int, list[Reject]]:
+    """Write the complete list of rejects and the final manifest.
+
+    Returns the number of clips in the dataset and all rejects.
+    """
+    shards, rejects = {}, list(rejects)
+    for task in tasks:
+        data = store.read(f"{task.clips_stem}.parquet")
+        file = pq.ParquetFile(pa.BufferReader(data))
+        clips = file.metadata.num_rows
+        shards[shard_name(task.shard)] = Shard(clips=clips, sha256=sha256_of(data))
+        rejects += [Reject(**row) for row in json.loads(file.schema_arrow.metadata[REJECTS_KEY])]
+    write_table(store, REJECTS_FILE, reject_table(rejects))
+    layers = [stored_layer(tasks, spec) for spec in specs]
+    tables = {name: sha256_of(store.read(name)) for name in (CLIPS_FILE, REJECTS_FILE)}
+    closed = replace(
+        manifest,
+        state="complete",
+        shards=shards,
+        layers={layer.name: layer for layer in layers},
+        tables=tables,
+    )
+    write_manifest(store, closed)
+    return sum(shard.clips for shard in shards.values()), rejects
