@@ -1,7 +1,7 @@
 """From the clip table to shards.
 
-job           the build job, on Dask
-shard         one shard: decode its clips, get their flow, write and commit its files
-layer_writer  one shard of one flow layer          add_layer    a layer for a finished dataset
+make_dataset  a dataset, or more of one            add_layer     one more layer for it
+job           shards of any kind, on Dask          task          one shard to write
+shard         its clips and all layers             layer_writer  one layer of it
 costs         what building cost
 """

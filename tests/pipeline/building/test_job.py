@@ -1,195 +1,93 @@
-"""Whole builds: what they write, that they are reproducible, and that they survive anything."""
+"""Shards of any kind on a cluster: what is there is kept, what fails is named, all is added up."""
 
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 from distributed import Client
 
-from pipeline.building.job import Outcome
-from pipeline.building.make_dataset import make_dataset
-from pipeline.building.shard import ShardTask
+from flow_cache import FlowSpec
+from flow_cache.occlusion import DEFAULT_CRITERION
+from pipeline.building.costs import Costs
+from pipeline.building.job import Outcome, build_shards, check_live
+from pipeline.building.task import Task
 from pipeline.cluster import connect
-from pipeline.planning.config import BuildConfig, flow_specs
-from pipeline.source.inputs import find_sources
-from shards import Dataset, Store, verify
-from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
+from pipeline.records import Reject
+from shards.store import Store, UsageError
 
-CONFIG = BuildConfig(
-    size=(48, 64), frames=9, fps=Fraction(12), flow="dis", clips_per_shard=6, levels=(1, 2)
-)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note(Task):
+    """A shard that is one small file."""
+
+    fails: bool = False
+
+    @property
+    def committed(self) -> bool:
+        return self.store.exists(f"{self.shard}.txt")
+
+    def run(self) -> Costs:
+        if self.fails:
+            raise RuntimeError("disk on fire")
+        self.store.write(f"{self.shard}.txt", b"done")
+        return Costs(computed=Counter(toy=len(self.rows)), seconds={"flow": 1.0})
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with connect(None, 2) as client:
+    with connect(None, 1) as client:
         yield client
 
 
-def build(sources: list[str], url: Path, client: Client, config: BuildConfig = CONFIG) -> Outcome:
-    found, missing = find_sources(sources)
-    return make_dataset(found, missing, Store(url), config, client, lambda *_: None)
+def notes(folder: Path, count: int) -> list[Note]:
+    rows = pa.table({"key": ["a", "b"]})
+    return [Note(store=Store(folder), shard=n, rows=rows, specs=()) for n in range(count)]
 
 
-@pytest.fixture(scope="module")
-def built(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path:
-    url = tmp_path_factory.mktemp("build") / "dataset"
-    build(demo_videos, url, client)
-    return url
+def test_shards_are_built_once_and_their_costs_added_up(client: Client, tmp_path: Path):
+    tasks = notes(tmp_path, 4)
+    tasks[2].run()
+    seen: list[tuple[int, int]] = []
+    outcome = build_shards(tasks, client, lambda *step: seen.append(step), None)
+    assert (outcome.built, outcome.kept, outcome.failed) == (3, 1, {})
+    assert outcome.costs.computed == Counter(toy=6)
+    assert outcome.costs.seconds == {"flow": 3.0}
+    assert (seen[0], seen[-1]) == ((0, 6), (6, 6))
+    assert build_shards(tasks, client, lambda *_: None, None).kept == 4
 
 
-def contents(url: Path, suffixes: tuple[str, ...] = (".tar", ".parquet", ".json")) -> dict:
-    files = [path for path in url.rglob("*") if path.suffix in suffixes]
-    return {str(path.relative_to(url)): path.read_bytes() for path in files}
-
-
-def test_every_input_is_in_the_clips_or_in_the_rejects(demo_videos: list[str], built: Path):
-    sources, _ = find_sources(demo_videos)
-    clips = set(pq.read_table(built / "clips.parquet")["path"].to_pylist())
-    rejects = pq.read_table(built / "rejects.parquet").to_pylist()
-    refused = {reject["path"] for reject in rejects}
-    assert {source.path for source in sources} == clips | refused
-    assert not clips & refused
-    assert {Path(reject["path"]).name for reject in rejects} >= {"not_a_video.mp4"}
-    assert all(reject["reason"] and reject["detail"] for reject in rejects)
-
-
-def test_the_dataset_is_intact_and_nothing_unfinished_is_left(built: Path):
-    assert list(verify(Store(built))) == []
-    assert not [path for path in built.rglob("*") if path.name.startswith(".")]
-    rows = Dataset(str(built)).shard_rows
-    assert set(rows[:-1]) == {6}
-
-
-def test_captions_and_columns_reach_the_index_and_the_samples(built: Path):
-    clips = Dataset(str(built)).clips.to_pylist()
-    listed = [clip for clip in clips if clip["key"].startswith("fast-")]
-    assert listed
-    assert all(clip["caption"] for clip in clips)
-    manifest_columns = set(clips[0]) - {*CLIP_TABLE.names, *member_columns(CLIP_MEMBERS).names}
-    assert manifest_columns, "the demo's manifest has a column of its own"
-    assert all(clip[name] is not None for clip in listed for name in manifest_columns)
-
-
-def test_one_worker_gives_the_same_bytes_as_two(
-    demo_videos: list[str], built: Path, tmp_path: Path
-):
-    with connect(None, 1) as single:
-        build(demo_videos, tmp_path / "dataset", single)
-    assert contents(tmp_path / "dataset") == contents(built)
-
-
-def test_a_rerun_keeps_what_is_there(demo_videos: list[str], built: Path, client: Client):
-    before = {path: path.stat().st_mtime_ns for path in built.rglob("*.tar")}
-    outcome = build(demo_videos, built, client)
-    assert (outcome.built, outcome.kept) == (0, len(before) // 2)
-    assert {path: path.stat().st_mtime_ns for path in built.rglob("*.tar")} == before
-
-
-def test_a_lost_shard_is_built_again_with_the_same_bytes(
-    demo_videos: list[str], built: Path, client: Client, tmp_path: Path
-):
-    url = tmp_path / "dataset"
-    shutil.copytree(built, url)
-    (url / "clips" / "000001.parquet").unlink()
-    (url / "clips" / "000000.tar").with_name(".unfinished-x").write_bytes(b"half")
-    outcome = build(demo_videos, url, client)
-    assert outcome.built == 1
-    assert contents(url) == contents(built)
-    assert not list(url.rglob(".unfinished-*"))
-
-
-def test_a_killed_build_ends_with_the_same_bytes(
-    demo_videos: list[str], built: Path, tmp_path: Path
-):
-    url = tmp_path / "dataset"
-    command = [sys.executable, "-m", "fluxshard", "build", *demo_videos, str(url), "--workers=2"]
-    command += ["--size=48x64", "--frames=9", "--fps=12", "--flow=dis", "--clips-per-shard=6"]
-    command += ["--levels=1,2"]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    while not list(url.glob("clips/*.parquet")):
-        assert process.poll() is None, "the build ended before it could be killed"
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    committed = len(list(url.glob("clips/*.parquet")))
-    assert committed < len(list(built.glob("clips/*.parquet"))), "killed too late to show anything"
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    assert contents(url) == contents(built)
-
-
-def test_more_videos_add_shards_and_keep_the_old_bytes(
-    demo_videos: list[str], tmp_path: Path, client: Client
-):
-    folder, url = tmp_path / "videos", tmp_path / "dataset"
-    shutil.copytree(Path(demo_videos[0]).parent, folder)
-    (folder / "cuts.mp4").rename(tmp_path / "cuts.mp4")
-    build([str(folder)], url, client)
-    before = contents(url, (".tar",))
-    table = pq.read_table(url / "clips.parquet")
-    build([str(folder), str(tmp_path / "cuts.mp4")], url, client)
-    after = contents(url, (".tar",))
-    assert before.items() < after.items()
-    assert pq.read_table(url / "clips.parquet").slice(0, len(table)).equals(table)
-    assert list(verify(Store(url))) == []
-
-
-def test_another_configuration_is_refused_and_named(
-    demo_videos: list[str], built: Path, client: Client
-):
-    with pytest.raises(ValueError, match=r"crf: dataset has 18, this build asks for 23"):
-        build(demo_videos, built, client, replace(CONFIG, crf=23))
-
-
-def test_a_folder_of_something_else_is_refused(
-    demo_videos: list[str], client: Client, tmp_path: Path
-):
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="not empty and holds no dataset"):
-        build(demo_videos, tmp_path, client)
-
-
-def test_a_clip_that_no_longer_decodes_is_a_reject_and_costs_no_shard(built: Path, tmp_path: Path):
-    rows = pq.read_table(built / "clips.parquet").slice(0, 2)
-    paths = [rows["path"][0].as_py(), str(tmp_path / "gone.mp4")]
-    rows = rows.set_column(rows.schema.get_field_index("path"), "path", [paths])
-    specs = flow_specs(CONFIG)
-    store = Store(tmp_path)
-    ShardTask(store=store, shard=0, rows=rows, crf=18, specs=specs).run()
-    table = pq.read_table(tmp_path / "clips" / "000000.parquet")
-    assert table["key"].to_pylist() == rows["key"].to_pylist()[:1]
-    (reject,) = json.loads(table.schema.metadata[b"rejects"])
-    assert (reject["path"], reject["stage"]) == (paths[1], "build")
+def test_a_shard_that_fails_is_named_and_costs_no_other(client: Client, tmp_path: Path):
+    first, second, third = notes(tmp_path, 3)
+    tasks = [first, replace(second, fails=True), third]
+    outcome = build_shards(tasks, client, lambda *_: None, None)
+    assert outcome.failed == {"000001": "RuntimeError: disk on fire"}
+    assert (outcome.built, outcome.exit_code(strict=False)) == (2, 1)
 
 
 @pytest.mark.parametrize(
     ("change", "strict", "code"),
     [({}, False, 0), ({}, True, 1), ({"clips": 0}, False, 1), ({"failed": {"0": "x"}}, False, 1)],
 )
-def test_exit_codes(built: Path, change: dict, strict: bool, code: int):
-    outcome = Outcome(inputs=2, clips=3, built=1, kept=0, failed={}, rejects=["one"])
+def test_exit_codes(change: dict, strict: bool, code: int):
+    reject = Reject(path="/a", sha256=None, stage="probe", reason="empty", detail="no bytes")
+    outcome = Outcome(inputs=2, clips=3, built=1, kept=0, failed={}, rejects=[reject])
     assert replace(outcome, **change).exit_code(strict=strict) == code
 
 
-def test_progress_moves_clip_by_clip_and_ends_at_the_total(
-    demo_videos: list[str], tmp_path: Path, client: Client
-):
-    seen: list[tuple[str, int, int]] = []
-    found, missing = find_sources(demo_videos)
-    config = replace(CONFIG, clips_per_shard=100, flow="none")
-    make_dataset(found, missing, Store(tmp_path / "d"), config, client, lambda *s: seen.append(s))
-    build_steps = [done for stage, done, _ in seen if stage == "build"]
-    total = seen[-1][2]
-    assert build_steps == sorted(build_steps)
-    assert (build_steps[0], build_steps[-1]) == (0, total)
-    assert len(set(build_steps)) > total // 2, "one shard, yet many steps"
+def test_a_layer_of_an_estimator_that_is_not_here_is_refused():
+    spec = FlowSpec(
+        estimator="dis",
+        revision="opencv-99",
+        params={"preset": "medium"},
+        weights_sha256=None,
+        size=(48, 64),
+        occlusion=DEFAULT_CRITERION,
+        levels=(1,),
+        max_error_px=1 / 32,
+        frames_from="source",
+    )
+    with pytest.raises(UsageError, match=r"cannot be extended here.*opencv-99.*Install what made"):
+        check_live(spec)

@@ -1,0 +1,171 @@
+"""Whole builds: what they write, that they are reproducible, and that they survive anything."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from distributed import Client
+
+from pipeline.building.job import Outcome
+from pipeline.building.make_dataset import make_dataset
+from pipeline.cluster import connect
+from pipeline.planning.config import BuildConfig
+from pipeline.source.inputs import find_sources
+from shards import Dataset, Store, verify
+from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
+
+CONFIG = BuildConfig(
+    size=(48, 64), frames=9, fps=Fraction(12), flow="dis", clips_per_shard=6, levels=(1, 2)
+)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with connect(None, 2) as client:
+        yield client
+
+
+def build(sources: list[str], url: Path, client: Client, config: BuildConfig = CONFIG) -> Outcome:
+    found, missing = find_sources(sources)
+    return make_dataset(found, missing, Store(url), config, client, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def built(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path:
+    url = tmp_path_factory.mktemp("build") / "dataset"
+    build(demo_videos, url, client)
+    return url
+
+
+def contents(url: Path, suffixes: tuple[str, ...] = (".tar", ".parquet", ".json")) -> dict:
+    files = [path for path in url.rglob("*") if path.suffix in suffixes]
+    return {str(path.relative_to(url)): path.read_bytes() for path in files}
+
+
+def test_every_input_is_in_the_clips_or_in_the_rejects(demo_videos: list[str], built: Path):
+    sources, _ = find_sources(demo_videos)
+    clips = set(pq.read_table(built / "clips.parquet")["path"].to_pylist())
+    rejects = pq.read_table(built / "rejects.parquet").to_pylist()
+    refused = {reject["path"] for reject in rejects}
+    assert {source.path for source in sources} == clips | refused
+    assert not clips & refused
+    assert {Path(reject["path"]).name for reject in rejects} >= {"not_a_video.mp4"}
+    assert all(reject["reason"] and reject["detail"] for reject in rejects)
+
+
+def test_the_dataset_is_intact_and_nothing_unfinished_is_left(built: Path):
+    assert list(verify(Store(built))) == []
+    assert not [path for path in built.rglob("*") if path.name.startswith(".")]
+    rows = Dataset(str(built)).shard_rows
+    assert set(rows[:-1]) == {6}
+
+
+def test_captions_and_columns_reach_the_index_and_the_samples(built: Path):
+    clips = Dataset(str(built)).clips.to_pylist()
+    listed = [clip for clip in clips if clip["key"].startswith("fast-")]
+    assert listed
+    assert all(clip["caption"] for clip in clips)
+    manifest_columns = set(clips[0]) - {*CLIP_TABLE.names, *member_columns(CLIP_MEMBERS).names}
+    assert manifest_columns, "the demo's manifest has a column of its own"
+    assert all(clip[name] is not None for clip in listed for name in manifest_columns)
+
+
+def test_one_worker_gives_the_same_bytes_as_two(
+    demo_videos: list[str], built: Path, tmp_path: Path
+):
+    with connect(None, 1) as single:
+        build(demo_videos, tmp_path / "dataset", single)
+    assert contents(tmp_path / "dataset") == contents(built)
+
+
+def test_a_rerun_keeps_what_is_there(demo_videos: list[str], built: Path, client: Client):
+    before = {path: path.stat().st_mtime_ns for path in built.rglob("*.tar")}
+    outcome = build(demo_videos, built, client)
+    assert (outcome.built, outcome.kept) == (0, len(before) // 2)
+    assert {path: path.stat().st_mtime_ns for path in built.rglob("*.tar")} == before
+
+
+def test_a_lost_shard_is_built_again_with_the_same_bytes(
+    demo_videos: list[str], built: Path, client: Client, tmp_path: Path
+):
+    url = tmp_path / "dataset"
+    shutil.copytree(built, url)
+    (url / "clips" / "000001.parquet").unlink()
+    (url / "clips" / "000000.tar").with_name(".unfinished-x").write_bytes(b"half")
+    outcome = build(demo_videos, url, client)
+    assert outcome.built == 1
+    assert contents(url) == contents(built)
+    assert not list(url.rglob(".unfinished-*"))
+
+
+def test_a_killed_build_ends_with_the_same_bytes(
+    demo_videos: list[str], built: Path, tmp_path: Path
+):
+    url = tmp_path / "dataset"
+    command = [sys.executable, "-m", "fluxshard", "build", *demo_videos, str(url), "--workers=2"]
+    command += ["--size=48x64", "--frames=9", "--fps=12", "--flow=dis", "--clips-per-shard=6"]
+    command += ["--levels=1,2"]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    while not list(url.glob("clips/*.parquet")):
+        assert process.poll() is None, "the build ended before it could be killed"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    committed = len(list(url.glob("clips/*.parquet")))
+    assert committed < len(list(built.glob("clips/*.parquet"))), "killed too late to show anything"
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert contents(url) == contents(built)
+
+
+def test_more_videos_add_shards_and_keep_the_old_bytes(
+    demo_videos: list[str], tmp_path: Path, client: Client
+):
+    folder, url = tmp_path / "videos", tmp_path / "dataset"
+    shutil.copytree(Path(demo_videos[0]).parent, folder)
+    (folder / "cuts.mp4").rename(tmp_path / "cuts.mp4")
+    build([str(folder)], url, client)
+    before = contents(url, (".tar",))
+    table = pq.read_table(url / "clips.parquet")
+    build([str(folder), str(tmp_path / "cuts.mp4")], url, client)
+    after = contents(url, (".tar",))
+    assert before.items() < after.items()
+    assert pq.read_table(url / "clips.parquet").slice(0, len(table)).equals(table)
+    assert list(verify(Store(url))) == []
+
+
+def test_another_configuration_is_refused_and_named(
+    demo_videos: list[str], built: Path, client: Client
+):
+    with pytest.raises(ValueError, match=r"crf: dataset has 18, this build asks for 23"):
+        build(demo_videos, built, client, replace(CONFIG, crf=23))
+
+
+def test_a_folder_of_something_else_is_refused(
+    demo_videos: list[str], client: Client, tmp_path: Path
+):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="not empty and holds no dataset"):
+        build(demo_videos, tmp_path, client)
+
+
+def test_progress_moves_clip_by_clip_and_ends_at_the_total(
+    demo_videos: list[str], tmp_path: Path, client: Client
+):
+    seen: list[tuple[str, int, int]] = []
+    found, missing = find_sources(demo_videos)
+    config = replace(CONFIG, clips_per_shard=100, flow="none")
+    make_dataset(found, missing, Store(tmp_path / "d"), config, client, lambda *s: seen.append(s))
+    build_steps = [done for stage, done, _ in seen if stage == "build"]
+    total = seen[-1][2]
+    assert build_steps == sorted(build_steps)
+    assert (build_steps[0], build_steps[-1]) == (0, total)
+    assert len(set(build_steps)) > total // 2, "one shard, yet many steps"

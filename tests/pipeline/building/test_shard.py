@@ -1,0 +1,75 @@
+"""One shard: what cannot be decoded is left out with its reason, what is written is indexed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.building.shard import ShardTask
+from pipeline.planning.clip_table import clip_table
+from pipeline.planning.config import BuildConfig, flow_specs
+from pipeline.planning.scan import scan_video
+from pipeline.records import Reject, Source
+from shards.clip_video import decode_clip
+from shards.schema import Clip, clips_of, spans_of
+from shards.store import Store
+
+CONFIG = BuildConfig(size=(48, 64), frames=5, fps=Fraction(25), flow="dis", levels=(1,))
+
+
+@pytest.fixture(scope="module")
+def planned(write_video: Callable[..., str], moving_pictures: Callable[..., list]) -> list[Clip]:
+    path = write_video("shard.mp4", moving_pictures(15))
+    source = Source(path=path, caption="a texture", columns={"label": 7})
+    scan = scan_video(source, CONFIG.clip_rule, detector="none")
+    assert not isinstance(scan, Reject)
+    return list(scan[1])
+
+
+def task_of(clips: list[Clip], folder: Path) -> ShardTask:
+    rows = clip_table(clips, clips_per_shard=8)
+    return ShardTask(store=Store(folder), shard=0, rows=rows, specs=flow_specs(CONFIG), crf=18)
+
+
+def test_the_index_tells_where_every_member_is(planned: list[Clip], tmp_path: Path):
+    task = task_of(planned, tmp_path)
+    assert not task.committed
+    costs = task.run()
+    assert task.committed
+    table = pq.read_table(tmp_path / "clips" / "000000.parquet")
+    assert clips_of(table) == planned
+    tar = (tmp_path / "clips" / "000000.tar").read_bytes()
+    for clip, video, row in zip(
+        planned, spans_of(table, "mp4"), spans_of(table, "json"), strict=True
+    ):
+        frames = decode_clip(tar[video.offset : video.offset + video.size])
+        assert frames.shape == (5, 3, 48, 64)
+        assert json.loads(tar[row.offset : row.offset + row.size]) == clip.to_row(0)
+    assert costs.computed.total() == len(planned) * 2 * 4
+    assert set(costs.seconds) == {"decode", "encode", "copy", "flow", "figures"}
+
+
+def test_a_clip_that_no_longer_decodes_is_a_reject_and_costs_no_shard(
+    planned: list[Clip], tmp_path: Path
+):
+    gone = replace(planned[1], path=str(tmp_path / "gone.mp4"))
+    task_of([planned[0], gone, planned[2]], tmp_path).run()
+    table = pq.read_table(tmp_path / "clips" / "000000.parquet")
+    assert [clip.key for clip in clips_of(table)] == [planned[0].key, planned[2].key]
+    (reject,) = json.loads(table.schema.metadata[b"rejects"])
+    assert (reject["path"], reject["stage"]) == (gone.path, "build")
+
+
+def test_a_shard_without_any_clip_is_committed_and_empty(planned: list[Clip], tmp_path: Path):
+    gone = replace(planned[0], path=str(tmp_path / "gone.mp4"))
+    task_of([gone], tmp_path).run()
+    table: pa.Table = pq.read_table(tmp_path / "clips" / "000000.parquet")
+    assert len(table) == 0
+    assert table.schema.field("label").type == pa.int64()
+    assert np.array_equal(table["mp4_offset"].to_numpy(), [])
