@@ -7,7 +7,44 @@ terms      losses beside the reconstruction       model      the network
 run        the loop, checkpoints, the log
 """
 
-from trainer.config import TrainConfig
+from trainer.config import (
+    FlowLossConfig,
+    FluxFlowConfig,
+    ModelConfig,
+    NoiseConfig,
+    OptimConfig,
+    PyramidConfig,
+    StreamConfig,
+    TrainConfig,
+)
+from trainer.model.transformer import SpaceTimeTransformer
 from trainer.presets import PRESETS
+from trainer.process.edm import denoise, level_at, loss_weight, noise_like
+from trainer.process.objective import Reconstruction, reconstruct
+from trainer.process.pyramid import NoiseInterval, clean_estimate, hold, noisy_mean, target
+from trainer.run.loop import Summary, train
+from trainer.stream.batch import Batch, FlowTargets, to_signal, to_unit
+from trainer.stream.engine import Loader
+from trainer.temporal.fluxflow import draw_shuffle
+from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
+from trainer.temporal.recipe import ClipFacts, Recipe, SamplePlan, TrainRecipe
+from trainer.temporal.stages import Stage, stages
+from trainer.terms.flowloss import FlowLoss, FlowTerms, live_estimator
 
-__all__ = ["PRESETS", "TrainConfig"]
+# fmt: off
+__all__ = [  # noqa: RUF022 - grouped
+    # configuration
+    "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "NoiseConfig", "OptimConfig",
+    "PRESETS", "PyramidConfig", "StreamConfig", "TrainConfig",
+    # what is shown: plans and recipes
+    "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
+    "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "TrainRecipe",
+    # the stream
+    "Loader", "Batch", "FlowTargets", "to_signal", "to_unit",
+    # the process
+    "NoiseInterval", "hold", "noisy_mean", "target", "clean_estimate",
+    "noise_like", "level_at", "loss_weight", "denoise", "reconstruct", "Reconstruction",
+    # terms, model, run
+    "FlowLoss", "FlowTerms", "live_estimator", "SpaceTimeTransformer", "train", "Summary",
+]
+# fmt: on

@@ -26,7 +26,7 @@ from shards.store import Store
 from shards.writer import ShardTar, shard_tar, write_table
 from trainer.config import ModelConfig, OptimConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import FlowTargets, to_signal
-from trainer.stream.fill import FlowTask, answer_pairs, show_frames
+from trainer.stream.fill import FlowRequest, answer_pairs, show_frames
 from trainer.temporal.plan import PairOrder, TemporalPlan, supervise
 
 SIZE, FRAMES, MAX_ERROR = (48, 64), 9, 1 / 32
@@ -78,8 +78,8 @@ class Made:
         shape = (len(found), len(found[0].chains))
         flow, visible = torch.empty(*shape, 2, *SIZE), torch.empty(*shape, *SIZE, dtype=torch.bool)
         for n, (row, supervision) in enumerate(zip(plans, found, strict=True)):
-            task = FlowTask(supervision=supervision, flow=flow[n], visible=visible[n])
-            answer_pairs(task, reader.fields(row, supervision.fields))
+            request = FlowRequest(supervision=supervision, flow=flow[n], visible=visible[n])
+            answer_pairs(request, reader.fields(row, supervision.fields))
         return FlowTargets(
             rows=torch.arange(len(found)),
             slots=torch.from_numpy(np.stack([s.slots for s in found])),

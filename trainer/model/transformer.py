@@ -5,13 +5,16 @@ Shapes: b clips, t slots, n = (h/p)·(w/p) patches, d channels.
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from shards.store import UsageError
 from trainer.config import ModelConfig
 
 
 class SpaceTimeTransformer(nn.Module):
-    """Attention factorised into space and time, conditioned on the noise level (adaLN-zero, DiT).
+    """Attention factorised into space and time, each slot conditioned on its own noise level
+    (adaLN-zero as in DiT, frame by frame as in FVDM, arXiv 2410.03160).
 
     Positions are functions of patch coordinates and of time in stored frames, not learned tables,
     so one model serves every stage of the temporal pyramid and every size. Its output starts as
@@ -31,19 +34,27 @@ class SpaceTimeTransformer(nn.Module):
         self.head_modulation = _zero(nn.Linear(config.dim, 2 * config.dim))
         _zero(self.head)
 
-    def forward(self, clip: Tensor, c_noise: Tensor, time: Tensor) -> Tensor:
-        """The raw network output F of the clip's shape.
+    def forward(
+        self,
+        clip: Float[Tensor, "b t 3 h w"],
+        c_noise: Float[Tensor, "b t"],
+        time: Float[Tensor, " t"],
+    ) -> Float[Tensor, "b t 3 h w"]:
+        """The raw network output F.
 
         Args:
-            clip: [b, t, 3, h, w], h and w multiples of the patch.
-            c_noise: [b], EDM's ln(σ)/4.
-            time: [t], when each slot is shown, in stored frames.
+            clip: h and w are multiples of the patch.
+            c_noise: EDM's ln(σ)/4.
+            time: when each slot is shown, in stored frames.
+
+        Raises:
+            UsageError: the patch does not divide the clip's height and width.
         """
         patch, dim = self.config.patch, self.config.dim
         *_, height, width = clip.shape
         rows, columns = height // patch, width // patch
         if (rows * patch, columns * patch) != (height, width):
-            raise ValueError(
+            raise UsageError(
                 f"clip size {height}x{width} is no multiple of the patch {patch}; "
                 "choose another model.patch or build the dataset at another size"
             )
@@ -53,7 +64,7 @@ class SpaceTimeTransformer(nn.Module):
         condition = F.silu(self.condition(waves(c_noise * 100, dim)))
         for block in self.blocks:
             tokens = block(tokens, condition)
-        shift, scale = self.head_modulation(condition)[:, None, None].chunk(2, dim=-1)
+        shift, scale = self.head_modulation(condition)[:, :, None].chunk(2, dim=-1)
         return pixels(self.head(_modulate(tokens, shift, scale)), patch, rows)
 
 
@@ -71,8 +82,8 @@ class Block(nn.Module):
         )
 
     def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
-        """tokens [b, t, n, d], condition [b, d]."""
-        parts = self.modulation(condition)[:, None, None].chunk(9, dim=-1)
+        """tokens [b, t, n, d], condition [b, t, d]."""
+        parts = self.modulation(condition)[:, :, None].chunk(9, dim=-1)
         shift, scale, gate = parts[0:3], parts[3:6], parts[6:9]
         tokens = tokens + gate[0] * self.space(_modulate(tokens, shift[0], scale[0]))
         across = _modulate(tokens, shift[1], scale[1]).transpose(1, 2)
@@ -98,22 +109,22 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(-2)).view_as(x)
 
 
-def patches(clip: Tensor, patch: int) -> Tensor:
-    """[b, t, c, h, w] to [b, t, n, p·p·c], patches in reading order."""
+def patches(clip: Float[Tensor, "b t c h w"], patch: int) -> Float[Tensor, "b t n d"]:
+    """A clip as squares of p·p pixels, in reading order."""
     tiles = clip.unflatten(-2, (-1, patch)).unflatten(-1, (-1, patch))  # b t c rows p columns p
     return tiles.permute(0, 1, 3, 5, 4, 6, 2).flatten(4).flatten(2, 3)
 
 
-def pixels(tokens: Tensor, patch: int, rows: int) -> Tensor:
+def pixels(tokens: Float[Tensor, "b t n d"], patch: int, rows: int) -> Float[Tensor, "b t c h w"]:
     """The inverse of `patches`."""
     tiles = tokens.unflatten(2, (rows, -1)).unflatten(-1, (patch, patch, -1))
     return tiles.permute(0, 1, 6, 2, 4, 3, 5).flatten(5).flatten(3, 4)
 
 
-def waves(position: Tensor, dim: int) -> Tensor:
-    """Sines and cosines of geometric wavelengths from 2π to 20000π; [m] to [m, dim]."""
+def waves(position: Shaped[Tensor, "*shape"], dim: int) -> Float[Tensor, "*shape {dim}"]:
+    """Sines and cosines of each position, of geometric wavelengths from 2π to 20000π."""
     exponents = torch.arange(dim // 2, device=position.device) / (dim // 2)
-    angles = position.float()[:, None] * 10_000.0**-exponents
+    angles = position.float()[..., None] * 10_000.0**-exponents
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 

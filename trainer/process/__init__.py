@@ -1,4 +1,5 @@
-"""The diffusion process: how clips are noised, and what the network is to predict.
+"""The diffusion process, on tensors: how clips are noised, and what the network is to predict.
 
-edm       preconditioning, weight, noise levels     denoise   the objective of a batch
+edm        preconditioning, weight, noise levels     pyramid   the path of a pyramid stage
+objective  the loss of noisy clips
 """

@@ -9,7 +9,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from shards.order import Cursor
-from shards.store import Store
+from shards.store import Store, UsageError
 from trainer.config import TrainConfig
 
 CHECKPOINT, CONFIG, METRICS = "checkpoint.pt", "config.json", "metrics.jsonl"
@@ -27,7 +27,13 @@ _FREE = {
 
 @dataclass(kw_only=True)
 class TrainState:
-    """All that changes while a run trains. Randomness is derived from the cursor's position."""
+    """All that changes while a run trains. Randomness is derived from the cursor's position.
+
+    Attributes:
+        average: of the model's weights; None where the run keeps none.
+        step: optimizer steps done.
+        cursor: where the stream stands.
+    """
 
     model: torch.nn.Module
     average: AveragedModel | None
@@ -65,7 +71,7 @@ def open_run(out: Path, config: TrainConfig, layer: str | None) -> bool:
         layer: full name of the flow layer, whose digest says which flow the run learns from.
 
     Raises:
-        ValueError: the folder holds a run of another configuration; the message says what differs.
+        UsageError: the folder holds a run of another configuration; the message says what differs.
     """
     now = json.loads(json.dumps({**asdict(config), "flow_layer": layer}))
     resumes = (out / CHECKPOINT).exists()
@@ -73,7 +79,7 @@ def open_run(out: Path, config: TrainConfig, layer: str | None) -> bool:
         differing = _differences(json.loads((out / CONFIG).read_text()), now)
         if differing:
             listed = "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in differing.items())
-            raise ValueError(
+            raise UsageError(
                 f"{out} holds a run with another configuration:\n{listed}\n"
                 "train into another folder, or with the configuration of the run"
             )

@@ -15,19 +15,29 @@ from shards.index import Dataset
 from shards.manifest import Layer
 from shards.order import Cursor, fold
 from shards.stopwatch import Stopwatch
+from shards.store import UsageError
 from trainer.config import TrainConfig
 from trainer.model.transformer import SpaceTimeTransformer
-from trainer.process.denoise import denoise_batch
+from trainer.process.edm import noise_like
+from trainer.process.objective import reconstruct
 from trainer.run.checkpoint import METRICS, TrainState, open_run
 from trainer.run.log import MetricsLog, Record
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Loader, clip_size
+from trainer.temporal.recipe import TrainRecipe
 from trainer.terms.flowloss import FlowLoss, FlowTerms, check_layer, live_estimator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """What a call of `train` did: the steps it started from and ended at, and its last record."""
+    """What a call of `train` did.
+
+    Attributes:
+        first_step, last_step: optimizer steps done before and after it.
+        parameters: weights of the model.
+        seconds: that it took.
+        last: the newest value of each metric.
+    """
 
     first_step: int
     last_step: int
@@ -69,7 +79,7 @@ def train(
         progress: called with each step's record, in order.
 
     Raises:
-        ValueError: the data cannot serve the configuration, or `out` holds another run.
+        UsageError: the data cannot serve the configuration, or `out` holds another run.
         FloatingPointError: the loss is no longer a number.
     """
     # Data and what judges it.
@@ -84,7 +94,15 @@ def train(
         state.restore(out, device)
     first_step, last, floor_known = state.step, Record(), False
     metrics = MetricsLog(out / METRICS, keep_steps=first_step)
-    loader = Loader(dataset, config, layer, state.cursor, pin=device.type == "cuda")
+    loader = Loader(
+        dataset,
+        config.stream,
+        TrainRecipe(config),
+        layer,
+        state.cursor,
+        seed=config.seed,
+        pin=device.type == "cuda",
+    )
     state.model.train()
 
     with closing(iter(loader)) as batches:
@@ -96,9 +114,19 @@ def train(
                 batch = host_batch.to(device)
 
             # Forward: reconstruction, then motion of the clean estimate where the gate is open.
-            denoised = denoise_batch(state.model, batch, config)
-            terms = flow_loss(denoised.clean, batch.sigma, batch.flow) if flow_loss else None
-            loss = denoised.recon + (terms.loss if terms else 0)
+            clips, levels = batch.clean(), batch.levels
+            assert levels is not None, "TrainRecipe draws noise levels"
+            denoised = reconstruct(
+                state.model,
+                clips,
+                noise_like(clips, config.seed, batch.positions),
+                levels,
+                batch.time.to(device),
+                batch.stage.interval,
+                config.noise.sigma_data,
+            )
+            terms = flow_loss(denoised.clean, levels, batch.flow) if flow_loss else None
+            loss = denoised.loss + (terms.loss if terms else 0)
 
             # Backward.
             state.optimizer.zero_grad(set_to_none=True)
@@ -118,12 +146,12 @@ def train(
             record = describe(host_batch, config, terms) | {
                 "step": state.step,
                 "loss": loss.detach(),
-                "recon": denoised.recon.detach(),
+                "recon": denoised.loss.detach(),
                 "grad_norm": norm,
                 "learning_rate": rate,
             }
             if flow_loss and batch.flow and not floor_known:
-                record["flow_floor"], floor_known = flow_loss.floor(batch.clean(), batch.flow), True
+                record["flow_floor"], floor_known = flow_loss.floor(clips, batch.flow), True
             seconds = {**host_batch.seconds, **watch.seconds}
             record["seconds"] = {**seconds, "step": time.perf_counter() - step_began}
             metrics.add(record)
@@ -157,12 +185,12 @@ def open_flow(dataset: Dataset, config: TrainConfig) -> tuple[Layer | None, Flow
     """The flow layer and the loss that uses it; neither where FlowLoss has no weight.
 
     Raises:
-        ValueError: there is no such layer, or it does not suit the live estimator or the clips.
+        UsageError: there is no such layer, or it does not suit the live estimator or the clips.
     """
     if config.flow_loss.weight == 0:
         return None, None
     if not dataset.manifest.layers:
-        raise ValueError(
+        raise UsageError(
             f"{dataset.url} holds no flow, which FlowLoss needs: add it with "
             f"`fluxshard flow {dataset.url} --estimator variational`, or train with "
             "--flow-loss.weight 0"
@@ -198,18 +226,18 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def describe(batch: Batch, config: TrainConfig, terms: FlowTerms | None) -> Record:
-    """What a batch was made of, and its flow terms. Shares are of samples, slots and pairs."""
+    """What a batch was made of, and its flow terms. Shares are of slots and of pairs."""
     record: Record = {
         "samples": batch.cursor.position,
         "stage": batch.stage.number,
         "moved": batch.moved,
     }
-    if terms is not None:
+    if terms is not None and batch.levels is not None:
         hops = None if batch.flow is None else batch.flow.hops
         record |= {
             "flow_loss": terms.loss.detach(),
             "flow_error": terms.error.mean() if len(terms.error) else math.nan,
-            "gate": (batch.sigma < config.flow_loss.psi).float().mean(),
+            "gate": (batch.levels < config.flow_loss.psi).float().mean(),
             "supervised": math.nan if hops is None else (hops > 0).float().mean(),
         }
     return record

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from shards.order import Cursor
@@ -11,12 +12,12 @@ from trainer.temporal.plan import TemporalPlan
 from trainer.temporal.stages import Stage
 
 
-def to_signal(frames: Tensor) -> Tensor:
-    """uint8 frames as the signal that is denoised, float32 in (-1, 1)."""
+def to_signal(frames: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    """Frames as the signal that is denoised, in (-1, 1)."""
     return (frames.float() - 127.5) / 128
 
 
-def to_unit(signal: Tensor) -> Tensor:
+def to_unit(signal: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The signal in [0, 1], as flow estimators take it.
 
     Halves and a power of two make the way there and back exact: true frames come out as
@@ -27,21 +28,21 @@ def to_unit(signal: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FlowTargets:
-    """Stored motion of those samples of a batch whose noise level passes FlowLoss's gate.
+    """Stored motion of those samples of a batch for which the recipe wants it.
 
     Attributes:
-        rows: int64 [g], the sample in the batch.
-        slots: int64 [g, n, 2], the slots that form each pair, first to second.
-        hops: int64 [g, n], stored fields that the pair's flow is composed of; 0: not supervised.
-        flow: float32 [g, n, 2, h, w] from the first to the second slot's frame, pixels.
-        visible: bool [g, n, h, w].
+        rows: the sample in the batch.
+        slots: the slots that form each pair, first to second.
+        hops: stored fields that the pair's flow is composed of; 0: not supervised.
+        flow: from the first to the second slot's frame, pixels.
+        visible: True where a pixel of the first frame is visible in the second.
     """
 
-    rows: Tensor
-    slots: Tensor
-    hops: Tensor
-    flow: Tensor
-    visible: Tensor
+    rows: Int64[Tensor, " g"]
+    slots: Int64[Tensor, "g n 2"]
+    hops: Int64[Tensor, "g n"]
+    flow: Float32[Tensor, "g n 2 h w"]
+    visible: Bool[Tensor, "g n h w"]
 
     def to(self, device: torch.device) -> "FlowTargets":
         return _moved(self, device)
@@ -52,18 +53,19 @@ class Batch:
     """Clips of one pyramid stage, in slot order, with all that was decided about them.
 
     Attributes:
-        frames: uint8 [b, t, 3, h, w] RGB.
-        sigma: float32 [b], the noise level of each sample.
-        flow: None where the run or the stage uses no flow.
-        plans, keys, captions: one a sample.
-        positions: of the samples in the order, [b]; all their randomness derives from these.
+        frames: RGB.
+        levels: the noise level of each slot; None where the recipe draws none.
+        flow: None where no sample wants flow.
+        stage: of the pyramid.
+        plans, keys, captions: one for each sample.
+        positions: of the samples in the order; all their randomness derives from these.
         cursor: where the stream stands after this batch; what a checkpoint stores.
         seconds: spent on this batch by the loader's threads, by kind, and `stall`, the time that
             the consumer waited for it.
     """
 
-    frames: Tensor
-    sigma: Tensor
+    frames: UInt8[Tensor, "b t 3 h w"]
+    levels: Float32[Tensor, "b t"] | None
     flow: FlowTargets | None
     stage: Stage
     plans: tuple[TemporalPlan, ...]
@@ -77,8 +79,8 @@ class Batch:
         return len(self.frames)
 
     @property
-    def time(self) -> Tensor:
-        """When each slot is shown, in stored frames; float32 [t]. Shuffling does not move slots."""
+    def time(self) -> Float32[Tensor, " t"]:
+        """When each slot is shown, in stored frames. Shuffling does not move slots."""
         return self.stage.stride * torch.arange(self.frames.shape[1], dtype=torch.float32)
 
     @property
@@ -86,8 +88,8 @@ class Batch:
         """Share of slots that FluxFlow changed."""
         return sum(plan.moved for plan in self.plans) / len(self.plans)
 
-    def clean(self) -> Tensor:
-        """The frames as the model's signal, float32."""
+    def clean(self) -> Float32[Tensor, "b t 3 h w"]:
+        """The frames as the model's signal."""
         return to_signal(self.frames)
 
     def to(self, device: torch.device) -> "Batch":

@@ -1,8 +1,8 @@
 """The stream: batches in the dataset's order, read and decoded ahead by threads.
 
-A batch is decided first: its stage, then each sample's plan and noise level, all by position. Its
+A batch is decided first, by a recipe: its stage, then each sample's plan, all by position. Its
 tensors are allocated, and threads fill them, reading only the frames that the plans show and the
-flow fields that FlowLoss will ask for. Batches come out in order, whatever order threads end in.
+flow fields that they want. Batches come out in order, whatever order threads end in.
 """
 
 from collections import deque
@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from flow_cache.spec import FlowSpec, Pair, level_pairs
@@ -21,11 +22,11 @@ from shards.manifest import Layer
 from shards.order import Cursor, Order, rank_rows
 from shards.reader import ShardReader
 from shards.stopwatch import Stopwatch
-from trainer.config import TrainConfig
+from shards.store import UsageError
+from trainer.config import StreamConfig
 from trainer.stream.batch import Batch, FlowTargets
-from trainer.stream.fill import FlowTask, Task, fill
-from trainer.temporal.plan import Supervision, supervise
-from trainer.temporal.recipe import Draw, draw_sample, draw_stage
+from trainer.stream.fill import FlowRequest, SampleRequest, fill
+from trainer.temporal.recipe import ClipFacts, Recipe, SamplePlan
 
 
 class Loader:
@@ -35,101 +36,102 @@ class Loader:
     positions [g·B, (g + 1)·B) of the order, and rank r of R takes r, r + R, … of them.
 
     Args:
-        dataset: opened, with clips of one size that have at least `config.stream.frames` frames.
-        config: of the run.
-        layer: flow layer for FlowLoss; None reads no flow.
+        dataset: opened, with clips of one size that have at least `config.frames` frames.
+        config: what is read, and how far ahead.
+        recipe: how each sample is shown.
+        layer: flow layer that the recipe may ask for; None reads no flow.
         cursor: where to start; None starts at the beginning.
+        seed: of the order of clips.
         rank, ranks: this process among those that share the stream.
         pin: allocate in pinned memory, for copies to a GPU that do not block.
 
     Raises:
-        ValueError: clips of several sizes, clips that are too short, a cursor of another dataset
-            or seed, or a batch that the ranks cannot share evenly.
+        UsageError: clips of several sizes, or clips that are too short.
+        ValueError: a cursor of another dataset or seed, or a batch that the ranks cannot share
+            evenly.
     """
 
     def __init__(
         self,
         dataset: Dataset,
-        config: TrainConfig,
+        config: StreamConfig,
+        recipe: Recipe,
         layer: Layer | None = None,
         cursor: Cursor | None = None,
         *,
+        seed: int,
         rank: int = 0,
         ranks: int = 1,
         pin: bool = False,
     ) -> None:
-        self.config = config
+        self.config, self.recipe = config, recipe
         self.size = clip_size(dataset)
-        self.stored_frames = _stored_frames(dataset, config.stream.frames)
-        self.order = Order(
-            shard_rows=dataset.shard_rows, seed=config.seed, window=config.stream.window
-        )
-        self.cursor = (cursor or Cursor(dataset=dataset.digest, seed=config.seed)).resume_in(
-            dataset.digest, config.seed
+        self.stored_frames = _stored_frames(dataset, config.frames)
+        self.order = Order(shard_rows=dataset.shard_rows, seed=seed, window=config.window)
+        self.cursor = (cursor or Cursor(dataset=dataset.digest, seed=seed)).resume_in(
+            dataset.digest, seed
         )
         self.reader = ShardReader(dataset, layer)
         self.spec = None if layer is None else FlowSpec.from_json(layer.spec)
         self.share = partial(rank_rows, rank=rank, ranks=ranks)
-        self.share(np.arange(config.stream.batch))  # refuse an uneven split before any work
+        self.share(np.arange(config.batch))  # refuse an uneven split before any work
         self.pin = pin
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches in order; each time from the cursor that the loader was made with."""
         # One thread's tensor operations must not take the cores from the others and from training.
         pool = ThreadPoolExecutor(
-            self.config.stream.threads, "loader", torch.set_num_threads, initargs=(1,)
+            self.config.threads, "loader", torch.set_num_threads, initargs=(1,)
         )
         pending: deque[tuple[Batch, list[Future[Stopwatch]]]] = deque()
         cursor = self.cursor
         try:
             while True:
-                while len(pending) <= self.config.stream.prefetch:
+                while len(pending) <= self.config.prefetch:
                     planning = Stopwatch()
                     with planning("plan"):
-                        batch, tasks = self.prepare(cursor)
+                        batch, requests = self.prepare(cursor)
                     batch.seconds.update(planning.seconds)
-                    pending.append((batch, [pool.submit(fill, t, self.reader) for t in tasks]))
+                    pending.append((batch, [pool.submit(fill, r, self.reader) for r in requests]))
                     cursor = batch.cursor
                 batch, futures = pending.popleft()
                 yield _wait(batch, futures)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def prepare(self, cursor: Cursor) -> tuple[Batch, list[Task]]:
-        """This rank's share of the batch at `cursor`, allocated, and the tasks that fill it."""
-        positions = np.arange(cursor.position, cursor.position + self.config.stream.batch)
-        stage = draw_stage(self.config, cursor.position // len(positions))
+    def prepare(self, cursor: Cursor) -> tuple[Batch, list[SampleRequest]]:
+        """This rank's share of the batch at `cursor`, allocated, and the requests that fill it."""
+        positions = np.arange(cursor.position, cursor.position + self.config.batch)
+        stage = self.recipe.group(cursor.position // len(positions))
         rows = self.share(self.order.rows(positions[0], positions[-1] + 1)).tolist()
-        draws = [
-            draw_sample(self.config, position, stage, int(self.stored_frames[row]))
-            for position, row in zip(self.share(positions).tolist(), rows, strict=True)
+        ours = tuple(self.share(positions).tolist())
+        samples = [
+            self.recipe.sample(position, self._facts(row), stage)
+            for position, row in zip(ours, rows, strict=True)
         ]
-        supervisions = [self._supervision(draw, row) for draw, row in zip(draws, rows, strict=True)]
         clips = self.reader.dataset.clips
         batch = Batch(
-            frames=self._empty(len(rows), len(draws[0].plan), 3, *self.size, dtype=torch.uint8),
-            sigma=torch.tensor([draw.sigma for draw in draws]),
-            flow=self._targets(supervisions),
+            frames=self._empty(len(rows), len(samples[0].shown), 3, *self.size, dtype=torch.uint8),
+            levels=_levels(samples),
+            flow=self._targets(samples),
             stage=stage,
-            plans=tuple(draw.plan for draw in draws),
+            plans=tuple(sample.shown for sample in samples),
             keys=tuple(clips["key"][row].as_py() for row in rows),
             captions=tuple(clips["caption"][row].as_py() for row in rows),
-            positions=tuple(draw.position for draw in draws),
+            positions=ours,
             cursor=replace(cursor, position=cursor.position + len(positions)),
         )
-        return batch, _tasks(batch, rows, supervisions)
+        return batch, _requests(batch, rows, samples)
 
-    def _supervision(self, draw: Draw, row: int) -> Supervision | None:
-        """The pairs that FlowLoss will compare; None for a sample that its gate keeps out."""
-        loss = self.config.flow_loss
-        if self.spec is None or draw.sigma >= loss.psi or len(draw.plan) < 2:
-            return None
-        stored = _stored_pairs(int(self.stored_frames[row]), self.spec)
-        return supervise(draw.plan, stored, loss.order, loss.max_hops)
+    def _facts(self, row: int) -> ClipFacts:
+        frames = int(self.stored_frames[row])
+        return ClipFacts(
+            frames=frames, flow_pairs=() if self.spec is None else _stored_pairs(frames, self.spec)
+        )
 
-    def _targets(self, supervisions: Sequence[Supervision | None]) -> FlowTargets | None:
-        """Flow targets of the supervised samples, with the fields still to be filled in."""
-        wanted = {row: found for row, found in enumerate(supervisions) if found is not None}
+    def _targets(self, samples: Sequence[SamplePlan]) -> FlowTargets | None:
+        """Flow targets of the samples that want some, with the fields still to be filled in."""
+        wanted = {row: s.supervision for row, s in enumerate(samples) if s.supervision is not None}
         if not wanted:
             return None
         slots = torch.from_numpy(np.stack([found.slots for found in wanted.values()]))
@@ -147,10 +149,10 @@ class Loader:
 
 
 def clip_size(dataset: Dataset) -> tuple[int, int]:
-    """(height, width) of the dataset's clips; ValueError if they differ."""
+    """(height, width) of the dataset's clips; UsageError if they differ."""
     heights, widths = (dataset.clips[name].unique().to_pylist() for name in ("height", "width"))
     if len(heights) != 1 or len(widths) != 1:
-        raise ValueError(
+        raise UsageError(
             f"{dataset.url} holds clips of heights {heights} and widths {widths}; "
             "a batch needs one size: build the dataset with --size"
         )
@@ -158,10 +160,10 @@ def clip_size(dataset: Dataset) -> tuple[int, int]:
 
 
 def _stored_frames(dataset: Dataset, needed: int) -> np.ndarray:
-    """The length of each clip, int [rows]; ValueError if one is shorter than needed."""
+    """The length of each clip, int [rows]; UsageError if one is shorter than needed."""
     frames = dataset.clips["frames"].to_numpy()
     if frames.min() < needed:
-        raise ValueError(
+        raise UsageError(
             f"the shortest clip of {dataset.url} has {frames.min()} frames, stream.frames asks for "
             f"{needed}: lower it, or build the dataset with more --frames"
         )
@@ -173,22 +175,30 @@ def _stored_pairs(frames: int, spec: FlowSpec) -> tuple[Pair, ...]:
     return level_pairs(frames, spec.levels, spec.directions)
 
 
-def _tasks(
-    batch: Batch, rows: Sequence[int], supervisions: Sequence[Supervision | None]
-) -> list[Task]:
-    """One task a sample, with views of the batch's tensors to write to."""
+def _levels(samples: Sequence[SamplePlan]) -> Float32[Tensor, "b t"] | None:
+    """The samples' noise levels; None where the recipe draws none."""
+    drawn = [sample.levels for sample in samples if sample.levels is not None]
+    if len(drawn) not in (0, len(samples)):
+        raise ValueError(f"a recipe draws noise levels for all samples or none, not {len(drawn)}")
+    return torch.from_numpy(np.stack(drawn)) if drawn else None
+
+
+def _requests(
+    batch: Batch, rows: Sequence[int], samples: Sequence[SamplePlan]
+) -> list[SampleRequest]:
+    """One request for each sample, with views of the batch's tensors to write to."""
     targets = [] if batch.flow is None else zip(batch.flow.flow, batch.flow.visible, strict=True)
     places = iter(targets)
-    tasks = []
-    for row, plan, frames, supervision in zip(
-        rows, batch.plans, batch.frames, supervisions, strict=True
-    ):
+    requests = []
+    for row, sample, frames in zip(rows, samples, batch.frames, strict=True):
         flow = None
-        if supervision is not None:
+        if sample.supervision is not None:
             field, visible = next(places)
-            flow = FlowTask(supervision=supervision, flow=field, visible=visible)
-        tasks.append(Task(row=row, src_index=plan.src_index, frames=frames, flow=flow))
-    return tasks
+            flow = FlowRequest(supervision=sample.supervision, flow=field, visible=visible)
+        requests.append(
+            SampleRequest(row=row, src_index=sample.shown.src_index, frames=frames, flow=flow)
+        )
+    return requests
 
 
 def _wait(batch: Batch, futures: Sequence[Future[Stopwatch]]) -> Batch:

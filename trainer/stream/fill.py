@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from flow_cache.coding.codec import decode_field
@@ -15,56 +16,70 @@ from trainer.temporal.plan import Supervision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FlowTask:
-    """The flow that one sample needs, and where it goes: flow [n, 2, h, w], visible [n, h, w]."""
+class FlowRequest:
+    """The flow that one sample needs, and where it goes.
+
+    Attributes:
+        supervision: its pairs, and the stored fields that answer them.
+        flow, visible: views of the batch's tensors, to be written.
+    """
 
     supervision: Supervision
-    flow: Tensor
-    visible: Tensor
+    flow: Float32[Tensor, "n 2 h w"]
+    visible: Bool[Tensor, "n h w"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Task:
-    """One sample to be filled in: the clip's row, the frame for each slot, views of the batch."""
+class SampleRequest:
+    """One sample to be filled in.
+
+    Attributes:
+        row: of the clip in the dataset.
+        src_index: the stored frame for each slot.
+        frames: a view of the batch's tensor, to be written.
+        flow: None where no flow is wanted.
+    """
 
     row: int
-    src_index: np.ndarray
-    frames: Tensor  # uint8 [t, 3, h, w]
-    flow: FlowTask | None
+    src_index: Int64[np.ndarray, " t"]
+    frames: UInt8[Tensor, "t 3 h w"]
+    flow: FlowRequest | None
 
 
-def fill(task: Task, reader: ShardReader) -> Stopwatch:
+def fill(request: SampleRequest, reader: ShardReader) -> Stopwatch:
     """Read and decode what the sample shows, and nothing else; returns what took how long."""
     watch = Stopwatch()
     with watch("read"):
-        video = reader.member(task.row, "mp4")
+        video = reader.member(request.row, "mp4")
     with watch("decode"):
-        show_frames(video, task.src_index, task.frames)
-    if task.flow is not None:
+        show_frames(video, request.src_index, request.frames)
+    if request.flow is not None:
         with watch("read"):
-            blobs = reader.fields(task.row, task.flow.supervision.fields)
+            blobs = reader.fields(request.row, request.flow.supervision.fields)
         with watch("flow"):
-            answer_pairs(task.flow, blobs)
+            answer_pairs(request.flow, blobs)
     return watch
 
 
-def show_frames(video: bytes, src_index: np.ndarray, out: Tensor) -> None:
-    """Decode frames `src_index` [t] of a clip into `out` [t, 3, h, w], at the widest stride."""
+def show_frames(
+    video: bytes, src_index: Int64[np.ndarray, " t"], out: UInt8[Tensor, "t 3 h w"]
+) -> None:
+    """Decode frames `src_index` of a clip into `out`, at the widest stride."""
     stride = max(s for s in (1, 2, 4) if not (src_index % s).any())
     decoded = decode_clip(video, stride=stride, stop=int(src_index.max()) + 1)
     for slot, frame in zip(out.numpy(), src_index, strict=True):
         slot[:] = decoded[frame // stride]
 
 
-def answer_pairs(task: FlowTask, blobs: Sequence[bytes]) -> None:
+def answer_pairs(request: FlowRequest, blobs: Sequence[bytes]) -> None:
     """Decode the fields of the supervision, compose what is a chain, write each pair's flow."""
     fields = {
         pair: decode_field(blob).field
-        for pair, blob in zip(task.supervision.fields, blobs, strict=True)
+        for pair, blob in zip(request.supervision.fields, blobs, strict=True)
     }
-    for index, chain in enumerate(task.supervision.chains):
+    for index, chain in enumerate(request.supervision.chains):
         if chain:
             field = flow_between(chain[0][0], chain[-1][1], fields)
-            task.flow[index], task.visible[index] = field.flow[0], field.visible[0]
+            request.flow[index], request.visible[index] = field.flow[0], field.visible[0]
         else:
-            task.flow[index], task.visible[index] = 0, False
+            request.flow[index], request.visible[index] = 0, False

@@ -2,5 +2,5 @@
 
 plan      TemporalPlan: which stored frame stands in which slot
 fluxflow  FluxFlow: shuffles in time        stages   TPDiff: fewer frames where it is noisy
-recipe    what is random about a sample
+recipe    what the stream asks of training, and the answers of a configured run
 """

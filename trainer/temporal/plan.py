@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Int64
 
 from flow_cache.lookup import hops
 from flow_cache.spec import Pair
 
 PairOrder = Literal["restored", "composed", "neighbours"]
+Slots = Int64[np.ndarray, " t"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,13 +26,13 @@ class TemporalPlan:
     """The stored frame in each slot.
 
     Attributes:
-        src_index: int64 [t], frame numbers of the stored clip, no two alike.
+        src_index: frame numbers of the stored clip, no two alike.
         start: first stored frame of the clip's window.
         stride: stored frames between neighbouring slots, before any shuffling.
         stage: pyramid stage, 1 is the full rate.
     """
 
-    src_index: np.ndarray
+    src_index: Slots
     start: int
     stride: int = 1
     stage: int = 1
@@ -46,8 +48,8 @@ class TemporalPlan:
         return len(self.src_index)
 
     @property
-    def straight(self) -> np.ndarray:
-        """The frames an unshuffled clip of this stride would show, int64 [t]."""
+    def straight(self) -> Slots:
+        """The frames an unshuffled clip of this stride would show."""
         return self.start + self.stride * np.arange(len(self), dtype=np.int64)
 
     @property
@@ -56,8 +58,8 @@ class TemporalPlan:
         return float(np.mean(self.src_index != self.straight))
 
     @property
-    def restore(self) -> np.ndarray:
-        """Slots in the order of their frames, int64 [t]: `clip[restore]` runs forward in time."""
+    def restore(self) -> Slots:
+        """Slots in the order of their frames: `clip[restore]` runs forward in time."""
         return np.argsort(self.src_index)
 
 
@@ -72,9 +74,9 @@ def subsample(plan: TemporalPlan, stride: int, stage: int) -> TemporalPlan:
     return replace(plan, src_index=kept, stride=plan.stride * stride, stage=stage)
 
 
-def reorder(plan: TemporalPlan, permutation: np.ndarray) -> TemporalPlan:
-    """Slot i shows what slot permutation[i] showed."""
-    return replace(plan, src_index=plan.src_index[permutation])
+def reorder(plan: TemporalPlan, shuffle: Slots) -> TemporalPlan:
+    """Slot i shows what slot shuffle[i] showed."""
+    return replace(plan, src_index=plan.src_index[shuffle])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -82,12 +84,12 @@ class Supervision:
     """Which slots of a clip form the pairs whose motion is compared, and how stored flow answers.
 
     Attributes:
-        slots: int64 [t-1, 2], the slots of each pair.
+        slots: the slots of each pair.
         chains: for each pair the stored fields to compose: one if it is stored as it is, none if
             the pair is not supervised.
     """
 
-    slots: np.ndarray
+    slots: Int64[np.ndarray, "n 2"]
     chains: tuple[tuple[Pair, ...], ...]
 
     @property

@@ -1,55 +1,118 @@
-"""Everything random about one sample, decided before a byte of it is read."""
+"""What the stream asks of training: how each sample is shown, decided before a byte is read.
+
+A recipe is two pure functions. The stream reads and decodes what their answers name and knows
+nothing of why: another recipe is another training, with the same stream.
+"""
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Protocol
 
 import numpy as np
+from jaxtyping import Float32
 
+from flow_cache.spec import Pair
 from shards.order import fold
 from trainer.config import TrainConfig
-from trainer.process.edm import draw_sigma
-from trainer.temporal.fluxflow import permutation
-from trainer.temporal.plan import TemporalPlan, reorder, subsample, window
+from trainer.process.edm import level_at
+from trainer.temporal.fluxflow import draw_shuffle
+from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
 from trainer.temporal.stages import Stage, stages
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Draw:
-    """What training does with the clip at one position of the order."""
+class ClipFacts:
+    """What a recipe may know of a stored clip.
 
-    position: int
-    plan: TemporalPlan
-    sigma: float
-
-
-def draw_stage(config: TrainConfig, batch: int) -> Stage:
-    """The stage of global batch `batch`: one a batch, so that batches are rectangular."""
-    choices = stages(config.pyramid)
-    return choices[fold(config.seed, batch, "stage") % len(choices)]
-
-
-def draw_sample(config: TrainConfig, position: int, stage: Stage, stored_frames: int) -> Draw:
-    """Window, shuffle and noise level of the sample at `position`.
-
-    The window starts at a multiple of the largest stride, where every level's flow is stored and a
-    stage's frames are the ones that the clip video can give without decoding the others.
+    Attributes:
+        frames: stored.
+        flow_pairs: (source frame, target frame) whose flow the opened layer holds; none without.
     """
-    rng = np.random.default_rng(fold(config.seed, position, "plan"))
-    starts = (stored_frames - config.stream.frames) // config.pyramid.coarsest + 1
-    start = config.pyramid.coarsest * int(rng.integers(starts)) if starts > 1 else 0
-    plan = _shuffled(window(start, config.stream.frames), stage, config, rng)
-    prior = NormalDist(config.noise.mean, config.noise.std)
-    uniform = np.random.default_rng(fold(config.seed, position, "sigma")).random()
-    sigma = draw_sigma(float(uniform), prior, stage.end, stage.start)
-    return Draw(position=position, plan=plan, sigma=sigma)
+
+    frames: int
+    flow_pairs: tuple[Pair, ...]
 
 
-def _shuffled(
-    plan: TemporalPlan, stage: Stage, config: TrainConfig, rng: np.random.Generator
-) -> TemporalPlan:
-    """Stage and shuffle, in the configured order."""
-    if config.fluxflow.before_stride:
-        plan = reorder(plan, permutation(rng, len(plan), config.fluxflow))
-        return subsample(plan, stage.stride, stage.number)
-    plan = subsample(plan, stage.stride, stage.number)
-    return reorder(plan, permutation(rng, len(plan), config.fluxflow))
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SamplePlan:
+    """What training does with the clip at one position of the order.
+
+    Attributes:
+        shown: the stored frame in each slot.
+        levels: the noise level of each slot; None where whoever trains draws their own.
+        supervision: the pairs whose flow is wanted; None reads none.
+    """
+
+    shown: TemporalPlan
+    levels: Float32[np.ndarray, " t"] | None
+    supervision: Supervision | None
+
+    def __post_init__(self) -> None:
+        levels = self.levels
+        if levels is not None and (levels.dtype, levels.shape) != (np.float32, (len(self.shown),)):
+            raise ValueError(
+                f"levels must be float32 with one for each of {len(self.shown)} slots, got "
+                f"{levels.dtype} {list(levels.shape)}"
+            )
+
+
+class Recipe(Protocol):
+    """How samples are shown. Both answers are functions of their arguments, and of nothing else."""
+
+    def group(self, batch_number: int) -> Stage:
+        """What the samples of a global batch have in common: one stage, hence one shape."""
+
+    def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
+        """How the clip at a position of the order is shown, in a batch of this group."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRecipe:
+    """FluxFlow × temporal pyramid × EDM's noise levels, with FlowLoss, as a configuration says.
+
+    All that is random is a function of (seed, position, purpose).
+    """
+
+    config: TrainConfig
+
+    def group(self, batch_number: int) -> Stage:
+        """The stage of a global batch, each equally likely."""
+        choices = stages(self.config.pyramid)
+        return choices[fold(self.config.seed, batch_number, "stage") % len(choices)]
+
+    def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
+        """Window and shuffle, one noise level for all slots, FlowLoss's pairs below its gate."""
+        shown = self._shown(position, clip.frames, group)
+        prior = NormalDist(self.config.noise.mean, self.config.noise.std)
+        share = np.random.default_rng(fold(self.config.seed, position, "sigma")).random()
+        level = np.float32(level_at(float(share), prior, group.interval))
+        levels = np.full(len(shown), level)
+        return SamplePlan(
+            shown=shown, levels=levels, supervision=self._supervision(shown, float(level), clip)
+        )
+
+    def _shown(self, position: int, stored_frames: int, stage: Stage) -> TemporalPlan:
+        """A window of the stored clip, its stage and its shuffle, in the configured order.
+
+        The window starts at a multiple of the largest stride, where every level's flow is stored
+        and a stage's frames are those that the clip video can give without decoding the others.
+        """
+        frames, coarsest = self.config.stream.frames, self.config.pyramid.coarsest
+        rng = np.random.default_rng(fold(self.config.seed, position, "plan"))
+        starts = (stored_frames - frames) // coarsest + 1
+        plan = window(coarsest * int(rng.integers(starts)) if starts > 1 else 0, frames)
+        fluxflow = self.config.fluxflow
+        if fluxflow.before_stride:
+            plan = reorder(plan, draw_shuffle(rng, fluxflow, frames))
+            return subsample(plan, stage.stride, stage.number)
+        plan = subsample(plan, stage.stride, stage.number)
+        return reorder(plan, draw_shuffle(rng, fluxflow, frames, stage.stride))
+
+    def _supervision(
+        self, shown: TemporalPlan, level: float, clip: ClipFacts
+    ) -> Supervision | None:
+        """The pairs that FlowLoss will compare; None for a sample that its gate keeps out."""
+        loss = self.config.flow_loss
+        if not clip.flow_pairs or level >= loss.psi or len(shown) < 2:
+            return None
+        return supervise(shown, clip.flow_pairs, loss.order, loss.max_hops)

@@ -1,18 +1,20 @@
 import math
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from trainer.process.edm import denoise, draw_sigma, loss_weight, noise_like
+from trainer.process.edm import denoise, level_at, loss_weight, noise_like
+from trainer.process.pyramid import NoiseInterval
 
 EDM = NormalDist(-1.2, 1.2)
 
 
 def coefficients(sigma: float, sigma_data: float) -> tuple[float, float, float, float]:
     """c_skip, c_out, c_in, c_noise, found by probing `denoise` with simple networks."""
-    one, level, time = torch.ones(1, 1, 1, 1, 1), torch.tensor([sigma]), torch.zeros(1)
+    one, level, time = torch.ones(1, 1, 1, 1, 1), torch.tensor([[sigma]]), torch.zeros(1)
     seen: dict[str, float] = {}
 
     def network(x: Tensor, c_noise: Tensor, time: Tensor) -> Tensor:
@@ -53,7 +55,8 @@ def test_weights_of_edm_and_of_the_flowloss_paper(sigma: float, ours: float, pap
 @pytest.mark.parametrize(("low", "high"), [(0.0, math.inf), (0.0, 0.7), (0.5, 2.8), (2.0, 80.0)])
 def test_noise_levels_follow_the_prior_cut_to_the_interval(low: float, high: float) -> None:
     shares = [(i + 0.5) / 2000 for i in range(2000)]
-    drawn = sorted(draw_sigma(share, EDM, low, high) for share in shares)
+    interval = NoiseInterval(end=low, start=high)
+    drawn = sorted(level_at(share, EDM, interval) for share in shares)
     assert low <= drawn[0] <= drawn[-1] <= high
     below = EDM.cdf(math.log(low)) if low else 0.0
     total = EDM.cdf(math.log(high)) - below
@@ -64,7 +67,7 @@ def test_noise_levels_follow_the_prior_cut_to_the_interval(low: float, high: flo
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
 def test_extreme_draws_stay_in_the_interval(uniform: float) -> None:
     for low, high in [(0.0, math.inf), (0.0, 0.7), (2.0, 80.0)]:
-        level = draw_sigma(uniform, EDM, low, high)
+        level = level_at(uniform, EDM, NoiseInterval(end=low, start=high))
         assert low <= level <= high
         assert 0 < level < math.inf
 
@@ -82,8 +85,23 @@ def test_extreme_draws_stay_in_the_interval(uniform: float) -> None:
 def test_share_of_samples_below_the_gate(
     prior: tuple[float, float], psi: float, share: float
 ) -> None:
-    drawn = [draw_sigma((i + 0.5) / 1000, NormalDist(*prior), 0, math.inf) for i in range(1000)]
+    everything = NoiseInterval(end=0, start=math.inf)
+    drawn = [level_at((i + 0.5) / 1000, NormalDist(*prior), everything) for i in range(1000)]
     assert sum(level < psi for level in drawn) / 1000 == pytest.approx(share, abs=0.0011)
+
+
+def test_each_slot_is_denoised_at_its_own_level() -> None:
+    clip, time = torch.randn(2, 3, 1, 2, 2), torch.arange(3.0)
+    levels = torch.tensor([[0.1, 0.1, 0.1], [0.1, 2.0, 0.5]])
+
+    def network(x: Tensor, c_noise: Tensor, time: Tensor) -> Tensor:
+        return x * c_noise[:, :, None, None, None]
+
+    whole = denoise(network, clip, levels, time, 0.5)
+    for (row, slot), level in np.ndenumerate(levels.numpy()):
+        part = clip[row, slot][None, None]
+        alone = denoise(network, part, torch.full((1, 1), float(level)), time[:1], 0.5)
+        torch.testing.assert_close(whole[row, slot], alone[0, 0])
 
 
 def test_noise_belongs_to_the_position() -> None:

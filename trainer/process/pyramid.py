@@ -1,0 +1,65 @@
+"""The pyramid path of TPDiff (arXiv 2503.09566) in EDM's terms (γ = 1, σ = the noise level).
+
+A stage of the temporal pyramid runs over the noise levels from its clean end e to its noisy start
+s. With D the clip at the stage's rate and U = hold(D) the same clip at half that rate with every
+frame held for two slots, a noisy clip of the stage lies on the line between its ends (equations 7
+to 11), each slot at its own level:
+
+    x = D + τ(U − D) + σ·ε,   τ = (σ − e)/(s − e)
+
+So at σ = s it is what the coarser stage hands over, and at σ = e it is the clip itself. The line
+points at one clean clip for all σ, which is what the network learns:
+
+    q = (1 + c)·D − c·U,   c = e/(s − e)
+
+hold(q) = U, because holding is linear and idempotent and hold(D) = hold(U) = U; hence the stage's
+clean clip is D = (q + c·hold(q))/(1 + c). Taking q itself for it would exaggerate motion by 1 + c.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Clip = Float[Tensor, "b t c h w"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoiseInterval:
+    """The noise levels (end, start] of a stage; from 0 to infinity it is plain EDM (c = τ = 0).
+
+    Attributes:
+        end: e, the clean end.
+        start: s, the noisy start.
+    """
+
+    end: float
+    start: float
+
+    @property
+    def overshoot(self) -> float:
+        """c = e/(s − e), how far q lies beyond D."""
+        return self.end / (self.start - self.end)
+
+
+def hold(clip: Clip) -> Clip:
+    """Up(Down(clip)): every second frame, shown twice."""
+    return clip[:, ::2].repeat_interleave(2, dim=1)[:, : clip.shape[1]]
+
+
+def noisy_mean(clean: Clip, levels: Float[Tensor, "b t"], interval: NoiseInterval) -> Clip:
+    """D + τ(U − D), the noisy clip less its noise."""
+    tau = (levels - interval.end) / (interval.start - interval.end)
+    return torch.lerp(clean, hold(clean), tau[:, :, None, None, None])
+
+
+def target(clean: Clip, interval: NoiseInterval) -> Clip:
+    """q = (1 + c)·D − c·U, what the network is to predict from any noise level of the stage."""
+    return torch.lerp(clean, hold(clean), -interval.overshoot)
+
+
+def clean_estimate(prediction: Clip, interval: NoiseInterval) -> Clip:
+    """D from a prediction of q: (q + c·hold(q))/(1 + c), the inverse of `target`."""
+    c = interval.overshoot
+    return torch.lerp(prediction, hold(prediction), c / (1 + c))
