@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from shards.store import UsageError
 from trainer.config import (
     FlowLossConfig,
     FluxFlowConfig,
@@ -13,12 +14,6 @@ from trainer.config import (
     StreamConfig,
     TrainConfig,
 )
-from trainer.presets import PRESETS
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_valid(name: str) -> None:
-    assert isinstance(PRESETS[name](), TrainConfig)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +22,8 @@ def test_presets_are_valid(name: str) -> None:
         (StreamConfig, {"batch": 0}),
         (StreamConfig, {"threads": 0}),
         (FluxFlowConfig, {"ratio": 1.5}),
-        (FluxFlowConfig, {"count": -1}),
+        (FluxFlowConfig, {"ratio": 0.0}),
+        (FluxFlowConfig, {"count": 1}),
         (FluxFlowConfig, {"block": 0}),
         (PyramidConfig, {"ends": (0.1, 0.5, 2.0)}),
         (PyramidConfig, {"ends": (0.0, 2.0, 0.5)}),
@@ -45,8 +41,38 @@ def test_presets_are_valid(name: str) -> None:
 )
 def test_bad_values_are_refused_by_name(config: type, values: dict[str, Any]) -> None:
     (name,) = values if len(values) == 1 else ("dim",)
-    with pytest.raises(ValueError, match="frames" if name == "stream" else name):
+    with pytest.raises(UsageError, match="frames" if name == "stream" else name):
         config(**values)
+
+
+@pytest.mark.parametrize(
+    ("frames", "fluxflow", "message"),
+    [
+        (16, FluxFlowConfig(ratio=0.01), "ratio 0.01 chooses 0 of 16 frames"),
+        (16, FluxFlowConfig(mode="block", block=16), "0 of 1 blocks"),
+        (4, FluxFlowConfig(), "chooses 0 of 4 frames"),
+        (4, FluxFlowConfig(count=2), "to move 0.25 of the 1 at stride 4"),
+        (4, FluxFlowConfig(count=2, derangement=True), "to move 0.5 of the 1 at stride 4"),
+        (16, FluxFlowConfig(mode="block", block=8), "count None and ratio None chooses 0 of 2"),
+        (16, FluxFlowConfig(count=17), "to move 16 of the 16 at stride 1"),
+        (16, FluxFlowConfig(ratio=1.0), "to move 7.5 of the 8 at stride 2, .* at most 7"),
+        (16, FluxFlowConfig(count=14), "to move 3.25 of the 4 at stride 4, .* at most 3"),
+    ],
+)
+def test_a_shuffle_that_cannot_move_its_share_at_every_stage_is_refused(
+    frames: int, fluxflow: FluxFlowConfig, message: str
+) -> None:
+    stream = StreamConfig(frames=frames)
+    with pytest.raises(UsageError, match=f"{message}.*fluxflow.mode to off"):
+        TrainConfig(stream=stream, fluxflow=fluxflow)
+    TrainConfig(stream=stream, fluxflow=FluxFlowConfig(mode="off"))
+
+
+def test_shuffling_before_the_stride_asks_only_for_what_the_full_rate_has() -> None:
+    stream = StreamConfig(frames=4)
+    TrainConfig(stream=stream, fluxflow=FluxFlowConfig(count=2, before_stride=True))
+    with pytest.raises(UsageError, match="chooses 0 of 4 frames"):
+        TrainConfig(stream=stream, fluxflow=FluxFlowConfig(before_stride=True))
 
 
 def test_frames_need_no_multiple_without_a_pyramid() -> None:

@@ -59,9 +59,7 @@ def test_each_slot_is_noised_to_its_own_level(interval: NoiseInterval) -> None:
 
 @pytest.mark.parametrize("slots", [1, 2, 5, 8])
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_the_clean_clip_is_recovered_from_the_target(
-    interval: NoiseInterval, slots: int
-) -> None:
+def test_the_clean_clip_is_recovered_from_the_target(interval: NoiseInterval, slots: int) -> None:
     clean = normal(slots)
     torch.testing.assert_close(clean_estimate(target(clean, interval), interval), clean)
     torch.testing.assert_close(hold(target(clean, interval)), hold(clean))
@@ -78,7 +76,9 @@ def test_taking_the_target_for_the_clean_clip_exaggerates_motion() -> None:
 def test_noisy_clips_are_linear_in_sigma_with_the_papers_noise(interval: NoiseInterval) -> None:
     """Equations 10 and 11 with γ = 1: x = x_s + ε_k·(σ − s), ε_k = ε − (D − U)/(s − e)."""
     clean, noise = normal(), normal(seed=1)
-    ended, started = (noisy(clean, noise, level, interval) for level in (interval.end, interval.start))
+    ended, started = (
+        noisy(clean, noise, level, interval) for level in (interval.end, interval.start)
+    )
     from_ends = (ended - started) / (interval.end - interval.start)
     in_closed_form = noise - (clean - hold(clean)) / (interval.start - interval.end)
     torch.testing.assert_close(from_ends, in_closed_form)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from shards.order import Cursor
+from shards.store import UsageError
 from trainer.config import FluxFlowConfig, StreamConfig, TrainConfig
 from trainer.run.checkpoint import CHECKPOINT, CONFIG, TrainState, open_run
 from trainer.run.loop import fresh_state
@@ -68,9 +69,9 @@ def test_a_run_goes_on_only_with_its_configuration(tmp_path: Path, config: Train
     assert open_run(out, config, "layer-1") is True
 
     other = replace(config, seed=1, fluxflow=FluxFlowConfig(mode="block"))
-    with pytest.raises(ValueError, match=r"fluxflow.mode: frame -> block\n  seed: 0 -> 1\n"):
+    with pytest.raises(UsageError, match=r"fluxflow.mode: frame -> block\n  seed: 0 -> 1\n"):
         open_run(out, other, "layer-1")
-    with pytest.raises(ValueError, match="flow_layer: layer-1 -> layer-2"):
+    with pytest.raises(UsageError, match="flow_layer: layer-1 -> layer-2"):
         open_run(out, config, "layer-2")
     assert json.loads((out / CONFIG).read_text())["seed"] == 0
 

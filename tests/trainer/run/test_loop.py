@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from shards.manifest import write_manifest
-from shards.store import Store
+from shards.store import Store, UsageError
 from trainer.config import FlowLossConfig, NoiseConfig, OptimConfig, TrainConfig
 from trainer.run.checkpoint import CHECKPOINT, CONFIG, METRICS
 from trainer.run.log import Record
@@ -111,7 +111,7 @@ def test_without_flow_the_dataset_trains_only_without_flowloss(
     bare.mkdir()
     (bare / "clips").symlink_to(Path(made.dataset.url) / "clips")
     write_manifest(Store(bare), replace(made.dataset.manifest, layers={}))
-    with pytest.raises(ValueError, match=r"holds no flow.*--flow-loss.weight 0"):
+    with pytest.raises(UsageError, match=r"holds no flow.*--flow-loss.weight 0"):
         train(str(bare), tmp_path / "run", config)
     off = replace(config, steps=2, flow_loss=FlowLossConfig(weight=0))
     assert train(str(bare), tmp_path / "run", off).last_step == 2
@@ -119,7 +119,7 @@ def test_without_flow_the_dataset_trains_only_without_flowloss(
 
 def test_another_configuration_is_refused(made, tmp_path: Path, config: TrainConfig) -> None:
     run(made, tmp_path, config)
-    with pytest.raises(ValueError, match=r"optim\.learning_rate: 0\.001 -> 0\.002"):
+    with pytest.raises(UsageError, match=r"optim\.learning_rate: 0\.001 -> 0\.002"):
         run(made, tmp_path, replace(config, optim=replace(config.optim, learning_rate=2e-3)))
 
 

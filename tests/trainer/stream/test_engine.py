@@ -1,15 +1,26 @@
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from shards.clip_video import decode_clip
 from shards.manifest import DamagedDataset
 from shards.order import Cursor
+from shards.store import UsageError
 from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Loader
+from trainer.temporal.plan import subsample, window
+from trainer.temporal.recipe import ClipFacts, SamplePlan, TrainRecipe
+from trainer.temporal.stages import Stage, stages
+
+
+def loader_of(made, config: TrainConfig, *rest, **options) -> Loader:
+    """The stream of a training run."""
+    recipe = TrainRecipe(config)
+    return Loader(made.dataset, config.stream, recipe, *rest, seed=config.seed, **options)
 
 
 def take(loader: Loader, count: int) -> list[Batch]:
@@ -26,7 +37,7 @@ def same(a: Batch, b: Batch) -> bool:
     parts = [("rows", "slots", "hops", "flow", "visible")] if a.flow else []
     return (
         torch.equal(a.frames, b.frames)
-        and torch.equal(a.sigma, b.sigma)
+        and torch.equal(a.levels, b.levels)
         and (a.keys, a.positions, a.cursor, a.stage) == (b.keys, b.positions, b.cursor, b.stage)
         and all(
             torch.equal(getattr(a.flow, name), getattr(b.flow, name))
@@ -40,24 +51,24 @@ def test_a_batch_holds_what_its_plans_say(made, config: TrainConfig) -> None:
     layer = made.dataset.layer("variational")
     rows = {key: row for row, key in enumerate(made.dataset.clips["key"].to_pylist())}
     stages, supervised = set(), 0
-    for batch in take(Loader(made.dataset, config, layer), 20):
+    for batch in take(loader_of(made, config, layer), 20):
         stages.add(batch.stage.number)
         slots = 8 // batch.stage.stride
         assert batch.frames.shape == (2, slots, 3, 48, 64)
         assert batch.time.tolist() == [batch.stage.stride * i for i in range(slots)]
-        assert ((batch.sigma > batch.stage.end) & (batch.sigma <= batch.stage.start)).all()
+        low, high = batch.stage.interval.end, batch.stage.interval.start
+        assert batch.levels.shape == (2, slots)
+        assert ((batch.levels > low) & (batch.levels <= high)).all()
         for index, (key, plan) in enumerate(zip(batch.keys, batch.plans, strict=True)):
-            video = Loader(made.dataset, config).reader.member(rows[key], "mp4")
+            video = loader_of(made, config).reader.member(rows[key], "mp4")
             shown = decode_clip(video)[plan.src_index]
             assert (batch.frames[index].numpy() == shown).all()
             assert batch.captions[index] == key.replace("clip-", "scene ")
         if batch.flow is None:
-            assert (batch.sigma >= config.flow_loss.psi).all()
+            assert (batch.levels >= config.flow_loss.psi).all()
             continue
-        assert (
-            batch.flow.rows.tolist()
-            == (batch.sigma < config.flow_loss.psi).nonzero()[:, 0].tolist()
-        )
+        below = (batch.levels < config.flow_loss.psi).all(dim=1)
+        assert batch.flow.rows.tolist() == below.nonzero()[:, 0].tolist()
         for index, sample in enumerate(batch.flow.rows.tolist()):
             supervised += 1
             expected = made.targets({rows[batch.keys[sample]]: batch.plans[sample]})
@@ -69,8 +80,8 @@ def test_a_batch_holds_what_its_plans_say(made, config: TrainConfig) -> None:
 
 
 def test_stored_flow_reaches_the_batch_within_the_stated_error(made, config: TrainConfig) -> None:
-    config = replace(config, fluxflow=FluxFlowConfig(ratio=1.0))
-    for batch in take(Loader(made.dataset, config, made.dataset.layer("variational")), 8):
+    config = replace(config, fluxflow=FluxFlowConfig(ratio=0.5))
+    for batch in take(loader_of(made, config, made.dataset.layer("variational")), 8):
         if batch.flow is None:
             continue
         for index, sample in enumerate(batch.flow.rows.tolist()):
@@ -90,46 +101,46 @@ def test_the_stream_does_not_depend_on_threads(
 ) -> None:
     layer = made.dataset.layer("variational")
     other = replace(config, stream=replace(config.stream, threads=threads, prefetch=prefetch))
-    reference, batches = (take(Loader(made.dataset, c, layer), 6) for c in (config, other))
+    reference, batches = (take(loader_of(made, c, layer), 6) for c in (config, other))
     assert all(same(a, b) for a, b in zip(reference, batches, strict=True))
 
 
 def test_ranks_share_the_same_global_batches(made, config: TrainConfig) -> None:
     config = replace(config, stream=replace(config.stream, batch=4))
-    whole = take(Loader(made.dataset, config), 5)
-    halves = [take(Loader(made.dataset, config, rank=r, ranks=2), 5) for r in (0, 1)]
+    whole = take(loader_of(made, config), 5)
+    halves = [take(loader_of(made, config, rank=r, ranks=2), 5) for r in (0, 1)]
     for batch, *shares in zip(whole, *halves, strict=True):
         for rank, share in enumerate(shares):
             assert share.keys == batch.keys[rank::2]
             assert share.positions == batch.positions[rank::2]
             assert torch.equal(share.frames, batch.frames[rank::2])
-            assert torch.equal(share.sigma, batch.sigma[rank::2])
+            assert torch.equal(share.levels, batch.levels[rank::2])
             assert (share.cursor, share.stage) == (batch.cursor, batch.stage)
 
 
 def test_any_batch_can_be_resumed_from(made, config: TrainConfig) -> None:
     layer = made.dataset.layer("variational")
-    batches = take(Loader(made.dataset, config, layer), 8)  # 16 of 6 clips: over epochs
+    batches = take(loader_of(made, config, layer), 8)  # 16 of 6 clips: over epochs
     for done in range(7):
-        rest = take(Loader(made.dataset, config, layer, batches[done].cursor), 7 - done)
+        rest = take(loader_of(made, config, layer, batches[done].cursor), 7 - done)
         assert all(same(a, b) for a, b in zip(batches[done + 1 :], rest, strict=True))
 
 
 def test_every_clip_is_seen_once_an_epoch(made, config: TrainConfig) -> None:
-    keys = [key for batch in take(Loader(made.dataset, config), 6) for key in batch.keys]
+    keys = [key for batch in take(loader_of(made, config), 6) for key in batch.keys]
     everything = sorted(made.dataset.clips["key"].to_pylist())
     assert sorted(keys[:6]) == sorted(keys[6:]) == everything
 
 
 def test_no_flow_is_read_where_none_is_wanted(made, config: TrainConfig) -> None:
-    assert all(batch.flow is None for batch in take(Loader(made.dataset, config), 6))
+    assert all(batch.flow is None for batch in take(loader_of(made, config), 6))
     shut = replace(config, flow_loss=FlowLossConfig(psi=0.0))
     layer = made.dataset.layer("variational")
-    assert all(batch.flow is None for batch in take(Loader(made.dataset, shut, layer), 6))
+    assert all(batch.flow is None for batch in take(loader_of(made, shut, layer), 6))
 
 
 def test_each_batch_says_where_its_time_went(made, config: TrainConfig) -> None:
-    batches = take(Loader(made.dataset, config, made.dataset.layer("variational")), 10)
+    batches = take(loader_of(made, config, made.dataset.layer("variational")), 10)
     for batch in batches:
         kinds = {"plan", "read", "decode", "stall"} | ({"flow"} if batch.flow else set())
         assert set(batch.seconds) == kinds
@@ -137,16 +148,16 @@ def test_each_batch_says_where_its_time_went(made, config: TrainConfig) -> None:
 
 
 def test_what_the_data_cannot_serve_is_refused(made, config: TrainConfig) -> None:
-    with pytest.raises(ValueError, match=r"shortest clip .* 9 frames, stream.frames asks for 12"):
-        Loader(made.dataset, replace(config, stream=StreamConfig(frames=12)))
+    with pytest.raises(UsageError, match=r"shortest clip .* 9 frames, stream.frames asks for 12"):
+        loader_of(made, replace(config, stream=StreamConfig(frames=12)))
     with pytest.raises(ValueError, match=r"batch of 2 clips .* 3 ranks"):
-        Loader(made.dataset, config, rank=0, ranks=3)
+        loader_of(made, config, rank=0, ranks=3)
     with pytest.raises(ValueError, match="cannot resume"):
-        Loader(made.dataset, config, cursor=Cursor(dataset="another", seed=config.seed))
+        loader_of(made, config, cursor=Cursor(dataset="another", seed=config.seed))
 
 
 def test_damage_is_reported_by_name(made, config: TrainConfig, monkeypatch) -> None:
-    loader = Loader(made.dataset, config)
+    loader = loader_of(made, config)
     read = loader.reader.member
 
     def damaged(row: int, name: str) -> bytes:
@@ -157,3 +168,34 @@ def test_damage_is_reported_by_name(made, config: TrainConfig, monkeypatch) -> N
     monkeypatch.setattr(loader.reader, "member", damaged)
     with pytest.raises(DamagedDataset, match="clip-3"):
         take(loader, 3)
+
+
+class Still:
+    """Somebody else's recipe: every clip from its start at half rate, no noise levels, no flow."""
+
+    def __init__(self, levels_of: tuple[int, ...] = ()) -> None:
+        self.levels_of = levels_of
+
+    def group(self, batch_number: int) -> Stage:
+        return stages(TrainConfig().pyramid)[1]
+
+    def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
+        shown = subsample(window(0, clip.frames), group.stride, group.number)
+        levels = np.ones(len(shown), np.float32) if position in self.levels_of else None
+        return SamplePlan(shown=shown, levels=levels, supervision=None)
+
+
+def test_another_recipe_is_another_training_with_the_same_stream(made, config: TrainConfig) -> None:
+    layer = made.dataset.layer("variational")
+    theirs = take(Loader(made.dataset, config.stream, Still(), layer, seed=config.seed), 4)
+    for batch, ours in zip(theirs, take(loader_of(made, config, layer), 4), strict=True):
+        assert (batch.keys, batch.cursor) == (ours.keys, ours.cursor)
+        assert (batch.levels, batch.flow) == (None, None)
+        assert batch.frames.shape == (2, 5, 3, 48, 64)
+        assert batch.time.tolist() == [0, 2, 4, 6, 8]
+        assert batch.to(torch.device("cpu")).levels is None
+
+
+def test_a_recipe_draws_levels_for_all_samples_of_a_batch_or_for_none(made, config) -> None:
+    with pytest.raises(ValueError, match="for all samples or none, not 1"):
+        take(Loader(made.dataset, config.stream, Still(levels_of=(3,)), seed=0), 2)

@@ -1,15 +1,12 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.config import FluxFlowConfig
-from trainer.temporal.fluxflow import (
-    block_permutation,
-    frame_permutation,
-    permutation,
-    shuffled_count,
-)
+from trainer.temporal.fluxflow import draw_count, draw_shuffle, shuffle_blocks, shuffle_frames
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -21,7 +18,7 @@ def test_frame_mode_moves_at_most_the_chosen_frames(
     seed: int, slots: int, data: st.DataObject, derangement: bool
 ) -> None:
     count = data.draw(st.integers(0, slots))
-    order = frame_permutation(rng(seed), slots, count, derangement=derangement)
+    order = shuffle_frames(rng(seed), slots, count, derangement=derangement)
     assert sorted(order) == list(range(slots))
     moved = int((order != np.arange(slots)).sum())
     assert moved == count if derangement and count > 1 else moved <= count
@@ -33,7 +30,7 @@ def test_block_mode_keeps_blocks_whole_and_the_tail_in_place(
 ) -> None:
     blocks = slots // block
     count = data.draw(st.integers(0, blocks))
-    order = block_permutation(rng(seed), slots, block, count)
+    order = shuffle_blocks(rng(seed), slots, block, count)
     assert sorted(order) == list(range(slots))
     tail = blocks * block
     assert order[tail:].tolist() == list(range(tail, slots))
@@ -44,7 +41,7 @@ def test_block_mode_keeps_blocks_whole_and_the_tail_in_place(
 
 def test_the_papers_4x8_plus_1_keeps_the_last_frame() -> None:
     for seed in range(50):
-        order = block_permutation(rng(seed), 33, 8, 4, derangement=True)
+        order = shuffle_blocks(rng(seed), 33, 8, 4, derangement=True)
         assert order[32] == 32
         assert (order[:32].reshape(4, 8)[:, 0] // 8 != np.arange(4)).all()
 
@@ -55,7 +52,7 @@ def test_a_uniform_shuffle_of_two_frames_does_nothing_half_of_the_time(
 ) -> None:
     draws, generator = 10_000, rng()
     unchanged = sum(
-        (frame_permutation(generator, 16, 2, derangement=derangement) == np.arange(16)).all()
+        (shuffle_frames(generator, 16, 2, derangement=derangement) == np.arange(16)).all()
         for _ in range(draws)
     )
     # Five standard deviations of a share of 10,000 coin tosses.
@@ -65,39 +62,77 @@ def test_a_uniform_shuffle_of_two_frames_does_nothing_half_of_the_time(
 
 def test_every_slot_and_every_order_is_equally_likely() -> None:
     generator, draws = rng(1), 6000
-    first = sum(frame_permutation(generator, 3, 3).tolist() == [2, 0, 1] for _ in range(draws))
+    first = sum(shuffle_frames(generator, 3, 3).tolist() == [2, 0, 1] for _ in range(draws))
     assert abs(first / draws - 1 / 6) < 5 * (1 / 6 * 5 / 6 / draws) ** 0.5
 
 
+@given(
+    st.fractions(0, 12, max_denominator=64), st.booleans(), st.integers(0, 2**32), st.integers(2, 9)
+)
+def test_a_count_is_none_or_two_and_more_and_next_to_the_dose(
+    dose: Fraction, derangement: bool, seed: int, draws: int
+) -> None:
+    generator, still = rng(seed), 0 if derangement else 1
+    for _ in range(draws):
+        count = draw_count(generator, dose, derangement)
+        assert count == 0 or count >= 2
+        assert abs(max(0, count - still) - dose) < (2 if derangement and dose < 2 else 1)
+        if dose.denominator == 1 and dose >= 2:
+            assert count == dose + still
+
+
+@pytest.mark.parametrize("derangement", [False, True])
+@pytest.mark.parametrize("dose", [Fraction(1, 4), Fraction(3, 2), Fraction(7, 3)])
+def test_counts_move_the_dose_on_average(dose: Fraction, derangement: bool) -> None:
+    generator, moved = rng(2), []
+    for _ in range(4000):
+        order = shuffle_frames(
+            generator, 6, draw_count(generator, dose, derangement), derangement=derangement
+        )
+        moved.append(int((order != np.arange(6)).sum()))
+    assert abs(np.mean(moved) - dose) < 5 * np.std(moved) / len(moved) ** 0.5
+
+
 @pytest.mark.parametrize(
-    ("units", "ratio", "count"),
+    ("config", "frames", "chosen"),
     [
-        (16, 1 / 8, 2),  # VideoCrafter2, 2x1
-        (33, 4 / 33, 4),  # NOVA, 4x1
-        (49, 8 / 49, 8),  # CogVideoX, 8x1
-        (49, 2 / 49, 2),
-        (8, 1 / 8, 2),  # one frame alone cannot be shuffled
-        (4, 1 / 8, 0),
-        (1, 1.0, 1),
-        (0, 1.0, 0),
+        (FluxFlowConfig(), 16, 2),  # VideoCrafter2, 2x1
+        (FluxFlowConfig(), 33, 4),  # NOVA, 4x1
+        (FluxFlowConfig(ratio=8 / 49), 49, 8),  # CogVideoX, 8x1
+        (FluxFlowConfig(ratio=2 / 49), 49, 2),
+        (FluxFlowConfig(mode="block"), 16, 2),  # VideoCrafter2, 2x2
+        (FluxFlowConfig(mode="block", block=4, ratio=1 / 2), 33, 4),  # NOVA, 4x4
+        (FluxFlowConfig(mode="block", block=8, ratio=2 / 3), 49, 4),  # CogVideoX, 4x8
     ],
 )
-def test_the_ratio_gives_the_papers_counts(units: int, ratio: float, count: int) -> None:
-    assert shuffled_count(units, FluxFlowConfig(ratio=ratio)) == count
+def test_at_the_full_rate_every_clip_has_the_papers_count(
+    config: FluxFlowConfig, frames: int, chosen: int
+) -> None:
+    assert config.chosen(frames) == chosen
+    for seed in range(50):
+        assert draw_count(rng(seed), config.dose(frames), derangement=False) == chosen
+        order = draw_shuffle(rng(seed), config, frames)
+        assert (order != np.arange(frames)).sum() <= chosen * config.units(frames)[1]
 
 
 def test_every_ratio_of_whole_frames_gives_that_many() -> None:
     for units in range(2, 200):
         for count in range(2, units + 1):
-            assert shuffled_count(units, FluxFlowConfig(ratio=count / units)) == count
+            assert FluxFlowConfig(ratio=count / units).chosen(units) == count
 
 
 def test_a_given_count_wins_over_the_ratio() -> None:
-    assert shuffled_count(16, FluxFlowConfig(count=5)) == 5
-    assert shuffled_count(4, FluxFlowConfig(count=5)) == 4
+    assert FluxFlowConfig(count=5, ratio=0.5).chosen(16) == 5
+
+
+def test_a_block_spans_the_same_time_at_every_stride() -> None:
+    config = FluxFlowConfig(mode="block", block=4)
+    assert [config.units(16, stride) for stride in (1, 2, 4)] == [(4, 4), (4, 2), (4, 1)]
+    config = FluxFlowConfig(mode="block", block=2)
+    assert [config.units(16, stride) for stride in (1, 2, 4)] == [(8, 2), (8, 1), (4, 1)]
 
 
 def test_modes() -> None:
-    assert permutation(rng(), 8, FluxFlowConfig(mode="off")).tolist() == list(range(8))
-    blocks = permutation(rng(3), 16, FluxFlowConfig(mode="block", block=4, ratio=1.0))
+    assert draw_shuffle(rng(), FluxFlowConfig(mode="off"), 16, 2).tolist() == list(range(8))
+    blocks = draw_shuffle(rng(3), FluxFlowConfig(mode="block", block=4, count=4), 16)
     assert (np.diff(blocks.reshape(4, 4), axis=1) == 1).all()

@@ -4,21 +4,34 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trainer.config import FluxFlowConfig, PyramidConfig, StreamConfig, TrainConfig
-from trainer.temporal.recipe import draw_sample, draw_stage
-from trainer.temporal.stages import stages
+from flow_cache.spec import level_pairs
+from trainer.config import (
+    FlowLossConfig,
+    FluxFlowConfig,
+    PyramidConfig,
+    StreamConfig,
+    TrainConfig,
+)
+from trainer.temporal.plan import supervise, window
+from trainer.temporal.recipe import ClipFacts, SamplePlan, TrainRecipe
+from trainer.temporal.stages import Stage, stages
 
 CONFIG = TrainConfig(stream=StreamConfig(frames=8))
 STAGES = stages(CONFIG.pyramid)
+PAIRS = level_pairs(17, (1, 2, 4))
+
+
+def sample(config: TrainConfig, position: int, stage: Stage, frames: int = 17) -> SamplePlan:
+    return TrainRecipe(config).sample(position, ClipFacts(frames=frames, flow_pairs=()), stage)
 
 
 def test_stages_are_drawn_evenly_and_by_batch_number() -> None:
-    drawn = Counter(draw_stage(CONFIG, batch).number for batch in range(3000))
+    ours, other = TrainRecipe(CONFIG), TrainRecipe(replace(CONFIG, seed=1))
+    drawn = Counter(ours.group(batch).number for batch in range(3000))
     # Five standard deviations of a third of 3000.
     assert all(abs(drawn[n] - 1000) < 5 * (3000 * 2 / 9) ** 0.5 for n in (1, 2, 3))
-    assert draw_stage(CONFIG, 17) == draw_stage(CONFIG, 17)
-    other = replace(CONFIG, seed=1)
-    assert [draw_stage(CONFIG, b) for b in range(20)] != [draw_stage(other, b) for b in range(20)]
+    assert ours.group(17) == ours.group(17)
+    assert [ours.group(b) for b in range(20)] != [other.group(b) for b in range(20)]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -26,32 +39,33 @@ def test_stages_are_drawn_evenly_and_by_batch_number() -> None:
 def test_a_sample_is_a_function_of_its_position(stage, before_stride: bool) -> None:
     config = replace(CONFIG, fluxflow=FluxFlowConfig(before_stride=before_stride, ratio=0.5))
     for position in range(200):
-        draw = draw_sample(config, position, stage, stored_frames=17)
-        again = draw_sample(config, position, stage, stored_frames=17)
-        assert draw.sigma == again.sigma
-        assert draw.plan.src_index.tolist() == again.plan.src_index.tolist()
-        assert stage.end <= draw.sigma <= stage.start
-        assert draw.plan.start in (0, 4, 8)
-        assert len(draw.plan) == 8 // stage.stride
-        frames = draw.plan.src_index
-        assert draw.plan.start <= frames.min()
-        assert frames.max() < draw.plan.start + 8
+        drawn, again = sample(config, position, stage), sample(config, position, stage)
+        assert drawn.levels is not None
+        assert np.array_equal(drawn.levels, again.levels)
+        assert drawn.shown.src_index.tolist() == again.shown.src_index.tolist()
+        assert drawn.levels.shape == (8 // stage.stride,)
+        assert np.ptp(drawn.levels) == 0
+        assert stage.interval.end <= drawn.levels[0] <= np.float32(stage.interval.start)
+        frames, start = drawn.shown.src_index, drawn.shown.start
+        assert start in (0, 4, 8)
+        assert start <= frames.min()
+        assert frames.max() < start + 8
         if not before_stride:
             assert (frames % stage.stride == 0).all()
 
 
 def test_positions_differ_in_all_that_is_drawn() -> None:
-    draws = [draw_sample(CONFIG, p, STAGES[0], stored_frames=17) for p in range(300)]
-    assert len({draw.sigma for draw in draws}) == 300
-    starts = Counter(draw.plan.start for draw in draws)
+    draws = [sample(CONFIG, p, STAGES[0]) for p in range(300)]
+    assert len({draw.levels[0] for draw in draws}) == 300
+    starts = Counter(draw.shown.start for draw in draws)
     assert all(abs(starts[s] - 100) < 5 * (300 * 2 / 9) ** 0.5 for s in (0, 4, 8))
-    moved = np.mean([draw.plan.moved > 0 for draw in draws])  # two frames: half of the shuffles
+    moved = np.mean([draw.shown.moved > 0 for draw in draws])  # two frames: half of the shuffles
     assert abs(moved - 0.5) < 5 * 0.5 / 300**0.5
 
 
 def test_a_clip_of_just_the_window_starts_at_its_beginning() -> None:
-    assert draw_sample(CONFIG, 3, STAGES[0], stored_frames=8).plan.start == 0
-    assert draw_sample(CONFIG, 3, STAGES[0], stored_frames=11).plan.start == 0
+    assert sample(CONFIG, 3, STAGES[0], frames=8).shown.start == 0
+    assert sample(CONFIG, 3, STAGES[0], frames=11).shown.start == 0
 
 
 def test_without_pyramid_and_shuffle_the_clip_is_straight() -> None:
@@ -61,7 +75,63 @@ def test_without_pyramid_and_shuffle_the_clip_is_straight() -> None:
     (stage,) = stages(config.pyramid)
     starts = set()
     for position in range(100):
-        plan = draw_sample(config, position, stage, stored_frames=10).plan
+        plan = sample(config, position, stage, frames=10).shown
         assert plan.moved == 0
         starts.add(plan.start)
     assert starts == {0, 1, 2}
+
+
+@pytest.mark.parametrize("before_stride", [False, True])
+@pytest.mark.parametrize(
+    "fluxflow",
+    [
+        FluxFlowConfig(),
+        FluxFlowConfig(derangement=True),
+        FluxFlowConfig(count=8),
+        FluxFlowConfig(mode="block"),
+        FluxFlowConfig(mode="block", block=4),
+        FluxFlowConfig(mode="block", count=3, derangement=True),
+    ],
+    ids=str,
+)
+def test_every_stage_moves_the_same_share_of_slots(
+    fluxflow: FluxFlowConfig, before_stride: bool
+) -> None:
+    config = TrainConfig(fluxflow=replace(fluxflow, before_stride=before_stride))
+    expected = float(config.fluxflow.dose(16)) * config.fluxflow.units(16)[1] / 16
+    assert expected >= 1 / 16
+    for stage in STAGES:
+        moved = [sample(config, p, stage, frames=16).shown.moved for p in range(1500)]
+        # Five standard deviations of a mean, the deviation taken from the sample.
+        assert abs(np.mean(moved) - expected) <= 5 * np.std(moved) / len(moved) ** 0.5 + 1e-12
+
+
+def test_flow_is_wanted_below_the_gate_of_samples_with_a_pair() -> None:
+    config, clip = TrainConfig(), ClipFacts(frames=17, flow_pairs=PAIRS)
+    recipe, wanted = TrainRecipe(config), 0
+    for position in range(300):
+        found = recipe.sample(position, clip, STAGES[0])
+        assert found.levels is not None
+        assert (found.supervision is not None) == (found.levels.max() < config.flow_loss.psi)
+        if found.supervision is not None:
+            wanted += 1
+            alone = supervise(found.shown, PAIRS, "restored", 8)
+            assert found.supervision.chains == alone.chains
+    assert wanted > 100
+    every_stage = TrainRecipe(replace(config, flow_loss=FlowLossConfig(psi=100)))
+    assert all(every_stage.sample(0, clip, stage).supervision for stage in STAGES)
+    assert sample(config, 0, STAGES[0]).supervision is None  # no layer is open
+
+
+def test_no_stage_above_the_gate_wants_flow() -> None:
+    """At the defaults stage 2 begins where the gate closes."""
+    clip = ClipFacts(frames=17, flow_pairs=PAIRS)
+    for stage in STAGES[1:]:
+        found = [TrainRecipe(CONFIG).sample(p, clip, stage).supervision for p in range(300)]
+        assert not any(found)
+
+
+@pytest.mark.parametrize("levels", [np.zeros(4), np.zeros(3, np.float32)])
+def test_levels_are_one_float32_for_each_slot(levels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="one for each of 4 slots"):
+        SamplePlan(shown=window(0, 4), levels=levels, supervision=None)

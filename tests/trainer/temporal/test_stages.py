@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_the_default_stages() -> None:
 @pytest.mark.parametrize("ends", [(0.0,), (0.0, 0.3), (0.0, 0.3, 7.0)])
 def test_every_start_is_where_renoising_the_coarser_end_leads(ends: tuple[float, ...]) -> None:
     found = stages(PyramidConfig(ends=ends, sigma_max=50))
-    for finer, coarser in zip(found, found[1:], strict=False):
+    for finer, coarser in pairwise(found):
         assert finer.interval.start == pytest.approx(math.sqrt(2) * coarser.interval.end)
     assert found[-1].interval.start == 50
 

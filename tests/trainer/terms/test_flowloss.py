@@ -9,10 +9,11 @@ from flow_cache.coding.codec import decode_field, encode_field
 from flow_cache.estimators import load_estimator
 from flow_cache.occlusion import visibility
 from fluxshard.demo.scenes import Scene, random_scene
+from shards.store import UsageError
 from trainer.config import FlowLossConfig
 from trainer.process.edm import loss_weight
 from trainer.stream.batch import FlowTargets, to_signal
-from trainer.temporal.fluxflow import frame_permutation
+from trainer.temporal.fluxflow import shuffle_frames
 from trainer.temporal.plan import reorder, subsample, window
 from trainer.terms.flowloss import FlowLoss, check_layer, live_estimator, sigma_weight
 
@@ -27,10 +28,10 @@ class Fixed:
     differentiable, whole_clip = True, False
 
     def __init__(self, motion: tuple[float, float]) -> None:
-        self.motion, self.calls = torch.tensor(motion).view(1, 2, 1, 1), 0
+        self.motion, self.calls, self.pairs = torch.tensor(motion).view(1, 2, 1, 1), 0, 0
 
     def pair(self, first: Tensor, second: Tensor) -> Tensor:
-        self.calls += 1
+        self.calls, self.pairs = self.calls + 1, self.pairs + len(first)
         return self.motion + 0 * (first + second).mean(1, keepdim=True)
 
 
@@ -52,6 +53,11 @@ def still(samples: int, pairs: int, size: tuple[int, int] = (8, 8)) -> tuple[Ten
     clips = torch.zeros(samples, pairs + 1, 3, *size, requires_grad=True)
     flow = torch.zeros(samples, pairs, 2, *size)
     return clips, targets_of(flow, torch.ones_like(flow[:, :, 0], dtype=torch.bool))
+
+
+def rows(clips: Tensor, *sigma: float) -> Tensor:
+    """Levels [b, t]: one for each clip, in all of its slots."""
+    return torch.tensor(sigma).expand(len(clips))[:, None].repeat(1, clips.shape[1])
 
 
 @pytest.mark.parametrize("sigma_data", [0.5, 1.0])
@@ -77,7 +83,7 @@ def test_a_shift_of_3_and_2_pixels_costs_13_where_visible_and_3_9_where_occluded
     targets.visible[:, :, :, :2] = False  # a quarter of the pixels
     loss = FlowLoss(CONFIG, Fixed((3, -2)))
     expected = 0.75 * 13 + 0.25 * 3.9
-    terms = loss(clips, torch.tensor([0.25]), targets)
+    terms = loss(clips, rows(clips, 0.25), targets)
     assert terms.error.tolist() == pytest.approx([expected])
     assert terms.loss.item() == pytest.approx(expected / 0.25**2)
 
@@ -86,7 +92,7 @@ def test_sum_and_mean_differ_by_the_papers_factor() -> None:
     clips, targets = still(1, 14, (256, 384))
     targets = replace(targets, flow=torch.randn(1, 14, 2, 256, 384))
     total, mean = (
-        FlowLoss(replace(CONFIG, reduction=how), Fixed((0, 0)))(clips, torch.ones(1) / 4, targets)
+        FlowLoss(replace(CONFIG, reduction=how), Fixed((0, 0)))(clips, rows(clips, 0.25), targets)
         for how in ("sum", "mean")
     )
     assert (total.loss / mean.loss).item() == pytest.approx(1e-6 * 14 * 256 * 384, rel=1e-5)
@@ -97,24 +103,45 @@ def test_sum_and_mean_differ_by_the_papers_factor() -> None:
 def test_the_estimator_runs_only_for_samples_that_pass_the_gate(open_samples: int) -> None:
     estimator = Fixed((1, 0))
     clips, targets = still(4, 3)
-    sigma = torch.tensor([0.1] * open_samples + [0.7] * (4 - open_samples))
-    terms = FlowLoss(CONFIG, estimator)(clips, sigma, targets)
+    levels = rows(clips, *[0.1] * open_samples, *[0.7] * (4 - open_samples))
+    terms = FlowLoss(CONFIG, estimator)(clips, levels, targets)
     assert estimator.calls == open_samples == len(terms.error)
     assert terms.loss.item() == pytest.approx(open_samples * 100 / 4)
     assert terms.loss.requires_grad == (open_samples > 0)
 
 
+def test_a_pair_is_gated_and_weighed_by_the_larger_of_its_two_levels() -> None:
+    clips, targets = still(2, 4)
+    levels = torch.tensor([[0.1, 0.2, 0.4, 0.7, 0.1], [0.7, 0.1, 0.7, 0.1, 0.7]])
+    estimator = Fixed((1, 0))
+    terms = FlowLoss(CONFIG, estimator)(clips, levels, targets)
+    # Pairs 0-1 and 1-2 of the first clip pass; the second clip has none.
+    assert terms.loss.item() == pytest.approx((1 / 0.2**2 + 1 / 0.4**2) / 4 / 2)
+    assert terms.error.tolist() == [1]  # of the pairs that passed
+    assert (estimator.calls, estimator.pairs) == (1, 2)
+
+
+def test_equal_levels_are_one_level_to_the_last_bit(made) -> None:
+    """The clip's one weight multiplies its one error, as if pairs had no levels of their own."""
+    plan, loss = window(0, 8), FlowLoss(CONFIG, load_estimator("variational"))
+    clips, targets = made.stored(2, plan)[None], made.targets({2: plan})
+    terms = loss(clips, rows(clips, 0.3), targets)
+    assert torch.equal(terms.loss, (sigma_weight(torch.tensor([0.3]), CONFIG) * terms.error).sum())
+
+
 def test_without_targets_the_loss_is_a_constant_zero() -> None:
     estimator = Fixed((1, 0))
     clips, _ = still(2, 3)
-    terms = FlowLoss(CONFIG, estimator)(clips, torch.tensor([0.1, 0.1]), None)
+    terms = FlowLoss(CONFIG, estimator)(clips, rows(clips, 0.1), None)
     assert (terms.loss.item(), terms.loss.requires_grad, estimator.calls) == (0.0, False, 0)
 
 
 def test_targets_find_their_samples_and_the_loss_is_per_sample_of_the_batch() -> None:
     clips, targets = still(4, 3)
-    some = replace(targets, rows=torch.tensor([2]), flow=targets.flow[:1], slots=targets.slots[:1])
-    terms = FlowLoss(CONFIG, Fixed((1, 0)))(clips, torch.tensor([0.7, 0.7, 0.1, 0.7]), some)
+    parts = ("flow", "slots", "hops", "visible")
+    first = {name: getattr(targets, name)[:1] for name in parts}
+    some = replace(targets, rows=torch.tensor([2]), **first)
+    terms = FlowLoss(CONFIG, Fixed((1, 0)))(clips, rows(clips, 0.7, 0.7, 0.1, 0.7), some)
     assert terms.loss.item() == pytest.approx(100 / 4)
     terms.loss.backward()
     assert clips.grad is not None
@@ -126,9 +153,9 @@ def test_unsupervised_pairs_do_not_count_and_chains_carry_nothing_through_occlus
     hops = torch.tensor([[1, 2, 0]])
     targets = replace(targets, hops=hops, visible=torch.zeros_like(targets.visible))
     loss = FlowLoss(CONFIG, Fixed((1, 0)))
-    assert loss(clips, torch.ones(1) / 4, targets).error.item() == pytest.approx(0.3 / 2)
+    assert loss(clips, rows(clips, 0.25), targets).error.item() == pytest.approx(0.3 / 2)
     targets = replace(targets, hops=hops * 0)
-    assert loss(clips, torch.ones(1) / 4, targets).error.item() == 0
+    assert loss(clips, rows(clips, 0.25), targets).error.item() == 0
 
 
 def test_source_frames_cost_no_more_than_the_quantiser(made) -> None:
@@ -137,7 +164,7 @@ def test_source_frames_cost_no_more_than_the_quantiser(made) -> None:
         plan = subsample(window(0, 8), stride, stage)
         clips = torch.stack([made.source(row, plan) for row in range(6)])
         targets = made.targets(dict.fromkeys(range(6), plan))
-        error = loss(clips, torch.full((6,), 0.1), targets).error
+        error = loss(clips, rows(clips, 0.1), targets).error
         assert (error <= 2 * MAX_ERROR**2).all()
         for row in range(6):  # and it is the quantiser's error, nothing else
             pairs = [tuple(pair) for pair in plan.src_index[targets.slots[row]].tolist()]
@@ -152,7 +179,7 @@ def test_the_floor_is_the_cost_of_the_stored_clip(made) -> None:
     targets = made.targets({0: plan, 1: plan})
     stored = torch.stack([made.stored(n, plan) for n in (0, 1)])
     source = torch.stack([made.source(n, plan) for n in (0, 1)])
-    floor, terms = loss.floor(stored, targets), loss(stored, torch.ones(2) / 9, targets)
+    floor, terms = loss.floor(stored, targets), loss(stored, rows(stored, 1 / 9), targets)
     assert floor.item() == pytest.approx(terms.error.mean().item())
     assert floor.item() > loss.floor(source, targets).item()
     assert not floor.requires_grad
@@ -161,11 +188,11 @@ def test_the_floor_is_the_cost_of_the_stored_clip(made) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_shuffled_clip_put_back_costs_exactly_the_same(made, seed: int) -> None:
     loss, straight = FlowLoss(CONFIG, load_estimator("variational")), window(0, 8)
-    order = frame_permutation(np.random.default_rng(seed), 8, 6, derangement=True)
+    order = shuffle_frames(np.random.default_rng(seed), 8, 6, derangement=True)
     costs = []
     for plan in (straight, reorder(straight, order)):
         clips = made.stored(2, plan)[None]
-        costs.append(loss(clips, torch.ones(1) / 9, made.targets({2: plan})).error)
+        costs.append(loss(clips, rows(clips, 1 / 9), made.targets({2: plan})).error)
     assert torch.equal(*costs)
 
 
@@ -175,10 +202,10 @@ def test_comparing_in_the_shuffled_order_knows_of_the_shuffle(made) -> None:
     clips = made.source(1, plan)[None]
     loss = FlowLoss(CONFIG, load_estimator("variational"))
     composed, neighbours = (
-        loss(clips, torch.ones(1) / 9, made.targets({1: plan}, order)).error.item()
+        loss(clips, rows(clips, 1 / 9), made.targets({1: plan}, order)).error.item()
         for order in ("composed", "neighbours")
     )
-    unaware = loss(clips, torch.ones(1) / 9, made.targets({1: window(0, 8)})).error.item()
+    unaware = loss(clips, rows(clips, 1 / 9), made.targets({1: window(0, 8)})).error.item()
     assert composed < unaware / 5
     assert neighbours <= 2 * MAX_ERROR**2
 
@@ -215,7 +242,7 @@ def test_a_clip_that_moves_3_and_2_pixels_further_costs_13_a_visible_pixel() -> 
     targets = targets_of(torch.stack(stored)[None], visible[None])
     loss = FlowLoss(CONFIG, estimator)
     same, further = (
-        loss(to_signal(clip[None]), torch.ones(1) / 9, targets).error.item()
+        loss(to_signal(clip[None]), torch.full((1, 3), 1 / 9), targets).error.item()
         for clip in (true, shifted)
     )
     share = visible.float().mean().item()
@@ -230,7 +257,7 @@ def test_gradient_reaches_the_clips_that_pass_and_no_others(made) -> None:
     clips = torch.stack([made.stored(n, plan) for n in (0, 1)]).requires_grad_()
     targets = made.targets({0: plan, 1: plan})
     loss = FlowLoss(CONFIG, load_estimator("variational"))
-    loss(clips, torch.tensor([0.1, 0.9]), targets).loss.backward()
+    loss(clips, rows(clips, 0.1, 0.9), targets).loss.backward()
     assert clips.grad is not None
     assert clips.grad[0].flatten(1).any(1).all()
     assert clips.grad.isfinite().all()
@@ -238,7 +265,7 @@ def test_gradient_reaches_the_clips_that_pass_and_no_others(made) -> None:
 
 
 def test_an_estimator_without_gradients_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'dis' does not: .*flow_loss.estimator"):
+    with pytest.raises(UsageError, match=r"'dis' does not: .*flow_loss.estimator"):
         FlowLoss(CONFIG, load_estimator("dis"))
 
 
@@ -257,19 +284,24 @@ def test_the_layers_own_estimator_is_the_default(made) -> None:
 def test_another_estimator_is_refused_unless_named(made, change: dict, message: str) -> None:
     spec = replace(made.spec, **change)
     config = replace(CONFIG, estimator="variational")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UsageError, match=message):
         live_estimator(spec, config)
     accepting = replace(config, accept_layer=spec.estimator)
     assert live_estimator(spec, accepting).name == "variational"
 
 
+def test_an_estimator_that_is_not_there_is_a_wrong_choice(made) -> None:
+    with pytest.raises(UsageError, match="unknown flow estimator 'nothing'"):
+        live_estimator(made.spec, replace(CONFIG, estimator="nothing"))
+
+
 def test_a_layer_must_have_the_clips_geometry_and_the_levels(made) -> None:
     check_layer(made.spec, CONFIG, (48, 64), 4)
-    with pytest.raises(ValueError, match=r"48x64 pixels, the clips are 64x64"):
+    with pytest.raises(UsageError, match=r"48x64 pixels, the clips are 64x64"):
         check_layer(made.spec, CONFIG, (64, 64), 4)
-    with pytest.raises(ValueError, match=r"levels \(2, 4\)"):
+    with pytest.raises(UsageError, match=r"levels \(2, 4\)"):
         check_layer(replace(made.spec, levels=(2, 4)), CONFIG, (48, 64), 4)
     forward_only = replace(made.spec, directions=("forward",))
     check_layer(forward_only, CONFIG, (48, 64), 4)
-    with pytest.raises(ValueError, match="'composed' compares frames that run backwards"):
+    with pytest.raises(UsageError, match="'composed' compares frames that run backwards"):
         check_layer(forward_only, replace(CONFIG, order="composed"), (48, 64), 4)

@@ -1,0 +1,60 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainer.process.edm import loss_weight
+from trainer.process.objective import Reconstruction, reconstruct
+from trainer.process.pyramid import NoiseInterval, clean_estimate, noisy_mean, target
+
+PLAIN = NoiseInterval(end=0.0, start=math.inf)
+HALF_RATE = NoiseInterval(end=0.5, start=math.sqrt(2) * 2)
+
+
+def clips(seed: int) -> Tensor:
+    return torch.randn(2, 4, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def run(levels: Tensor, interval: NoiseInterval, raw: Tensor) -> Reconstruction:
+    """The objective for a network that always answers `raw`."""
+    time = torch.arange(4.0)
+    return reconstruct(lambda *_: raw, clips(0), clips(1), levels, time, interval, 0.5)
+
+
+def prediction(levels: Tensor, interval: NoiseInterval, raw: Tensor) -> Tensor:
+    """c_skip·x + c_out·raw, written out once more."""
+    sigma = levels[:, :, None, None, None]
+    noisy = noisy_mean(clips(0), levels, interval) + sigma * clips(1)
+    total = sigma**2 + 0.25
+    return 0.25 / total * noisy + 0.5 * sigma / total.sqrt() * raw
+
+
+@pytest.mark.parametrize("interval", [PLAIN, HALF_RATE])
+@pytest.mark.parametrize("levels", [[[0.6] * 4, [1.5] * 4], [[0.6, 0.7, 2, 1], [1, 1, 0.9, 2.5]]])
+def test_the_loss_is_the_mean_of_each_slots_weighted_error(
+    interval: NoiseInterval, levels: list[list[float]]
+) -> None:
+    sigma, raw = torch.tensor(levels), clips(2)
+    made, predicted = run(sigma, interval, raw), prediction(sigma, interval, raw)
+    error = (predicted - target(clips(0), interval)).square().mean(dim=(2, 3, 4))
+    torch.testing.assert_close(made.loss, (loss_weight(sigma, 0.5) * error).mean())
+    torch.testing.assert_close(made.clean, clean_estimate(predicted, interval))
+
+
+def test_a_level_of_the_whole_clip_weighs_its_error_once() -> None:
+    """To the last bit: a clip's one weight multiplies the mean over all of it."""
+    levels, raw = torch.tensor([[0.3] * 4, [1.7] * 4]), clips(2)
+    made = run(levels, PLAIN, raw)
+    error = (made.clean - clips(0)).square().mean(dim=(1, 2, 3, 4))
+    assert torch.equal(made.loss, (loss_weight(levels[:, 0], 0.5) * error).mean())
+
+
+def test_a_network_that_undoes_the_noise_has_no_loss() -> None:
+    levels = torch.tensor([[0.6] * 4, [0.9, 0.6, 2.0, 0.7]])
+    zero = torch.zeros(2, 4, 3, 4, 4)
+    skipped = prediction(levels, HALF_RATE, zero)
+    scale = prediction(levels, HALF_RATE, zero + 1) - skipped
+    made = run(levels, HALF_RATE, (target(clips(0), HALF_RATE) - skipped) / scale)
+    assert made.loss.item() < 1e-9
+    torch.testing.assert_close(made.clean, clips(0), atol=1e-5, rtol=1e-4)

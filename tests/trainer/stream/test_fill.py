@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+
+from shards.clip_video import decode_clip
+from shards.reader import ShardReader
+from trainer.stream.fill import FlowRequest, SampleRequest, answer_pairs, fill, show_frames
+from trainer.temporal.plan import Supervision
+
+SIZE = (48, 64)
+
+
+def reader_of(made) -> ShardReader:
+    return ShardReader(made.dataset, made.dataset.layer("variational"))
+
+
+def flow_request(chains: tuple, fill_value: float = 7.0) -> FlowRequest:
+    slots = np.arange(2 * len(chains), dtype=np.int64).reshape(-1, 2)
+    return FlowRequest(
+        supervision=Supervision(slots=slots, chains=chains),
+        flow=torch.full((len(chains), 2, *SIZE), fill_value),
+        visible=torch.ones(len(chains), *SIZE, dtype=torch.bool),
+    )
+
+
+@pytest.mark.parametrize("shown", [[0, 4, 8], [6, 2, 4], [3, 1, 8], [5]])
+def test_frames_stand_in_their_slots_whatever_the_stride(made, shown: list[int]) -> None:
+    video = reader_of(made).member(2, "mp4")
+    out = torch.empty(len(shown), 3, *SIZE, dtype=torch.uint8)
+    show_frames(video, np.array(shown), out)
+    assert (out.numpy() == decode_clip(video)[shown]).all()
+
+
+def test_stored_pairs_are_answered_and_unsupervised_ones_cleared(made) -> None:
+    request = flow_request((((0, 2),), (), ((2, 1), (1, 0))))
+    answer_pairs(request, reader_of(made).fields(1, request.supervision.fields))
+    exact = made.fields[1][0, 2]
+    assert (request.flow[0] - exact.flow[0]).abs().max() <= made.spec.max_error_px
+    assert torch.equal(request.visible[0], exact.visible[0])
+    assert not request.flow[1].any()
+    assert not request.visible[1].any()
+    both = request.visible[2]  # the chain 2-1-0 against the stored pair 2-0
+    apart = (request.flow[2] - made.fields[1][2, 0].flow[0]).abs()[:, both]
+    assert both.float().mean() > 0.5
+    assert apart.median() < 0.5
+
+
+def test_a_sample_without_flow_reads_none(made, monkeypatch) -> None:
+    reader, index = reader_of(made), np.array([0, 2, 4, 6])
+    out = torch.empty(4, 3, *SIZE, dtype=torch.uint8)
+    request = SampleRequest(row=3, src_index=index, frames=out, flow=None)
+    monkeypatch.setattr(reader, "fields", None)
+    assert set(fill(request, reader).seconds) == {"read", "decode"}
+    assert (out.numpy() == decode_clip(reader.member(3, "mp4"))[index]).all()
+
+
+def test_a_sample_with_flow_gets_both(made) -> None:
+    out, flow = torch.zeros(2, 3, *SIZE, dtype=torch.uint8), flow_request((((0, 1),),))
+    request = SampleRequest(row=0, src_index=np.array([0, 1]), frames=out, flow=flow)
+    assert set(fill(request, reader_of(made)).seconds) == {"read", "decode", "flow"}
+    assert out.any()
+    assert not (flow.flow == 7).all()
