@@ -6,7 +6,7 @@ nothing of why: another recipe is another training, with the same stream.
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32
@@ -56,7 +56,6 @@ class SamplePlan:
             )
 
 
-@runtime_checkable
 class Recipe(Protocol):
     """How samples are shown. Both answers are functions of their arguments, and of nothing else."""
 

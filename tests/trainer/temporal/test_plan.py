@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,6 +78,7 @@ def test_a_chain_longer_than_allowed_is_left_out() -> None:
 @pytest.mark.parametrize(
     "index", [np.array([0, 0]), np.array([-1, 0]), np.array([0.0]), np.array([[0]])]
 )
-def test_a_plan_of_impossible_frames_is_refused(index: np.ndarray) -> None:
+def test_a_plan_of_impossible_frames_is_refused(index: np.ndarray, monkeypatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production
     with pytest.raises(ValueError, match="src_index"):
         TemporalPlan(src_index=index, start=0)

@@ -1,6 +1,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -132,6 +133,7 @@ def test_no_stage_above_the_gate_wants_flow() -> None:
 
 
 @pytest.mark.parametrize("levels", [np.zeros(4), np.zeros(3, np.float32)])
-def test_levels_are_one_float32_for_each_slot(levels: np.ndarray) -> None:
+def test_levels_are_one_float32_for_each_slot(levels: np.ndarray, monkeypatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production
     with pytest.raises(ValueError, match="one for each of 4 slots"):
         SamplePlan(shown=window(0, 4), levels=levels, supervision=None)
