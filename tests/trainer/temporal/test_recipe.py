@@ -102,7 +102,7 @@ def test_every_stage_moves_the_same_share_of_slots(
     expected = float(config.fluxflow.dose(16)) * config.fluxflow.units(16)[1] / 16
     assert expected >= 1 / 16
     for stage in STAGES:
-        moved = [sample(config, p, stage, frames=16).shown.moved for p in range(1500)]
+        moved = [sample(config, p, stage, frames=16).shown.moved for p in range(600)]
         # Five standard deviations of a mean, the deviation taken from the sample.
         assert abs(np.mean(moved) - expected) <= 5 * np.std(moved) / len(moved) ** 0.5 + 1e-12
 
