@@ -19,8 +19,8 @@ from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
 from pipeline.building.task import Task
 from pipeline.cluster import heard_clips, run_tasks
+from pipeline.planning.config import FRAMES_REVISION
 from pipeline.records import Reject
-from pipeline.source.rgb import REVISION
 from shards.schema import shard_name
 from shards.store import Store, UsageError
 
@@ -101,8 +101,8 @@ def check_live(spec: FlowSpec) -> None:
     """Raise UsageError unless the estimator and the frames that made a layer are here again."""
     try:
         check_estimator(load_estimator(spec.estimator, **spec.params), spec)
-        if spec.frames_revision != REVISION:
-            raise ValueError(f"frames are of revision {REVISION}, its are {spec.frames_revision}")
+        if spec.frames_revision != (here := FRAMES_REVISION[spec.frames_from]):
+            raise ValueError(f"frames are of revision {here}, its are {spec.frames_revision}")
     except ValueError as error:
         raise UsageError(
             f"layer {spec.layer} cannot be extended here: {error}. Install what made it, or build "

@@ -10,9 +10,11 @@ from flow_cache.estimators import FlowEstimator, load_estimator
 from flow_cache.occlusion import DEFAULT_CRITERION
 from pipeline.planning.clips import ClipRule
 from pipeline.planning.shots import Detector
-from pipeline.source.rgb import REVISION
+from pipeline.source import rgb
+from shards import clip_video
 
 NO_FLOW = "none"
+FRAMES_REVISION = {"source": rgb.REVISION, "clip": clip_video.REVISION}  # of the pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,5 +131,5 @@ def _flow_spec(
         levels=config.levels,
         max_error_px=config.max_error_px,
         frames_from=frames_from,
-        frames_revision=REVISION,
+        frames_revision=FRAMES_REVISION[frames_from],
     )

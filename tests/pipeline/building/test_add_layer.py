@@ -21,8 +21,9 @@ from pipeline.building.make_dataset import make_dataset
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.records import Source
+from pipeline.source import rgb
 from pipeline.source.inputs import find_sources
-from shards import Dataset, ShardReader, Store, decode_clip, verify
+from shards import Dataset, ShardReader, Store, clip_video, decode_clip, verify
 from shards.merge import merge
 
 CONFIG = BuildConfig(
@@ -172,7 +173,11 @@ def test_all_layers_grow_with_the_dataset(
     ("what", "value", "named"),
     [
         ("flow_cache.estimators.opencv_dis.DisFlow.revision", "opencv-99", "opencv-99"),
-        ("pipeline.building.job.REVISION", 99, "frames are of revision 99, its are 1"),
+        (
+            "pipeline.building.job.FRAMES_REVISION",
+            {"source": 99},
+            "frames are of revision 99, its are 1",
+        ),
     ],
 )
 def test_a_dataset_does_not_grow_with_an_estimator_or_frames_that_changed(
@@ -223,6 +228,16 @@ def test_a_task_for_every_shard_has_its_clips(built: Path):
     for task, name in zip(tasks, opened.shards, strict=True):
         stored = pq.read_table(built / "clips" / f"{name}.parquet", columns=["key"])
         assert task.rows["key"].to_pylist() == stored["key"].to_pylist()
+
+
+def test_flow_of_stored_clips_is_of_the_revision_that_decodes_them(built: Path):
+    opened = Dataset(str(built))
+    revisions = [
+        layer_spec(opened, "dis", from_clips=from_clips).frames_revision
+        for from_clips in (False, True)
+    ]
+    assert revisions == [rgb.REVISION, clip_video.REVISION]
+    assert revisions[0] != revisions[1]
 
 
 def test_levels_may_differ_and_must_fit_the_clips(built: Path):
