@@ -5,6 +5,7 @@ Everything is torch, works on any device and batch, and is differentiable in the
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flow_cache.field import FlowField
@@ -12,28 +13,32 @@ from flow_cache.field import FlowField
 MAX_SPREAD_PX = 0.5  # standard deviation of vectors that still pass for one motion
 
 
-def targets(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """x and y of p + flow(p), each [n, h, w] in pixels."""
+def targets(
+    flow: Float[Tensor, "n 2 h w"],
+) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w"]]:
+    """x and y of p + flow(p), in pixels."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device, dtype=flow.dtype)
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)
     return flow[:, 0] + x, flow[:, 1] + y[:, None]
 
 
-def length(flow: Tensor) -> Tensor:
-    """Length of each vector [n, h, w] of flow [n, 2, h, w], pixels."""
+def length(flow: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n h w"]:
+    """Length of each vector, pixels."""
     return torch.hypot(flow[:, 0], flow[:, 1])
 
 
-def warp(image: Tensor, flow: Tensor) -> Tensor:
+def warp(
+    image: Float[Tensor, "n c h w"], flow: Float[Tensor, "n 2 h w"]
+) -> Float[Tensor, "n c h w"]:
     """Sample `image` at p + flow(p): the target frame as seen from the source frame.
 
     Args:
-        image: float [n, c, h, w] on the grid of the flow's target frame.
-        flow: float [n, 2, h, w], pixels.
+        image: on the grid of the flow's target frame.
+        flow: pixels.
 
     Returns:
-        float [n, c, h, w]. Outside the frame the nearest border pixel answers; `in_frame` says
+        The image. Outside the frame the nearest border pixel answers; `in_frame` says
         where that happened.
     """
     x, y = targets(flow)
@@ -43,15 +48,17 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def in_frame(flow: Tensor) -> Tensor:
-    """bool [n, h, w]: whether p + flow(p) lies inside the frame, borders included."""
+def in_frame(flow: Float[Tensor, "n 2 h w"]) -> Bool[Tensor, "n h w"]:
+    """Whether p + flow(p) lies inside the frame, borders included."""
     x, y = targets(flow)
     height, width = flow.shape[-2:]
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
-def round_trip(forward: Tensor, backward: Tensor) -> Tensor:
-    """forward(p) + backward(p + forward(p)), [n, 2, h, w] pixels; zero for consistent flows."""
+def round_trip(
+    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"]
+) -> Float[Tensor, "n 2 h w"]:
+    """forward(p) + backward(p + forward(p)), pixels; zero for consistent flows."""
     return forward + warp(backward, forward)
 
 

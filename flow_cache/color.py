@@ -4,10 +4,8 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
-
-UInt8s = npt.NDArray[np.uint8]
 
 # The Middlebury wheel: the colours at its corners, and how many steps lead on from each.
 CORNERS = (
@@ -21,9 +19,9 @@ CORNERS = (
 
 
 def flow_to_rgb(
-    flow: npt.NDArray[np.float32] | Tensor, max_px: float | None = None
-) -> npt.NDArray[np.uint8]:
-    """uint8 [h, w, 3] picture of a flow float32 [2, h, w] in pixels.
+    flow: Float[np.ndarray | Tensor, "2 h w"], max_px: float | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB picture of a flow in pixels.
 
     White is rest and full colour is motion of `max_px` pixels (default: the longest vector);
     longer vectors are darkened. Red points right, yellow down, cyan left, blue up.
@@ -42,8 +40,8 @@ def flow_to_rgb(
     return np.floor(color).astype(np.uint8)
 
 
-def wheel_legend(size: int) -> UInt8s:
-    """uint8 [size, size, 3]: the colour of every direction, full length at the circle's edge."""
+def wheel_legend(size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The colour of every direction, full length at the circle's edge."""
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     flow = np.stack(np.meshgrid(axis, axis))
     picture = flow_to_rgb(flow, max_px=1)
@@ -52,8 +50,8 @@ def wheel_legend(size: int) -> UInt8s:
 
 
 @cache
-def _wheel() -> npt.NDArray[np.float64]:
-    """RGB [55, 3] round the wheel."""
+def _wheel() -> Float64[np.ndarray, "55 3"]:
+    """RGB round the wheel."""
     arcs = [
         np.linspace(start, end, steps, endpoint=False)
         for (start, steps), (end, _) in pairwise((*CORNERS, CORNERS[0]))

@@ -14,6 +14,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 
@@ -21,16 +22,16 @@ from torch import Tensor
 class FlowField:
     """Flow and visibility of n frame pairs of one size.
 
-    Args:
-        flow: float32 [n, 2, h, w], (dx, dy) in pixels.
-        visible: bool [n, h, w] on the same device, True = visible in the target frame.
+    Attributes:
+        flow: (dx, dy) in pixels.
+        visible: on the same device, True = visible in the target frame.
 
     Raises:
         ValueError: wrong shape, dtype or device. Values are not looked at (no device sync).
     """
 
-    flow: Tensor
-    visible: Tensor
+    flow: Float32[Tensor, "n 2 h w"]
+    visible: Bool[Tensor, "n h w"]
 
     def __post_init__(self) -> None:
         if self.flow.ndim != 4 or self.flow.shape[1] != 2 or self.flow.dtype != torch.float32:

@@ -7,6 +7,7 @@ pixels of motion the squared test tolerates 2.92 px, the unsquared one 0.9 px.
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flow_cache.algebra import in_frame, length, targets, warp
@@ -15,7 +16,9 @@ DEFAULT_CRITERION = "fb-sundaram2010"
 NATIVE = "native"  # the estimator itself says what is visible
 
 
-def squared_consistency(forward: Tensor, backward: Tensor) -> Tensor:
+def squared_consistency(
+    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"]
+) -> Bool[Tensor, "n h w"]:
     """Sundaram, Brox, Keutzer 2010, eq. 5: |wf + wb|^2 <= 0.01 (|wf|^2 + |wb|^2) + 0.5.
 
     wb is the backward flow *warped* to the grid of the forward flow.
@@ -26,17 +29,19 @@ def squared_consistency(forward: Tensor, backward: Tensor) -> Tensor:
     return difference <= 0.01 * motion + 0.5
 
 
-def unsquared_consistency(forward: Tensor, backward: Tensor) -> Tensor:
+def unsquared_consistency(
+    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"]
+) -> Bool[Tensor, "n h w"]:
     """|wf + wb| < 0.01 (|wf| + |wb|) + 0.5, as in DOT (arXiv 2312.00786) and CVO's masks."""
     warped = warp(backward, forward)
     return length(forward + warped) < 0.01 * (length(forward) + length(warped)) + 0.5
 
 
-def range_map(backward: Tensor) -> Tensor:
+def range_map(backward: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n h w"]:
     """How much of the target frame lands on each source pixel (Wang et al., arXiv 1711.05890).
 
-    Splats every pixel q of the target frame bilinearly at q + backward(q). Returns float
-    [n, h, w]: exactly 1 everywhere for identity flow, near 0 on pixels nothing comes from.
+    Splats every pixel q of the target frame bilinearly at q + backward(q): exactly 1 everywhere
+    for identity flow, near 0 on pixels nothing comes from.
     """
     n, _, height, width = backward.shape
     x, y = targets(backward)
@@ -51,7 +56,9 @@ def range_map(backward: Tensor) -> Tensor:
     return coverage.view(n, height, width)
 
 
-def is_reached(forward: Tensor, backward: Tensor) -> Tensor:
+def is_reached(
+    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"]
+) -> Bool[Tensor, "n h w"]:
     """Range map of at least 0.75, the threshold of Jonschkowski et al. (arXiv 2006.04902).
 
     Needs no agreement of two flows, but calls zooming out an occlusion.
@@ -74,12 +81,14 @@ def check_criterion(criterion: str) -> None:
         raise ValueError(f"unknown occlusion criterion {criterion!r}; known are {known}")
 
 
-def visibility(forward: Tensor, backward: Tensor, criterion: str) -> Tensor:
-    """bool [n, h, w]: which pixels of the forward flow's source frame are seen in its target.
+def visibility(
+    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"], criterion: str
+) -> Bool[Tensor, "n h w"]:
+    """Which pixels of the forward flow's source frame are seen in its target.
 
     Args:
-        forward: float32 [n, 2, h, w], source to target.
-        backward: float32 [n, 2, h, w], target to source, on the grid of the target.
+        forward: pixels, source to target.
+        backward: pixels, target to source, on the grid of the target.
         criterion: an id of `CRITERIA`. Whatever it says, a pixel that leaves the frame is
             invisible.
     """

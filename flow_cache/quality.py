@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from flow_cache.algebra import length, round_trip, warp
@@ -23,12 +24,12 @@ LUMA = (0.299, 0.587, 0.114)  # BT.601 weights of R, G, B
 
 
 def clip_quality(
-    frames: Tensor, fields: Mapping[Pair, FlowField], saturated: int = 0
+    frames: UInt8[Tensor, "t 3 h w"], fields: Mapping[Pair, FlowField], saturated: int = 0
 ) -> dict[str, float]:
     """Figures of a clip over its forward pairs of the shortest stride; NaN where there is nothing.
 
     Args:
-        frames: uint8 [t, 3, h, w] RGB.
+        frames: RGB.
         fields: the clip's fields (n = 1) by pair; figures use backward pairs if there are no
             forward ones.
         saturated: components the codec clipped, over all fields of the clip.
@@ -79,7 +80,7 @@ def _one_way(fields: Mapping[Pair, FlowField]) -> Sequence[Pair]:
     return [(i, j) for i, j in pairs if j > i] or pairs
 
 
-def _mean(values: Tensor, where: Tensor) -> float:
+def _mean(values: Float[Tensor, "n h w"], where: Bool[Tensor, "n h w"]) -> float:
     """Mean over the pixels of `where`, NaN if there is none."""
     return ((values * where).sum() / where.sum()).item()
 

@@ -20,6 +20,7 @@ from av.container import InputContainer
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
+from jaxtyping import UInt8
 
 # Raise it when decoding gives other pixels: flow made from stored clips is then not reused.
 REVISION = 2
@@ -35,11 +36,11 @@ _PLANES = (1, 2, 0)  # of RGB, in swscale's planar order G, B, R
 _BT709 = 1  # the value of ITU-T H.273 for primaries and transfer characteristics
 
 
-def encode_clip(frames: np.ndarray, fps: Fraction, *, crf: int = 18) -> bytes:
+def encode_clip(frames: UInt8[np.ndarray, "t 3 h w"], fps: Fraction, *, crf: int = 18) -> bytes:
     """Encode frames as H.264 yuv420p (BT.709, limited range); the same input gives the same bytes.
 
     Args:
-        frames: uint8 [t, 3, h, w] RGB, h and w even.
+        frames: RGB, h and w even.
         fps: frames per second, written as the stream's rate.
         crf: x264's constant rate factor, 0 (lossless) to 51.
     """
@@ -77,11 +78,13 @@ def encode_clip(frames: np.ndarray, fps: Fraction, *, crf: int = 18) -> bytes:
     return buffer.getvalue()
 
 
-def decode_clip(data: bytes, *, stride: int = 1, stop: int | None = None) -> np.ndarray:
+def decode_clip(
+    data: bytes, *, stride: int = 1, stop: int | None = None
+) -> UInt8[np.ndarray, "n 3 h w"]:
     """Decode frames 0, stride, 2·stride, … before `stop`, and no frame that these do not need.
 
     Returns:
-        uint8 [n, 3, h, w] RGB, exactly rounded, bit-equal to the same frames of the full decode.
+        RGB, exactly rounded, bit-equal to the same frames of the full decode.
 
     Raises:
         ValueError: the bytes are no clip video, or a frame that is needed does not come out.
@@ -107,8 +110,13 @@ def decode_clip(data: bytes, *, stride: int = 1, stop: int | None = None) -> np.
     return images
 
 
-def _fill(images: np.ndarray, container: InputContainer, stream: VideoStream, stride: int) -> int:
-    """Decode the wanted frames into `images` [n, 3, h, w]; returns how many came out."""
+def _fill(
+    images: UInt8[np.ndarray, "n 3 h w"],
+    container: InputContainer,
+    stream: VideoStream,
+    stride: int,
+) -> int:
+    """Decode the wanted frames into `images`; returns how many came out."""
     reformatter = VideoReformatter()  # one for the clip: a new one each frame costs more than it
     if not stream.average_rate or not stream.time_base:
         raise ValueError("clip video has no frame rate; it was not written by encode_clip")
@@ -130,7 +138,7 @@ def _fill(images: np.ndarray, container: InputContainer, stream: VideoStream, st
             threads=1,
         )
         for channel, plane in zip(_PLANES, picture.planes, strict=True):
-            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
             images[index, channel] = rows[:, : plane.width]
         found += 1
     return found

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from jaxtyping import config, install_import_hook
+
+import tests.shape_checker  # noqa: F401  # the hook below looks it up
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch loads: waiting threads leave their core
 
@@ -13,7 +16,17 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch loads: waiting threads
 settings.register_profile("steady", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("steady")
 
+# Before any of them is imported.
+PACKAGES = ("flow_cache", "shards", "pipeline", "trainer", "fluxshard")
+install_import_hook(PACKAGES, "tests.shape_checker.checked")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def as_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No annotation is checked: what our own checks say of wrong arrays comes through."""
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import zstandard
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from flow_cache.coding.residual import MAX_PIXELS, pack, quantise, unpack
@@ -35,7 +36,7 @@ _HEAD = struct.Struct("<4I2dI32s3I")
 class FieldHeader:
     """What a field's bytes say about it.
 
-    Args:
+    Attributes:
         pair: (source, target) frame numbers within the clip.
         size: (height, width).
         max_error_px: stated bound on the error of a component.
@@ -55,10 +56,15 @@ class FieldHeader:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class DecodedField(FieldHeader):
-    """A field with its header: flow float32 [2, h, w] in pixels, visible bool [h, w]."""
+    """A field with its header.
 
-    flow: Tensor
-    visible: Tensor
+    Attributes:
+        flow: (dx, dy) in pixels.
+        visible: True = visible in the target frame.
+    """
+
+    flow: Float32[Tensor, "2 h w"]
+    visible: Bool[Tensor, "h w"]
 
     @property
     def field(self) -> FlowField:
@@ -78,8 +84,8 @@ def exact_step(max_error_px: float) -> float:
 
 
 def encode_field(
-    flow: npt.NDArray[np.float32] | Tensor,
-    visible: npt.NDArray[np.bool_] | Tensor,
+    flow: Float32[np.ndarray | Tensor, "2 h w"],
+    visible: Bool[np.ndarray | Tensor, "h w"],
     *,
     pair: Pair,
     max_error_px: float,
@@ -88,8 +94,8 @@ def encode_field(
     """One field as bytes.
 
     Args:
-        flow: float32 [2, h, w] in pixels, on the CPU.
-        visible: bool [h, w].
+        flow: pixels, on the CPU.
+        visible: True = visible in the target frame.
         pair: (source, target) frame numbers within the clip.
         max_error_px: no component changes by more, save those that saturate: at 1/32 px these
             lie beyond 2,048 px.

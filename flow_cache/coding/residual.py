@@ -10,17 +10,16 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-
-UInt8s = npt.NDArray[np.uint8]
-Int16s = npt.NDArray[np.int16]
+from jaxtyping import Float32, Int16, UInt8
 
 ESCAPE = 255  # four times the code 3, which nothing else uses
 BIAS = 128  # added to a residual, so that its low byte rarely needs the high one
 MAX_PIXELS = 2**23  # keeps an integral image of bytes inside int32; a 4K frame fits
 
 
-def quantise(flow: npt.NDArray[np.float32], step: float) -> tuple[Int16s, int]:
+def quantise(
+    flow: Float32[np.ndarray, "2 h w"], step: float
+) -> tuple[Int16[np.ndarray, "2 h w"], int]:
     """Components as whole steps, and how many lay outside the 16-bit range and were clipped.
 
     `step` is a power of two, so that scaling is exact and only the rounding is not.
@@ -32,8 +31,10 @@ def quantise(flow: npt.NDArray[np.float32], step: float) -> tuple[Int16s, int]:
     return clipped.astype(np.int16), int(np.count_nonzero(clipped != steps))
 
 
-def pack(steps: Int16s) -> tuple[UInt8s, UInt8s]:
-    """Codes [rows / 4, w] and escapes (n * 4 low bytes, n * 4 high bytes) of steps int16 [2, h, w].
+def pack(
+    steps: Int16[np.ndarray, "2 h w"],
+) -> tuple[UInt8[np.ndarray, "groups w"], UInt8[np.ndarray, "2 escapes 4"]]:
+    """Codes of groups of four rows, and escapes: all low bytes, then all high bytes.
 
     A residual is the step less left + up - up-left, modulo 2^16, all zero beyond the border.
     """
@@ -44,16 +45,19 @@ def pack(steps: Int16s) -> tuple[UInt8s, UInt8s]:
     symbols = (groups + np.int16(1)).view(np.uint16)  # 0, 1, 2, or more where it does not fit
     escaped = (symbols > 2).any(1)
     first, second, third, fourth = symbols.astype(np.uint8).transpose(1, 0, 2)
-    codes: UInt8s = first | second << 2 | third << 4 | fourth << 6
+    codes: UInt8[np.ndarray, "groups w"] = first | second << 2 | third << 4 | fourth << 6
     codes[escaped] = ESCAPE
     biased = (groups.transpose(0, 2, 1)[escaped] + np.int16(BIAS)).view(np.uint16)
     return codes, np.stack((biased & 255, biased >> 8)).astype(np.uint8)
 
 
 def unpack(
-    codes: UInt8s, escapes: UInt8s, size: tuple[int, int], step: float
-) -> npt.NDArray[np.float32]:
-    """Flow float32 [2, h, w] from what `pack` made of its steps.
+    codes: UInt8[np.ndarray, " codes"],
+    escapes: UInt8[np.ndarray, " escapes"],
+    size: tuple[int, int],
+    step: float,
+) -> Float32[np.ndarray, "2 h w"]:
+    """Flow from what `pack` made of its steps.
 
     Residuals are summed up by OpenCV's integral image, which is vectorised for bytes and nothing
     else: low bytes first, high bytes only where a field has any. One component after the other
@@ -75,9 +79,12 @@ def unpack(
 
 
 def _residual_bytes(
-    codes: UInt8s, escapes: UInt8s, height: int, width: int
-) -> tuple[UInt8s, UInt8s | None]:
-    """Low and high bytes of the biased residuals, [2, h, w]; None for high bytes that are all 0."""
+    codes: UInt8[np.ndarray, " codes"],
+    escapes: UInt8[np.ndarray, " escapes"],
+    height: int,
+    width: int,
+) -> tuple[UInt8[np.ndarray, "2 h w"], UInt8[np.ndarray, "2 h w"] | None]:
+    """Low and high bytes of the biased residuals; None for high bytes that are all 0."""
     groups = -(-2 * height // 4)
     if codes.size != groups * width:
         raise ValueError(f"{codes.size} bytes of codes for a field of {height}x{width}")
@@ -95,19 +102,19 @@ def _residual_bytes(
     if high is not None:
         high[row, :, column] = high_bytes
 
-    def components(rows: UInt8s) -> UInt8s:
+    def components(rows: UInt8[np.ndarray, "groups 4 w"]) -> UInt8[np.ndarray, "2 h w"]:
         return rows.reshape(-1, width)[: 2 * height].reshape(2, height, width)
 
     return components(low), None if high is None else components(high)
 
 
-def _integrate(plane: UInt8s) -> Int16s:
+def _integrate(plane: UInt8[np.ndarray, "h w"]) -> Int16[np.ndarray, "h w"]:
     """Sums over everything above and to the left, modulo 2^16."""
     sums = cv2.integral(plane, sdepth=cv2.CV_32S)
     return sums[1:, 1:].astype(np.int16)
 
 
 @lru_cache(maxsize=4)
-def _integrated_bias(height: int, width: int) -> Int16s:
+def _integrated_bias(height: int, width: int) -> Int16[np.ndarray, "h w"]:
     bias = np.multiply.outer(np.arange(1, height + 1), np.arange(1, width + 1)) * BIAS
     return bias.astype(np.int16)

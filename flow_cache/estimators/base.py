@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from flow_cache.spec import JSON, Pair
@@ -47,16 +48,24 @@ class FlowEstimator(Protocol):
     def check_size(self, size: tuple[int, int]) -> None:
         """Raise ValueError if frames of this (height, width) cannot be estimated."""
 
-    def clip(self, frames: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor | None]:
+    def clip(
+        self, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
+    ) -> tuple[Float32[Tensor, "n 2 h w"], Bool[Tensor, "n h w"] | None]:
         """Flow of frame pairs of one clip.
 
-        frames: uint8 [t, 3, h, w] RGB; pairs: n times (source, target) frame.
-        Returns the flow, float32 [n, 2, h, w] in pixels, and bool [n, h, w] visibility
-        (True = visible) where the estimator has its own, else None. Carries no gradient.
+        Args:
+            frames: RGB.
+            pairs: n times (source, target) frame.
+
+        Returns:
+            The flow in pixels, without gradient; and visibility (True = visible) where the
+            estimator has its own, else None.
         """
 
-    def pair(self, first: Tensor, second: Tensor) -> Tensor:
-        """Flow from `first` to `second`, floats [b, 3, h, w] in [0, 1]: float32 [b, 2, h, w].
+    def pair(
+        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
+    ) -> Float32[Tensor, "b 2 h w"]:
+        """Flow in pixels from `first` to `second`, RGB in [0, 1].
 
         Equals `clip` on frames that came from uint8 by division by 255.
         """
@@ -71,7 +80,11 @@ def check_at_least(size: tuple[int, int], smallest: int, name: str) -> None:
         )
 
 
-def zero_if_still(flow: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Flow [b, 2, h, w] with exact zeros where a pair's images are equal; gradients stay."""
+def zero_if_still(
+    flow: Float[Tensor, "b 2 h w"],
+    first: Float[Tensor, "b c h w"],
+    second: Float[Tensor, "b c h w"],
+) -> Float[Tensor, "b 2 h w"]:
+    """The flow with exact zeros where a pair's images are equal; gradients stay."""
     largest = (first - second).detach().abs().amax((1, 2, 3), keepdim=True)
     return flow - flow.detach() * (largest == 0)

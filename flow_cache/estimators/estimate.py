@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
 from flow_cache.estimators.base import FlowEstimator
@@ -13,7 +14,7 @@ from flow_cache.spec import FlowSpec, Pair, level_pairs
 
 def estimate_clip(
     estimator: FlowEstimator,
-    frames: Tensor,
+    frames: UInt8[Tensor, "t 3 h w"],
     spec: FlowSpec,
     pairs: Sequence[Pair] | None = None,
 ) -> dict[Pair, FlowField]:
@@ -21,7 +22,7 @@ def estimate_clip(
 
     Args:
         estimator: the one the spec names.
-        frames: uint8 [t, 3, h, w] at the spec's size.
+        frames: RGB at the spec's size.
         spec: decides the pairs, the criterion and the size.
         pairs: compute only these (the rest came from a cache); default all of the spec's pairs.
 
@@ -53,9 +54,9 @@ def estimate_clip(
 
 
 def _estimate(
-    estimator: FlowEstimator, frames: Tensor, pairs: Sequence[Pair]
-) -> tuple[Tensor, Tensor | None]:
-    """Flow float32 [n, 2, h, w] and native visibility of pairs, on the CPU.
+    estimator: FlowEstimator, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
+) -> tuple[Float32[Tensor, "n 2 h w"], Bool[Tensor, "n h w"] | None]:
+    """Flow and native visibility of pairs, on the CPU.
 
     Pairs of equal frames have no flow, by every pairwise estimator's contract: black and frozen
     stretches of a video cost nothing.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from flow_cache.estimators.base import EstimatorUnavailable, zero_if_still
@@ -23,8 +24,13 @@ def frozen(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def predict_pairs(predict: Predict, first: Tensor, second: Tensor, precision: str) -> Tensor:
-    """Flow float32 [b, 2, h, w] of frames [b, 3, h, w], by a network that takes batches.
+def predict_pairs(
+    predict: Predict,
+    first: Float[Tensor, "b 3 h w"],
+    second: Float[Tensor, "b 3 h w"],
+    precision: str,
+) -> Float32[Tensor, "b 2 h w"]:
+    """Flow in pixels of frames in [0, 1], by a network that takes batches.
 
     On a CPU each pair runs alone: libraries sum in another order for another batch size, and a
     pair's flow must not depend on its company.
@@ -40,7 +46,9 @@ def predict_pairs(predict: Predict, first: Tensor, second: Tensor, precision: st
 
 
 @torch.no_grad()
-def clip_by_pairs(pair: Predict, frames: Tensor, pairs: Sequence[Pair]) -> Tensor:
+def clip_by_pairs(
+    pair: Predict, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
+) -> Float32[Tensor, "n 2 h w"]:
     """Flow of a clip's pairs through the batched `pair` form."""
     source, target = [i for i, _ in pairs], [j for _, j in pairs]
     parts = [frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)]
@@ -51,7 +59,9 @@ def clip_by_pairs(pair: Predict, frames: Tensor, pairs: Sequence[Pair]) -> Tenso
     return torch.cat(parts)
 
 
-def pad(image: Tensor, multiple: int, smallest: int) -> tuple[Tensor, tuple[slice, slice]]:
+def pad(
+    image: Float[Tensor, "b c h w"], multiple: int, smallest: int
+) -> tuple[Float[Tensor, "b c padded_h padded_w"], tuple[slice, slice]]:
     """The image with its border repeated on both sides up to a multiple and a smallest side.
 
     Also returns the rows and columns of the original inside it.

@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import ClassVar
 
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from flow_cache.estimators.base import check_at_least
@@ -72,11 +73,15 @@ class Raft:
     def check_size(self, size: tuple[int, int]) -> None:
         check_at_least(size, 32, self.name)
 
-    def clip(self, frames: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, None]:
+    def clip(
+        self, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
+    ) -> tuple[Float32[Tensor, "n 2 h w"], None]:
         self.check_size((frames.shape[-2], frames.shape[-1]))
         return clip_by_pairs(self.pair, frames, pairs), None
 
-    def pair(self, first: Tensor, second: Tensor) -> Tensor:
+    def pair(
+        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
+    ) -> Float32[Tensor, "b 2 h w"]:
         self.check_size((first.shape[-2], first.shape[-1]))
         self._model.to(first.device)
         return predict_pairs(self._predict, first, second, self.precision)

@@ -5,6 +5,7 @@ from itertools import groupby
 
 import av
 import numpy as np
+from jaxtyping import UInt8
 
 from pipeline.records import Reject
 from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
@@ -29,8 +30,8 @@ class _ClipReader:
             self._decoder.container.close()
             self._decoder = None
 
-    def read(self, clip: Clip) -> np.ndarray:
-        """uint8 [t, 3, h, w]; LookupError if a frame of the clip does not come out."""
+    def read(self, clip: Clip) -> UInt8[np.ndarray, "t 3 h w"]:
+        """RGB; LookupError if a frame of the clip does not come out."""
         if self._decoder is not None:
             self._decoder.allow(self._timeout_s)
         if clip.seekable and self._trusts_seeking:
@@ -50,7 +51,7 @@ class _ClipReader:
         self._pts: int | None = None  # of the last frame, if known
         return decoder
 
-    def _by_time(self, clip: Clip) -> np.ndarray:
+    def _by_time(self, clip: Clip) -> UInt8[np.ndarray, "t 3 h w"]:
         """Seek if a keyframe lies between here and the clip; frames are known by their time."""
         decoder = self._decoder or self._open()
         key = decoder.keyframe_before(clip.pts[0])
@@ -70,7 +71,7 @@ class _ClipReader:
             raise LookupError(f"{len(wanted) - len(found)} frames are missing after a seek")
         return np.stack([found[pts] for pts in clip.pts])
 
-    def _by_number(self, clip: Clip) -> np.ndarray:
+    def _by_number(self, clip: Clip) -> UInt8[np.ndarray, "t 3 h w"]:
         """Decode from the start; frames are known by their number."""
         if self._decoder is None or self._number > clip.numbers[0]:
             self._open()
@@ -86,8 +87,8 @@ class _ClipReader:
 
 def read_clips(
     clips: Sequence[Clip], *, timeout_s: float = TIMEOUT_S
-) -> Iterator[np.ndarray | Reject]:
-    """The frames of each clip in turn, uint8 [t, 3, h, w] RGB, or why there are none.
+) -> Iterator[UInt8[np.ndarray, "t 3 h w"] | Reject]:
+    """The RGB frames of each clip in turn, or why there are none.
 
     Neighbours from one video are read in one pass where their order allows, so pass clips in the
     order of the clip table. Frames are bit-equal to those of a decode from the start.
@@ -104,7 +105,7 @@ def read_clips(
             reader.close()
 
 
-def _read_or_reject(reader: _ClipReader, clip: Clip) -> np.ndarray | Reject:
+def _read_or_reject(reader: _ClipReader, clip: Clip) -> UInt8[np.ndarray, "t 3 h w"] | Reject:
     try:
         return reader.read(clip)
     except DecodeTimeout:

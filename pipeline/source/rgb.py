@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from jaxtyping import UInt8
 
 # Raise it when a change here gives other pixels: stored flow of other pixels is not reused.
 REVISION = 1
@@ -85,8 +86,8 @@ class Picture:
         self._sample_aspect = sample_aspect
         self._scaler = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """uint8 [3, height, width], RGB."""
+    def __call__(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "3 h w"]:
+        """RGB, of the size asked for."""
         turns, mirrored = orientation(frame)
         height, width = self._size if turns % 2 == 0 else self._size[::-1]
         stored = (frame.height, frame.width)
@@ -108,8 +109,8 @@ class Thumbnail:
         self._size: tuple[int, int] | None = None
         self._scaler = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """uint8 [64, width, 3], BGR."""
+    def __call__(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "64 w 3"]:
+        """BGR."""
         if self._size is None:
             width = round(frame.width * _THUMBNAIL_HEIGHT / frame.height)
             self._size = _THUMBNAIL_HEIGHT, min(max(width, 16), 4 * _THUMBNAIL_HEIGHT)
@@ -122,8 +123,8 @@ def _scale(
     size: tuple[int, int],
     pixel_format: str,
     flags: Interpolation,
-) -> np.ndarray:
-    """uint8 [height, width, 3]; YCbCr frames by their own matrix and range."""
+) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB or BGR; YCbCr frames by their own matrix and range."""
     source = {}
     if not frame.format.is_rgb:
         full = is_full_range(frame)

@@ -43,6 +43,7 @@ def test_refuses_an_index_beyond_the_end() -> None:
         ),
     ],
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_refuses_what_breaks_the_convention(
     flow: torch.Tensor, visible: torch.Tensor, complaint: str
 ) -> None:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from flow_cache.estimators.base import EstimatorUnavailable, check_at_least, zero_if_still
@@ -78,15 +79,21 @@ class Dot:
         check_at_least(size, 32, self.name)
 
     @torch.no_grad()
-    def clip(self, frames: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    def clip(
+        self, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
+    ) -> tuple[Float32[Tensor, "n 2 h w"], Bool[Tensor, "n h w"]]:
         return self._clip(frames.float() / 255, pairs)
 
-    def pair(self, first: Tensor, second: Tensor) -> Tensor:
+    def pair(
+        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
+    ) -> Float32[Tensor, "b 2 h w"]:
         """Each pair is a clip of its own; gradients reach the frames through the refiner."""
         clips = [self._clip(torch.stack(two), [(0, 1)]) for two in zip(first, second, strict=True)]
         return torch.cat([first.new_zeros(0, 2, *first.shape[-2:]), *(flow for flow, _ in clips)])
 
-    def _clip(self, frames: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    def _clip(
+        self, frames: Float[Tensor, "t 3 h w"], pairs: Sequence[Pair]
+    ) -> tuple[Float32[Tensor, "n 2 h w"], Bool[Tensor, "n h w"]]:
         size = (frames.shape[-2], frames.shape[-1])
         self.check_size(size)
         flows, visible = [frames.new_zeros(0, 2, *size)], [frames.new_zeros(0, *size).bool()]
@@ -152,8 +159,10 @@ def _build(
     return frozen(model)
 
 
-def _track(tracker: Any, video: Tensor, tracks: int) -> Tensor:
-    """Tracks [1, t, n, 3] of points over a clip [1, t, 3, h, w]: x and y in [0, 1], visible."""
+def _track(
+    tracker: Any, video: Float[Tensor, "1 t 3 h w"], tracks: int
+) -> Float[Tensor, "1 t n 3"]:
+    """Tracks of points over a clip: x and y in [0, 1], visible."""
     h, w = video.shape[-2:]
     found = tracker(
         {"video": video},
@@ -164,8 +173,10 @@ def _track(tracker: Any, video: Tensor, tracks: int) -> Tensor:
     return found / found.new_tensor([w - 1, h - 1, 1])
 
 
-def _refine(refiner: Any, features: Tensor, tracks: Tensor, pair: Pair) -> tuple[Tensor, Tensor]:
-    """Flow [1, h, w, 2] and visibility in [0, 1] [1, h, w] of a pair of frames."""
+def _refine(
+    refiner: Any, features: Tensor, tracks: Float[Tensor, "1 t n 3"], pair: Pair
+) -> tuple[Float[Tensor, "1 h w 2"], Float[Tensor, "1 h w"]]:
+    """Flow in pixels and visibility in [0, 1] of a pair of frames."""
     i, j = pair
     source, target = features[:, i], features[:, j]
     if not tracks[:, i, :, 2].any():  # then there is no nearest track to start from

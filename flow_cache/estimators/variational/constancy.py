@@ -9,12 +9,13 @@ pair shares one robust weight (Bruhn and Weickert, ICCV 2005).
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache.estimators.variational.stencils import gradient
 
 BRIGHTNESS, GRADIENT = 0.5, 3.0  # weights of the two assumptions
-NOISE = 0.02  # gradients below this many grey levels a pixel tell little about motion
+NOISE = 0.02  # gradients below this many grey levels per pixel tell little about motion
 EPSILON = 1e-3  # the robust penalty sqrt(r^2 + EPSILON^2) in pixels
 
 
@@ -22,28 +23,37 @@ EPSILON = 1e-3  # the robust penalty sqrt(r^2 + EPSILON^2) in pixels
 class DataTerm:
     """Quadratic form sum_k weight_k (ix_k du + iy_k dv + it_k)^2 over the flow's change.
 
-    pull_x, pull_y: weight * ix and weight * iy, [b, 3, h, w]; a11, a12, a22: the normal matrix.
+    Attributes:
+        pull_x, pull_y: weight * ix and weight * iy.
+        a11, a12, a22: the normal matrix.
     """
 
-    pull_x: Tensor
-    pull_y: Tensor
-    a11: Tensor
-    a12: Tensor
-    a22: Tensor
+    pull_x: Float[Tensor, "b 3 h w"]
+    pull_y: Float[Tensor, "b 3 h w"]
+    a11: Float[Tensor, "b 1 h w"]
+    a12: Float[Tensor, "b 1 h w"]
+    a22: Float[Tensor, "b 1 h w"]
 
-    def right_side(self, change: Tensor) -> Tensor:
-        """Right side [b, 2, h, w] of the normal equations; linear in the temporal change."""
+    def right_side(self, change: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 h w"]:
+        """Right side of the normal equations; linear in the temporal change."""
         return -torch.cat([_dot(self.pull_x, change), _dot(self.pull_y, change)], 1)
 
 
-def temporal_change(first: Tensor, warped: Tensor) -> Tensor:
-    """The three constancy residuals [b, 3, h, w] (in doubled units, as are the gradients)."""
+def temporal_change(
+    first: Float[Tensor, "b 1 h w"], warped: Float[Tensor, "b 1 h w"]
+) -> Float[Tensor, "b 3 h w"]:
+    """The three constancy residuals (in doubled units, as are the gradients)."""
     change = 2 * (warped - first)
     return torch.cat([change, *gradient(change)], 1)
 
 
 @torch.no_grad()
-def linearise(first: Tensor, warped: Tensor, outside: Tensor, change: Tensor) -> DataTerm:
+def linearise(
+    first: Float[Tensor, "b 1 h w"],
+    warped: Float[Tensor, "b 1 h w"],
+    outside: Float[Tensor, "b 1 h w"],
+    change: Float[Tensor, "b 3 h w"],
+) -> DataTerm:
     """The data term around the present flow; spatial gradients are those of the mean image."""
     x, y = gradient((first + warped) / 2)
     xx, xy = gradient(x)
@@ -62,8 +72,10 @@ def linearise(first: Tensor, warped: Tensor, outside: Tensor, change: Tensor) ->
     )
 
 
-def _robust(error: Tensor, inside: Tensor) -> Tensor:
-    """Weights [b, 3, h, w] that make the squares `error` robust, 0 where the flow leaves."""
+def _robust(
+    error: Float[Tensor, "b 3 h w"], inside: Float[Tensor, "b 1 h w"]
+) -> Float[Tensor, "b 3 h w"]:
+    """Weights that make the squares `error` robust, 0 where the flow leaves."""
     brightness, first, second = error.split(1, 1)
     epsilon = EPSILON * EPSILON
     brightness = (brightness + epsilon).rsqrt_().mul_(BRIGHTNESS).mul_(inside)
@@ -71,8 +83,8 @@ def _robust(error: Tensor, inside: Tensor) -> Tensor:
     return torch.cat([brightness, pair, pair], 1)
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Sum over the three channels, [b, 1, h, w]."""
+def _dot(a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Sum over the three channels."""
     total = a[:, :1] * b[:, :1]
     for i in (1, 2):
         total = torch.addcmul(total, a[:, i : i + 1], b[:, i : i + 1])

@@ -9,6 +9,7 @@ median motion, and keeps the best match of the image gradient in a small window.
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache.estimators.variational.search import search
@@ -23,8 +24,14 @@ SEARCH_FAVOUR = 0.9  # further factor against a match found anywhere
 
 
 @torch.no_grad()
-def fuse(first: Tensor, second: Tensor, flow: Tensor, *, searching: bool) -> Tensor:
-    """The flow [b, 2, h, w] with better candidates taken over, median filtered."""
+def fuse(
+    first: Float[Tensor, "b 1 h w"],
+    second: Float[Tensor, "b 1 h w"],
+    flow: Float[Tensor, "b 2 h w"],
+    *,
+    searching: bool,
+) -> Float[Tensor, "b 2 h w"]:
+    """The flow with better candidates taken over, median filtered."""
     a, b = (torch.cat(gradient(image), 1) for image in (first, second))
     best = FAVOUR * _cost(a, b, flow)
     for candidate in _fixed(flow):

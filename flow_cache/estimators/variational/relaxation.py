@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache.estimators.variational.constancy import DataTerm
@@ -24,19 +25,21 @@ SPECTRAL_RADIUS = 0.98  # of the unaccelerated sweep, as assumed by the accelera
 class System:
     """A symmetric system over a picture of n pixels in reading order.
 
-    right [b, 1, n - 1] and below [b, 1, n - width]: weights to those neighbours, 0 at borders;
-    m11, m12, m22 [b, 1, n]: inverse of each pixel's own 2x2 matrix.
+    Attributes:
+        right, below: weights to those neighbours, 0 at borders; without the last pixel, and
+            without the last row.
+        m11, m12, m22: inverse of each pixel's own 2x2 matrix.
     """
 
-    right: Tensor
-    below: Tensor
-    m11: Tensor
-    m12: Tensor
-    m22: Tensor
+    right: Float[Tensor, "b 1 n_but_one"]
+    below: Float[Tensor, "b 1 n_but_a_row"]
+    m11: Float[Tensor, "b 1 n"]
+    m12: Float[Tensor, "b 1 n"]
+    m22: Float[Tensor, "b 1 n"]
 
 
 @torch.no_grad()
-def assemble(data: DataTerm, flow: Tensor) -> System:
+def assemble(data: DataTerm, flow: Float[Tensor, "b 2 h w"]) -> System:
     """The system of one update, with robust smoothness weights taken at the present flow."""
     width = flow.shape[-1]
     right, below = smoothness(flow)
@@ -54,8 +57,10 @@ def assemble(data: DataTerm, flow: Tensor) -> System:
     )
 
 
-def smoothness(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights [b, 1, h, w] between each pixel and its right and lower neighbour."""
+def smoothness(
+    flow: Float[Tensor, "b 2 h w"],
+) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b 1 h w"]]:
+    """Weights between each pixel and its right and lower neighbour."""
     x = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
     y = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))
     squared = (x * x).addcmul_(y, y)
@@ -66,8 +71,13 @@ def smoothness(flow: Tensor) -> tuple[Tensor, Tensor]:
     return right, below
 
 
-def relax(system: System, right_side: Tensor, start: Tensor, sweeps: int) -> Tensor:
-    """Approach the solution from `start` [b, 2, h, w] by a fixed number of sweeps.
+def relax(
+    system: System,
+    right_side: Float[Tensor, "b 2 h w"],
+    start: Float[Tensor, "b 2 h w"],
+    sweeps: int,
+) -> Float[Tensor, "b 2 h w"]:
+    """Approach the solution from `start` by a fixed number of sweeps.
 
     Differentiable in `right_side` alone. The sweeps apply a polynomial of the system to it,
     which is symmetric because the system is: the gradient is the same relaxation, from zero.

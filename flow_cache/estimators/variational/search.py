@@ -5,6 +5,7 @@ Small fast objects vanish in coarse images, and their motion is then too large f
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 REACH = 8  # pixels each way
@@ -12,8 +13,8 @@ LIMIT = 0.15  # of one pixel's difference: what is hidden must not decide
 
 
 @torch.no_grad()
-def search(a: Tensor, b: Tensor) -> Tensor:
-    """Best whole-pixel motion [n, 2, h, w] of features [n, 2, h, w] within REACH.
+def search(a: Float[Tensor, "n 2 h w"], b: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 2 h w"]:
+    """Best whole-pixel motion of two features within REACH.
 
     By absolute differences over every second pixel of a 5x5 window, where a pixel outside the
     frame differs by LIMIT.

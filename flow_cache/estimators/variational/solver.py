@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Float32, Shaped, UInt8
 from torch import Tensor
 
 from flow_cache.estimators.base import check_at_least, zero_if_still
@@ -35,8 +36,15 @@ EVEN_SCORE = 20.0  # of confidence one half, about the median over natural pictu
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Level:
-    """Effort at one pyramid level."""
+class Effort:
+    """What is done at one pyramid level.
+
+    Attributes:
+        updates: linearisations.
+        sweeps: of the relaxation after each.
+        fuse: take over better candidates first.
+        search: block matching is one of these.
+    """
 
     updates: int
     sweeps: int
@@ -45,11 +53,11 @@ class Level:
 
 
 FINE = (
-    Level(updates=1, sweeps=8),
-    Level(updates=2, sweeps=12, fuse=True),
-    Level(updates=3, sweeps=20, fuse=True, search=True),
+    Effort(updates=1, sweeps=8),
+    Effort(updates=2, sweeps=12, fuse=True),
+    Effort(updates=3, sweeps=20, fuse=True, search=True),
 )
-COARSE = Level(updates=3, sweeps=20)
+COARSE = Effort(updates=3, sweeps=20)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +83,9 @@ class VariationalFlow:
         check_at_least(size, 32, "variational")
 
     @torch.no_grad()
-    def clip(self, frames: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, None]:
+    def clip(
+        self, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
+    ) -> tuple[Float32[Tensor, "n 2 h w"], None]:
         self.check_size((frames.shape[-2], frames.shape[-1]))
         levels = pyramids(frames)
 
@@ -86,7 +96,9 @@ class VariationalFlow:
         nothing = frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)
         return torch.cat([nothing, *spread(flow_of, index, largest=BATCH)]), None
 
-    def pair(self, first: Tensor, second: Tensor) -> Tensor:
+    def pair(
+        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
+    ) -> Float32[Tensor, "b 2 h w"]:
         self.check_size((first.shape[-2], first.shape[-1]))
 
         def flow_of(first: Tensor, second: Tensor) -> Tensor:
@@ -96,8 +108,13 @@ class VariationalFlow:
         return torch.cat([nothing, *spread(flow_of, first, second, largest=BATCH)])
 
     @torch.no_grad()
-    def confidence(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-        """How far to trust `pair`'s flow, [b, h, w] in [0, 1).
+    def confidence(
+        self,
+        first: Float[Tensor, "b 3 h w"],
+        second: Float[Tensor, "b 3 h w"],
+        flow: Float[Tensor, "b 2 h w"],
+    ) -> Float[Tensor, "b h w"]:
+        """How far to trust `pair`'s flow, in [0, 1).
 
         High where the images determine both components (the smaller eigenvalue of the data term,
         about determinant over trace), agree there, and the flow is smooth: means over 5x5 pixels.
@@ -111,8 +128,8 @@ class VariationalFlow:
         return (score / (score + EVEN_SCORE)).squeeze(1)
 
 
-def pyramids(rgb: Tensor) -> list[Tensor]:
-    """Smoothed grey images [t, 1, h, w] of uint8 or [0, 1] frames [t, 3, h, w], finest first."""
+def pyramids(rgb: Shaped[Tensor, "t 3 h w"]) -> list[Float[Tensor, "t 1 _h _w"]]:
+    """Smoothed grey images of uint8 or [0, 1] frames, finest first."""
     parts = spread(_pyramid, rgb, largest=_cached(rgb))
     return [torch.cat(level) for level in zip(*parts, strict=True)]
 
@@ -126,8 +143,10 @@ def _pyramid(rgb: Tensor) -> list[Tensor]:
     return levels
 
 
-def estimate(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-    """Flow [b, 2, h, w] between two pyramids; gradient reaches their finest level."""
+def estimate(
+    first: Sequence[Float[Tensor, "b 1 _h _w"]], second: Sequence[Float[Tensor, "b 1 _h _w"]]
+) -> Float[Tensor, "b 2 h w"]:
+    """Flow between two pyramids; gradient reaches their finest level."""
     with torch.no_grad():
         flow = torch.zeros_like(halve(first[-1])).expand(-1, 2, -1, -1)
         for i in reversed(range(1, len(first))):
@@ -135,10 +154,15 @@ def estimate(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     return solve(first[0], second[0], flow, FINE[0])
 
 
-def solve(first: Tensor, second: Tensor, coarse: Tensor, level: Level) -> Tensor:
+def solve(
+    first: Float[Tensor, "b 1 h w"],
+    second: Float[Tensor, "b 1 h w"],
+    coarse: Float[Tensor, "b 2 half_h half_w"],
+    effort: Effort,
+) -> Float[Tensor, "b 2 h w"]:
     """The flow of one level from that of the next coarser one."""
     portions = zip(*(x.split(_cached(first)) for x in (first, second, coarse)), strict=True)
-    return torch.cat([_solve(a, b, flow, level) for a, b, flow in portions])
+    return torch.cat([_solve(a, b, flow, effort) for a, b, flow in portions])
 
 
 def _cached(pictures: Tensor) -> int:
@@ -147,16 +171,21 @@ def _cached(pictures: Tensor) -> int:
     return len(pictures) if pictures.is_cuda else at_once
 
 
-def _solve(first: Tensor, second: Tensor, coarse: Tensor, level: Level) -> Tensor:
+def _solve(first: Tensor, second: Tensor, coarse: Tensor, effort: Effort) -> Tensor:
     flow = double_flow(coarse, (first.shape[-2], first.shape[-1]))
-    if level.fuse:
-        flow = fuse(first, second, flow, searching=level.search)
-    for _ in range(level.updates):
-        flow = _Cleaned.apply(update(first, second, flow.detach(), level.sweeps), flow.detach())
+    if effort.fuse:
+        flow = fuse(first, second, flow, searching=effort.search)
+    for _ in range(effort.updates):
+        flow = _Cleaned.apply(update(first, second, flow.detach(), effort.sweeps), flow.detach())
     return zero_if_still(flow, first, second)
 
 
-def update(first: Tensor, second: Tensor, flow: Tensor, sweeps: int) -> Tensor:
+def update(
+    first: Float[Tensor, "b 1 h w"],
+    second: Float[Tensor, "b 1 h w"],
+    flow: Float[Tensor, "b 2 h w"],
+    sweeps: int,
+) -> Float[Tensor, "b 2 h w"]:
     """Linearise at `flow`, relax; the gradient passes through the temporal change alone."""
     warped, outside = sample(second, flow, "bicubic")
     change = temporal_change(first, warped)

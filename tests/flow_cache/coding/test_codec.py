@@ -158,6 +158,7 @@ def test_refuses_flow_that_is_not_finite(value: float) -> None:
         (np.zeros((2, 0, 5), np.float32), np.ones((0, 5), bool), "1 to 8388608 pixels"),
     ],
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_refuses_arrays_that_are_no_field(
     flow: np.ndarray, visible: np.ndarray, complaint: str
 ) -> None:

@@ -15,7 +15,8 @@ def system() -> System:
     x, y = random[:2] * 8
     weights = {"a11": x * x + 0.1, "a12": x * y, "a22": y * y + 0.1}
     flow = random[2:4, 0].transpose(0, 1).contiguous()
-    return assemble(DataTerm(pull_x=x, pull_y=y, **weights), flow)
+    pulls = {"pull_x": x.expand(-1, 3, -1, -1), "pull_y": y.expand(-1, 3, -1, -1)}
+    return assemble(DataTerm(**pulls, **weights), flow)
 
 
 def relaxed(system: System, right_side: torch.Tensor, sweeps: int) -> torch.Tensor:
@@ -45,7 +46,8 @@ def test_converges_to_the_solution_from_anywhere(system: System) -> None:
 def test_acceleration_beats_plain_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a flat region, where the data hardly pull: twenty sweeps do the work of hundreds."""
     one = torch.ones(1, 1, 32, 32)
-    data = DataTerm(pull_x=one, pull_y=one, a11=one, a12=0 * one, a22=one)
+    pull = one.expand(-1, 3, -1, -1)
+    data = DataTerm(pull_x=pull, pull_y=pull, a11=one, a12=0 * one, a22=one)
     system = assemble(data, torch.zeros(1, 2, 32, 32))
     right_side = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     solution = relaxed(system, right_side, 500)
