@@ -11,6 +11,7 @@ import torch
 from flow_cache import FlowField
 from flow_cache.coding.codec import decode_field
 from flow_cache.color import flow_to_rgb
+from flow_cache.estimators import is_named
 from flow_cache.spec import Pair
 from shards.clip_video import decode_clip
 from shards.index import Dataset
@@ -69,8 +70,14 @@ def layer_names(dataset: Dataset) -> list[str]:
     """The flow layers, in the order in which the build named their estimators."""
     layers = dataset.manifest.layers
     named = dataset.manifest.config.get("flow", "").split(",")
-    estimators = {name: layer.spec["estimator"] for name, layer in layers.items()}
-    return sorted(layers, key=lambda name: (*named, estimators[name]).index(estimators[name]))
+
+    def place(name: str) -> int:
+        """Of the name that says most about the layer; layers that were added later go last."""
+        spec = layers[name].spec
+        fitting = [text for text in named if is_named(text, spec["estimator"], spec["params"])]
+        return named.index(max(fitting, key=len)) if fitting else len(named)
+
+    return sorted(layers, key=place)
 
 
 class Gallery:
