@@ -167,7 +167,7 @@ def show(rows: Sequence[Row], options: argparse.Namespace) -> None:
         print(f"{pair:44}" + "".join(f"{errors[pair, name]:15.3f}" for name in tested))
     print(
         f"\n{'':15} EPE, geometric mean             occlusion on scenes      warp error"
-        f"       ms a pair\n{'':15}    all  visible    large     precision  recall   F1"
+        f"       ms per pair\n{'':15}    all  visible    large     precision  recall   F1"
         "    of videos   in clips"
     )
     for name in names:
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--data", type=Path, help="folder with flow_gt and videos")
     parser.add_argument("--json", type=Path, help="also write the rows")
     parser.add_argument("--estimators", default=",".join([*METHODS, "farneback"]))
-    parser.add_argument("--rounds", type=int, default=3, help="timings a pair")
+    parser.add_argument("--rounds", type=int, default=3, help="timings per pair")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", default="256x384", help="of the synthetic scenes, HxW")

@@ -1,4 +1,4 @@
-"""Shot detectors against known cuts: F1, and time a frame.
+"""Shot detectors against known cuts: F1, and time per frame.
 
     python benchmarks/shots.py --data FOLDER_WITH_VIDEOS
 
@@ -99,7 +99,7 @@ def main() -> None:
         f1 = 2 * found / max(1, 2 * found + wrong + missed)
         print(
             f"{detector:28} F1 {f1:.3f}  found {found}  wrong {wrong}  missed {missed}  "
-            f"{1e3 * spent / frames:.3f} ms a frame"
+            f"{1e3 * spent / frames:.3f} ms per frame"
         )
 
 

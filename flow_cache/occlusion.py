@@ -1,7 +1,7 @@
 """Visibility from a forward and a backward flow.
 
-A criterion's id is part of the flow spec, because masks of different criteria do not mix: at 20
-pixels of motion the squared test tolerates 2.92 px, the unsquared one 0.9 px.
+A criterion's id is part of the flow spec, because masks of different criteria do not mix: where
+both flows are 20 pixels long the squared test tolerates 2.92 px, the unsquared one 0.90 px.
 """
 
 from collections.abc import Callable

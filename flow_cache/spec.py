@@ -39,7 +39,7 @@ def level_pairs(
 class FlowSpec:
     """Everything that decides the bytes of a flow layer of a given clip.
 
-    Args:
+    Attributes:
         estimator: id, such as "dis" or "ptlflow:raft".
         revision: of the algorithm: our own, or the library that holds it, e.g. "opencv-5.0".
         params: the estimator's parameters, JSON values; key order does not matter.
@@ -81,7 +81,8 @@ class FlowSpec:
             raise ValueError(f"size must be a positive (height, width), got {self.size}")
         if not 0 < self.max_error_px < float("inf"):
             raise ValueError(f"max_error_px must be positive and finite, got {self.max_error_px}")
-        # One canonical form, so that equal specs have equal digests however they were written.
+        # One canonical form, so that equal specs have equal digests however they were written. A
+        # frozen dataclass has no other way to tidy its own fields than object.__setattr__.
         canonical = {
             "params": json.loads(_canonical_json(dict(self.params))),
             "size": (int(self.size[0]), int(self.size[1])),

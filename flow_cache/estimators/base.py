@@ -76,7 +76,7 @@ def check_at_least(size: tuple[int, int], smallest: int, name: str) -> None:
     if min(size) < smallest:
         raise ValueError(
             f"frames of {size[0]}x{size[1]} are too small for {name}, which needs at least "
-            f"{smallest} pixels a side: choose a larger size"
+            f"{smallest} pixels per side: choose a larger size"
         )
 
 

@@ -22,9 +22,12 @@ PRESETS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DisFlow:
-    """OpenCV's DIS on grey frames. `preset` trades time for accuracy.
+    """OpenCV's DIS on grey frames.
 
     Uses as many threads as `cv2.setNumThreads` allows; the flow does not depend on their number.
+
+    Attributes:
+        preset: of `PRESETS`, trades time for accuracy.
     """
 
     preset: str = "medium"

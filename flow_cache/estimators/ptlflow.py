@@ -23,14 +23,18 @@ from flow_cache.estimators.network import (
 from flow_cache.estimators.weights import fetching, hub_file, sha256
 from flow_cache.spec import JSON, Pair
 
-SMALLEST = 128  # pixels a side; below, the coarsest correlations of RAFT-like models are one pixel
+SMALLEST = (
+    128  # pixels per side; below, the coarsest correlations of RAFT-like models are one pixel
+)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class PtlFlow:
-    """`checkpoint` is the name of one of the model's pretrained checkpoints, or a file.
+    """A model of ptlflow; licences of models and weights differ and are the user's concern.
 
-    Licences of models and weights differ and are the user's concern.
+    Attributes:
+        model: ptlflow's name of it.
+        checkpoint: the name of one of the model's pretrained checkpoints, or a file.
     """
 
     model: str
@@ -55,8 +59,7 @@ class PtlFlow:
         source = known.get(self.checkpoint, self.checkpoint)
         network = fetching(source, lambda: library.get_model(self.model, ckpt_path=self.checkpoint))
         file = hub_file(source) if self.checkpoint in known else Path(self.checkpoint)
-        object.__setattr__(self, "_network", frozen(network))
-        object.__setattr__(self, "weights_sha256", sha256(file))
+        self._network, self.weights_sha256 = frozen(network), sha256(file)
 
     @property
     def name(self) -> str:

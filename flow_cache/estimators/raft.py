@@ -24,12 +24,14 @@ from flow_cache.spec import JSON, Pair
 STRIDE, SMALLEST = 8, 128  # of what the network takes, in pixels
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Raft:
     """One of torchvision's RAFT models. Subclasses name the model and its default weights.
 
-    weights: a name that torchvision knows for this model; updates: of its recurrent unit;
-    precision: "float32", or "float16" or "bfloat16" by autocast.
+    Attributes:
+        weights: a name that torchvision knows for this model.
+        updates: of its recurrent unit.
+        precision: "float32", or "float16" or "bfloat16" by autocast.
     """
 
     weights: str
@@ -39,6 +41,7 @@ class Raft:
     _model: nn.Module = field(init=False, repr=False, compare=False)
 
     name: ClassVar[str]
+    weights_class: ClassVar[str]  # torchvision's list of weights for the model
     differentiable: ClassVar[bool] = True
     whole_clip: ClassVar[bool] = False
 
@@ -51,7 +54,7 @@ class Raft:
             raise ValueError(f"RAFT needs at least one update, got {self.updates}")
         import_torchvision()
         zoo = import_module("torchvision.models.optical_flow")
-        known = getattr(zoo, self.name.title() + "_Weights").__members__
+        known = getattr(zoo, self.weights_class).__members__
         if self.weights not in known:
             raise ValueError(
                 f"unknown weights {self.weights!r} of {self.name}; choose {', '.join(known)}"
@@ -59,8 +62,7 @@ class Raft:
         state, digest = load_weights(known[self.weights].url, check_hash=True)
         model = getattr(zoo, self.name)(weights=None, progress=False)
         model.load_state_dict(state)
-        object.__setattr__(self, "_model", frozen(model))
-        object.__setattr__(self, "weights_sha256", digest)
+        self._model, self.weights_sha256 = frozen(model), digest
 
     @property
     def revision(self) -> str:
@@ -92,17 +94,19 @@ class Raft:
         return flow[..., *inside]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class RaftSmall(Raft):
     """1.0 million parameters, 3.8 MB; weights trained on FlyingChairs and FlyingThings3D."""
 
     weights: str = "C_T_V2"
     name: ClassVar[str] = "raft_small"
+    weights_class: ClassVar[str] = "Raft_Small_Weights"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class RaftLarge(Raft):
     """5.3 million parameters, 20.1 MB; weights fine-tuned on Sintel, KITTI and HD1K."""
 
     weights: str = "C_T_SKHT_V2"
     name: ClassVar[str] = "raft_large"
+    weights_class: ClassVar[str] = "Raft_Large_Weights"

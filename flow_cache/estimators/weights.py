@@ -15,7 +15,9 @@ from flow_cache.estimators.base import EstimatorUnavailable
 def load_weights(url: str, *, check_hash: bool) -> tuple[dict[str, Any], str]:
     """State dict of the file at `url`, from torch hub's folder if it is there; and its SHA-256.
 
-    check_hash: a downloaded file must match the hash in its name.
+    Args:
+        url: of the file.
+        check_hash: a downloaded file must match the hash in its name.
     """
 
     def load() -> dict[str, Any]:

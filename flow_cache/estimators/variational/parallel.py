@@ -1,7 +1,7 @@
 """Independent pictures on several cores, each on a single thread.
 
 Sharing every small operation between torch's threads, as torch does by itself, makes them wait for
-each other thousands of times a picture, and for their slowest: on a busy machine that costs a
+each other thousands of times per picture, and for their slowest: on a busy machine that costs a
 hundred times more than it gains.
 """
 

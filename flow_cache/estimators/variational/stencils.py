@@ -38,7 +38,7 @@ def smooth(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
 
 
 def box(image: Float[Tensor, "b c h w"], radius: int) -> Float[Tensor, "b c h w"]:
-    """Sum over a square window of 2 radius + 1 pixels a side."""
+    """Sum over a square window of 2 radius + 1 pixels per side."""
     for dim in (-1, -2):
         first, *others = neighbours(image, radius, dim)
         image = first
@@ -67,7 +67,7 @@ def _median_of_three(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def halve(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c half_h half_w"]:
     """Half the size (odd sides round up), each pixel the mean of four smoothed ones.
 
-    Taps [1, 3, 3, 1] / 8 an axis; coarse pixel i lies between fine pixels 2i and 2i + 1.
+    Taps [1, 3, 3, 1] / 8 per axis; coarse pixel i lies between fine pixels 2i and 2i + 1.
     """
     for dim in (-1, -2):
         odd = image.shape[dim] % 2
