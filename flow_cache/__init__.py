@@ -1,22 +1,79 @@
 """What moved where between the frames of a clip: estimate it, judge it, store it, answer any pair.
 
-The conventions of flow and visibility stand in `flow_cache.field`. Types and pure functions:
+The conventions of flow and visibility stand in `flow_cache.field`.
 
-field       FlowField: flow and visibility, always together
-spec        FlowSpec (how a flow layer was made, and its digest), Pair, level_pairs
-algebra     warp, compose, resize, crop, flip
-occlusion   visibility from a forward and a backward flow
-codec       one field to bytes and back with a stated maximum error (residual: how they get few)
-lookup      any pair of frames from the stored ones
-quality     figures that say how far to trust the flow of a clip
-color       flow as a picture
-estimate    all fields of a clip with one estimator
-scenes      synthetic scenes whose flow and visibility are known exactly
-estimators  the algorithms
+field, spec   flow with its visibility; how a layer of it was made, and its digest
+algebra       sampling, composition, change of geometry, each with its validity
+occlusion     visibility from a forward and a backward flow
+lookup        any pair of frames from the stored ones
+coding        one field to bytes and back with a stated maximum error
+estimators    the algorithms, and all fields of a clip by one of them
+quality       figures that say how far to trust the flow of a clip
+color         flow as a picture
+
+Beside these, `flow_cache.reuse` finds flow that other datasets hold; it stands on `shards`.
 """
 
-from flow_cache.estimators import load_estimator
+from flow_cache.algebra import compose, crop, flip, in_frame, length, resize, round_trip, warp
+from flow_cache.coding import (
+    DecodedField,
+    FieldHeader,
+    decode_field,
+    encode_field,
+    read_header,
+    relabel,
+)
+from flow_cache.color import flow_to_rgb, wheel_legend
+from flow_cache.estimators import EstimatorUnavailable, FlowEstimator, is_named, load_estimator
+from flow_cache.estimators.estimate import check_estimator, estimate_clip
 from flow_cache.field import FlowField
+from flow_cache.lookup import flow_between, hops, reverse
+from flow_cache.occlusion import DEFAULT_CRITERION, check_criterion, visibility
+from flow_cache.quality import FIGURES, clip_quality, shortest_pairs
 from flow_cache.spec import FlowSpec, Pair, level_pairs
 
-__all__ = ["FlowField", "FlowSpec", "Pair", "level_pairs", "load_estimator"]
+# In the order of the rooms above.
+__all__ = [  # noqa: RUF022
+    "FlowField",
+    "FlowSpec",
+    "Pair",
+    "level_pairs",
+    #
+    "compose",
+    "crop",
+    "flip",
+    "in_frame",
+    "length",
+    "resize",
+    "round_trip",
+    "warp",
+    #
+    "DEFAULT_CRITERION",
+    "check_criterion",
+    "visibility",
+    #
+    "flow_between",
+    "hops",
+    "reverse",
+    #
+    "DecodedField",
+    "FieldHeader",
+    "decode_field",
+    "encode_field",
+    "read_header",
+    "relabel",
+    #
+    "EstimatorUnavailable",
+    "FlowEstimator",
+    "check_estimator",
+    "estimate_clip",
+    "is_named",
+    "load_estimator",
+    #
+    "FIGURES",
+    "clip_quality",
+    "shortest_pairs",
+    #
+    "flow_to_rgb",
+    "wheel_legend",
+]
