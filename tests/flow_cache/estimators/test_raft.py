@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flow_cache.estimators import EstimatorUnavailable, load_estimator, weights
-from flow_cache.estimators.network import import_torchvision, pad
+from flow_cache.estimators.network import import_torchvision
 
 try:
     import_torchvision()
@@ -120,12 +120,3 @@ def test_missing_torchvision_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EstimatorUnavailable, match="pip install torchvision"):
         import_torchvision()
-
-
-def test_pad() -> None:
-    image = torch.arange(30.0).view(1, 1, 5, 6)
-    padded, inside = pad(image, 4, 4)
-    assert padded.shape[-2:] == (8, 8)
-    assert torch.equal(padded[..., *inside], image)
-    assert pad(image, 1, 12)[0].shape[-2:] == (12, 12)
-    assert pad(image[..., :4, :4], 4, 4)[0].shape[-2:] == (4, 4)
