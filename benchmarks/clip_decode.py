@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -46,9 +47,13 @@ class Row:
 
 
 def frames_of(data: bytes) -> Iterator[av.VideoFrame]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         container.streams.video[0].codec_context.thread_count = 1
         yield from container.decode(video=0)
+
+
+def stacked(pictures: Sequence[npt.NDArray[Any]]) -> Clip:
+    return np.stack(pictures).transpose(0, 3, 1, 2)
 
 
 def to_packed(data: bytes, interpolation: Interpolation | None) -> Clip:
@@ -64,12 +69,14 @@ def to_packed(data: bytes, interpolation: Interpolation | None) -> Clip:
         ).to_ndarray()
         for frame in frames_of(data)
     ]
-    return np.stack(pictures).transpose(0, 3, 1, 2)
+    return stacked(pictures)
 
 
 def to_ndarray(data: bytes) -> Clip:
     """As in PyAV's manual; it takes the matrix from the stream and a reformatter per frame."""
-    pictures = [frame.to_ndarray(format="rgb24") for frame in frames_of(data)]
+    pictures: list[npt.NDArray[Any]] = [
+        frame.to_ndarray(format="rgb24") for frame in frames_of(data)
+    ]
     return np.stack(pictures).transpose(0, 3, 1, 2)
 
 

@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -120,7 +122,15 @@ def real_pairs(folder: Path) -> Iterator[tuple[str, Tensor]]:
 
 def read_image(path: Path) -> Tensor:
     """RGB uint8 [3, h, w]."""
-    return torch.from_numpy(cv2.imread(str(path))[..., ::-1].transpose(2, 0, 1).copy())
+    return torch.from_numpy(read_rgb(path, cv2.IMREAD_COLOR).transpose(2, 0, 1).copy())
+
+
+def read_rgb(path: Path, flags: int) -> npt.NDArray[Any]:
+    """Picture [h, w, 3] as OpenCV reads it, but in the order R, G, B."""
+    picture = cv2.imread(str(path), flags)
+    if picture is None:
+        raise SystemExit(f"{path} is no picture that OpenCV reads")
+    return picture[..., ::-1]
 
 
 def read_flow(path: Path) -> tuple[Tensor, Tensor]:
@@ -128,10 +138,10 @@ def read_flow(path: Path) -> tuple[Tensor, Tensor]:
     if path.suffix == ".flo":
         data = np.fromfile(path, np.float32)
         width, height = data[1:3].view(np.int32)
-        flow = data[3:].reshape(height, width, 2)
-        known = (np.abs(flow) < 1e8).all(-1)
+        flow: npt.NDArray[Any] = data[3:].reshape(height, width, 2)
+        known: npt.NDArray[Any] = (np.abs(flow) < 1e8).all(axis=-1, keepdims=False)
     else:
-        data = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1].astype(np.float32)
-        flow, known = (data[..., :2] - 2**15) / 64, data[..., 2] > 0
+        codes = read_rgb(path, cv2.IMREAD_UNCHANGED).astype(np.float32)
+        flow, known = (codes[..., :2] - 2**15) / 64, codes[..., 2] > 0
     flow = np.where(known[..., None], flow, 0).astype(np.float32)
     return torch.from_numpy(flow).movedim(-1, 0).contiguous(), torch.from_numpy(known)

@@ -95,10 +95,10 @@ def main() -> None:
             totals[detector] = [a + b for a, b in zip(totals[detector], counts, strict=True)]
             if wrong or missed:
                 print(f"  {detector:28} {name:28} wrong {wrong[:8]} missed {missed}")
-    for detector, (found, wrong, missed, spent, frames) in totals.items():
-        f1 = 2 * found / max(1, 2 * found + wrong + missed)
+    for detector, (hits, extra, lost, spent, frames) in totals.items():
+        f1 = 2 * hits / max(1, 2 * hits + extra + lost)
         print(
-            f"{detector:28} F1 {f1:.3f}  found {found}  wrong {wrong}  missed {missed}  "
+            f"{detector:28} F1 {f1:.3f}  found {hits}  wrong {extra}  missed {lost}  "
             f"{1e3 * spent / frames:.3f} ms per frame"
         )
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.flow_pairs import read_image
 from flow_cache.estimators.variational.constancy import linearise, temporal_change
 from flow_cache.estimators.variational.relaxation import assemble, relax
 from flow_cache.estimators.variational.solver import VariationalFlow
@@ -22,8 +23,8 @@ ESTIMATOR = VariationalFlow()
 def texture(seed: int = 0, size: tuple[int, int] = SIZE) -> torch.Tensor:
     """A smooth random picture [1, 3, h + 2 MARGIN, w + 2 MARGIN] in [0, 1]."""
     noise = np.random.default_rng(seed).random((size[0] + 2 * MARGIN, size[1] + 2 * MARGIN, 3))
-    noise = cv2.GaussianBlur(noise, (0, 0), 2)
-    picture = (noise - noise.min()) / np.ptp(noise)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2)
+    picture = (smooth - smooth.min()) / np.ptp(smooth)
     return torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None]
 
 
@@ -123,8 +124,8 @@ def test_large_motion_of_a_small_object(motion: tuple[int, int]) -> None:
 def rubber_whale(data_dir: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Frames uint8 [2, 3, h, w], true flow [2, h, w] and where it is known [h, w]."""
     folder = data_dir / "flow_gt" / "middlebury_rubberwhale"
-    pictures = [cv2.imread(str(folder / name)) for name in ("frame10.png", "frame11.png")]
-    frames = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
+    pictures = [read_image(folder / name) for name in ("frame10.png", "frame11.png")]
+    frames = torch.stack(pictures)
     raw = np.fromfile(folder / "flow10.flo", np.float32)[3:].reshape(*frames.shape[2:], 2)
     truth = torch.from_numpy(raw).permute(2, 0, 1)
     return frames, truth, truth.abs().amax(0) < 1e8
