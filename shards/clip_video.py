@@ -30,7 +30,7 @@ _X264_STRUCTURE = (
     "bframes=3:b-adapt=0:b-pyramid=strict:scenecut=0:keyint=infinite:open-gop=0:mbtree=0"
 )
 # Without ACCURATE_RND swscale truncates and pictures darken by a grey level. BITEXACT: the same
-# pixels with any instruction set. Bicubic is how swscale halved the chroma.
+# pixels with any instruction set. Bicubic is how it halves the chroma by itself.
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _PLANES = (1, 2, 0)  # of RGB, in swscale's planar order G, B, R
 _BT709 = 1  # the value of ITU-T H.273 for primaries and transfer characteristics
@@ -69,6 +69,8 @@ def encode_clip(frames: UInt8[np.ndarray, "t 3 h w"], fps: Fraction, *, crf: int
                 format="yuv420p",
                 dst_colorspace=Colorspace.ITU709,
                 dst_color_range=ColorRange.MPEG,
+                interpolation=int(_EXACT),
+                threads=1,
             )
             frame.pts, frame.time_base = index, 1 / fps
             if count % 4 == 0 and index == count - 2:
