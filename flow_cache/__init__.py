@@ -32,48 +32,18 @@ from flow_cache.occlusion import DEFAULT_CRITERION, check_criterion, visibility
 from flow_cache.quality import FIGURES, clip_quality, shortest_pairs
 from flow_cache.spec import FlowSpec, Pair, level_pairs
 
-# In the order of the rooms above.
-__all__ = [  # noqa: RUF022
-    "FlowField",
-    "FlowSpec",
-    "Pair",
-    "level_pairs",
-    #
-    "compose",
-    "crop",
-    "flip",
-    "in_frame",
-    "length",
-    "resize",
-    "round_trip",
-    "warp",
-    #
-    "DEFAULT_CRITERION",
-    "check_criterion",
-    "visibility",
-    #
-    "flow_between",
-    "hops",
-    "reverse",
-    #
-    "DecodedField",
-    "FieldHeader",
-    "decode_field",
-    "encode_field",
-    "read_header",
-    "relabel",
-    #
-    "EstimatorUnavailable",
-    "FlowEstimator",
-    "check_estimator",
+# fmt: off
+__all__ = [  # noqa: RUF022 - grouped
+    # flow, and how it was made
+    "FlowField", "FlowSpec", "Pair", "level_pairs",
+    # arithmetic, visibility, any pair
+    "compose", "crop", "flip", "in_frame", "length", "resize", "round_trip", "warp",
+    "DEFAULT_CRITERION", "check_criterion", "visibility", "flow_between", "hops", "reverse",
+    # estimating
+    "FlowEstimator", "EstimatorUnavailable", "load_estimator", "is_named", "check_estimator",
     "estimate_clip",
-    "is_named",
-    "load_estimator",
-    #
-    "FIGURES",
-    "clip_quality",
-    "shortest_pairs",
-    #
-    "flow_to_rgb",
-    "wheel_legend",
+    # storing, judging, showing
+    "DecodedField", "FieldHeader", "decode_field", "encode_field", "read_header", "relabel",
+    "FIGURES", "clip_quality", "shortest_pairs", "flow_to_rgb", "wheel_legend",
 ]
+# fmt: on

@@ -5,17 +5,15 @@ Everything is torch, works on any device and batch, and is differentiable in the
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from flow_cache.field import FlowField
+from flow_cache.field import Flow, FlowField, Visible
 
 MAX_SPREAD_PX = 0.5  # standard deviation of vectors that still pass for one motion
 
 
-def targets(
-    flow: Float[Tensor, "n 2 h w"],
-) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w"]]:
+def targets(flow: Flow) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w"]]:
     """x and y of p + flow(p), in pixels."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device, dtype=flow.dtype)
@@ -23,14 +21,12 @@ def targets(
     return flow[:, 0] + x, flow[:, 1] + y[:, None]
 
 
-def length(flow: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n h w"]:
+def length(flow: Flow) -> Float[Tensor, "n h w"]:
     """Length of each vector, pixels."""
     return torch.hypot(flow[:, 0], flow[:, 1])
 
 
-def warp(
-    image: Float[Tensor, "n c h w"], flow: Float[Tensor, "n 2 h w"]
-) -> Float[Tensor, "n c h w"]:
+def warp(image: Float[Tensor, "n c h w"], flow: Flow) -> Float[Tensor, "n c h w"]:
     """Sample `image` at p + flow(p): the target frame as seen from the source frame.
 
     Args:
@@ -48,16 +44,14 @@ def warp(
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def in_frame(flow: Float[Tensor, "n 2 h w"]) -> Bool[Tensor, "n h w"]:
+def in_frame(flow: Flow) -> Visible:
     """Whether p + flow(p) lies inside the frame, borders included."""
     x, y = targets(flow)
     height, width = flow.shape[-2:]
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
-def round_trip(
-    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"]
-) -> Float[Tensor, "n 2 h w"]:
+def round_trip(forward: Flow, backward: Flow) -> Flow:
     """forward(p) + backward(p + forward(p)), pixels; zero for consistent flows."""
     return forward + warp(backward, forward)
 

@@ -14,8 +14,13 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
+
+Frames = UInt8[Tensor, "t 3 h w"]  # of a clip, RGB
+Images = Float[Tensor, "n 3 h w"]  # RGB in [0, 1]
+Flow = Float[Tensor, "n 2 h w"]  # (dx, dy) in pixels
+Visible = Bool[Tensor, "n h w"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -7,18 +7,17 @@ both flows are 20 pixels long the squared test tolerates 2.92 px, the unsquared 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache.algebra import in_frame, length, targets, warp
+from flow_cache.field import Flow, Visible
 
 DEFAULT_CRITERION = "fb-sundaram2010"
 NATIVE = "native"  # the estimator itself says what is visible
 
 
-def squared_consistency(
-    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"]
-) -> Bool[Tensor, "n h w"]:
+def squared_consistency(forward: Flow, backward: Flow) -> Visible:
     """Sundaram, Brox, Keutzer 2010, eq. 5: |wf + wb|^2 <= 0.01 (|wf|^2 + |wb|^2) + 0.5.
 
     wb is the backward flow *warped* to the grid of the forward flow.
@@ -29,15 +28,13 @@ def squared_consistency(
     return difference <= 0.01 * motion + 0.5
 
 
-def unsquared_consistency(
-    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"]
-) -> Bool[Tensor, "n h w"]:
+def unsquared_consistency(forward: Flow, backward: Flow) -> Visible:
     """|wf + wb| < 0.01 (|wf| + |wb|) + 0.5, as in DOT (arXiv 2312.00786) and CVO's masks."""
     warped = warp(backward, forward)
     return length(forward + warped) < 0.01 * (length(forward) + length(warped)) + 0.5
 
 
-def range_map(backward: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n h w"]:
+def range_map(backward: Flow) -> Float[Tensor, "n h w"]:
     """How much of the target frame lands on each source pixel (Wang et al., arXiv 1711.05890).
 
     Splats every pixel q of the target frame bilinearly at q + backward(q): exactly 1 everywhere
@@ -56,9 +53,7 @@ def range_map(backward: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n h w"]:
     return coverage.view(n, height, width)
 
 
-def is_reached(
-    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"]
-) -> Bool[Tensor, "n h w"]:
+def is_reached(forward: Flow, backward: Flow) -> Visible:
     """Range map of at least 0.75, the threshold of Jonschkowski et al. (arXiv 2006.04902).
 
     Needs no agreement of two flows, but calls zooming out an occlusion.
@@ -81,9 +76,7 @@ def check_criterion(criterion: str) -> None:
         raise ValueError(f"unknown occlusion criterion {criterion!r}; known are {known}")
 
 
-def visibility(
-    forward: Float[Tensor, "n 2 h w"], backward: Float[Tensor, "n 2 h w"], criterion: str
-) -> Bool[Tensor, "n h w"]:
+def visibility(forward: Flow, backward: Flow, criterion: str) -> Visible:
     """Which pixels of the forward flow's source frame are seen in its target.
 
     Args:

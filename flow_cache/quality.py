@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache.algebra import length, round_trip, warp
-from flow_cache.field import FlowField
+from flow_cache.field import FlowField, Frames, Visible
 from flow_cache.spec import Pair
 
 FIGURES = (
@@ -24,7 +24,7 @@ LUMA = (0.299, 0.587, 0.114)  # BT.601 weights of R, G, B
 
 
 def clip_quality(
-    frames: UInt8[Tensor, "t 3 h w"], fields: Mapping[Pair, FlowField], saturated: int = 0
+    frames: Frames, fields: Mapping[Pair, FlowField], saturated: int = 0
 ) -> dict[str, float]:
     """Figures of a clip over its forward pairs of the shortest stride; NaN where there is nothing.
 
@@ -80,7 +80,7 @@ def _one_way(fields: Mapping[Pair, FlowField]) -> Sequence[Pair]:
     return [(i, j) for i, j in pairs if j > i] or pairs
 
 
-def _mean(values: Float[Tensor, "n h w"], where: Bool[Tensor, "n h w"]) -> float:
+def _mean(values: Float[Tensor, "n h w"], where: Visible) -> float:
     """Mean over the pixels of `where`, NaN if there is none."""
     return ((values * where).sum() / where.sum()).item()
 

@@ -30,33 +30,19 @@ from shards.store import Store, UsageError
 from shards.verify import Problem, verify
 from shards.writer import shard_tar, write_table
 
-__all__ = [
-    "Clip",
-    "Cursor",
-    "DamagedDataset",
-    "Dataset",
-    "Layer",
-    "Manifest",
-    "NoDataset",
-    "Order",
-    "Problem",
-    "Shard",
-    "ShardReader",
-    "Span",
-    "Stopwatch",
-    "Store",
-    "UsageError",
-    "clips_of",
-    "decode_clip",
-    "encode_clip",
-    "fold",
-    "merge",
-    "rank_rows",
-    "read_index",
-    "read_manifest",
-    "read_table",
-    "shard_tar",
-    "verify",
+# fmt: off
+__all__ = [  # noqa: RUF022 - grouped
+    # the dataset
+    "Dataset", "Manifest", "Shard", "Layer", "Clip", "Span", "clips_of", "read_manifest",
     "write_manifest",
-    "write_table",
+    # bytes
+    "Store", "ShardReader", "read_table", "read_index", "shard_tar", "write_table", "encode_clip",
+    "decode_clip",
+    # the stream's order
+    "Order", "Cursor", "fold", "rank_rows",
+    # whole datasets
+    "merge", "verify", "Problem",
+    # errors, and where the time goes
+    "UsageError", "NoDataset", "DamagedDataset", "Stopwatch",
 ]
+# fmt: on

@@ -13,12 +13,9 @@ from flow_cache.coding.codec import (
     relabel,
 )
 
+# fmt: off
 __all__ = [
-    "DecodedField",
-    "FieldHeader",
-    "decode_field",
-    "encode_field",
-    "exact_step",
-    "read_header",
+    "DecodedField", "FieldHeader", "decode_field", "encode_field", "exact_step", "read_header",
     "relabel",
 ]
+# fmt: on

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
+from flow_cache.field import Flow, Frames, Images, Visible
 from flow_cache.spec import JSON, Pair
 
 
@@ -48,9 +49,7 @@ class FlowEstimator(Protocol):
     def check_size(self, size: tuple[int, int]) -> None:
         """Raise ValueError if frames of this (height, width) cannot be estimated."""
 
-    def clip(
-        self, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
-    ) -> tuple[Float32[Tensor, "n 2 h w"], Bool[Tensor, "n h w"] | None]:
+    def clip(self, frames: Frames, pairs: Sequence[Pair]) -> tuple[Flow, Visible | None]:
         """Flow of frame pairs of one clip.
 
         Args:
@@ -62,9 +61,7 @@ class FlowEstimator(Protocol):
             estimator has its own, else None.
         """
 
-    def pair(
-        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
-    ) -> Float32[Tensor, "b 2 h w"]:
+    def pair(self, first: Images, second: Images) -> Flow:
         """Flow in pixels from `first` to `second`, RGB in [0, 1].
 
         Equals `clip` on frames that came from uint8 by division by 255.
@@ -81,10 +78,8 @@ def check_at_least(size: tuple[int, int], smallest: int, name: str) -> None:
 
 
 def zero_if_still(
-    flow: Float[Tensor, "b 2 h w"],
-    first: Float[Tensor, "b c h w"],
-    second: Float[Tensor, "b c h w"],
-) -> Float[Tensor, "b 2 h w"]:
+    flow: Flow, first: Float[Tensor, "n c h w"], second: Float[Tensor, "n c h w"]
+) -> Flow:
     """The flow with exact zeros where a pair's images are equal; gradients stay."""
     largest = (first - second).detach().abs().amax((1, 2, 3), keepdim=True)
     return flow - flow.detach() * (largest == 0)

@@ -3,20 +3,16 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
 from flow_cache.estimators.base import FlowEstimator
-from flow_cache.field import FlowField
+from flow_cache.field import Flow, FlowField, Frames, Visible
 from flow_cache.occlusion import NATIVE, check_criterion, visibility
 from flow_cache.spec import FlowSpec, Pair, level_pairs
 
 
 def estimate_clip(
-    estimator: FlowEstimator,
-    frames: UInt8[Tensor, "t 3 h w"],
-    spec: FlowSpec,
-    pairs: Sequence[Pair] | None = None,
+    estimator: FlowEstimator, frames: Frames, spec: FlowSpec, pairs: Sequence[Pair] | None = None
 ) -> dict[Pair, FlowField]:
     """Fields (n = 1, on the CPU) of one clip, in the order of its pairs.
 
@@ -54,8 +50,8 @@ def estimate_clip(
 
 
 def _estimate(
-    estimator: FlowEstimator, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
-) -> tuple[Float32[Tensor, "n 2 h w"], Bool[Tensor, "n h w"] | None]:
+    estimator: FlowEstimator, frames: Frames, pairs: Sequence[Pair]
+) -> tuple[Flow, Visible | None]:
     """Flow and native visibility of pairs, on the CPU.
 
     Pairs of equal frames have no flow, by every pairwise estimator's contract: black and frozen

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from flow_cache.estimators.base import EstimatorUnavailable, zero_if_still
+from flow_cache.field import Flow, Frames, Images
 from flow_cache.spec import Pair
 
 BATCH = 8  # pairs at once on a GPU
@@ -24,12 +25,7 @@ def frozen(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def predict_pairs(
-    predict: Predict,
-    first: Float[Tensor, "b 3 h w"],
-    second: Float[Tensor, "b 3 h w"],
-    precision: str,
-) -> Float32[Tensor, "b 2 h w"]:
+def predict_pairs(predict: Predict, first: Images, second: Images, precision: str) -> Flow:
     """Flow in pixels of frames in [0, 1], by a network that takes batches.
 
     On a CPU each pair runs alone: libraries sum in another order for another batch size, and a
@@ -46,9 +42,7 @@ def predict_pairs(
 
 
 @torch.no_grad()
-def clip_by_pairs(
-    pair: Predict, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
-) -> Float32[Tensor, "n 2 h w"]:
+def clip_by_pairs(pair: Predict, frames: Frames, pairs: Sequence[Pair]) -> Flow:
     """Flow of a clip's pairs through the batched `pair` form."""
     source, target = [i for i, _ in pairs], [j for _, j in pairs]
     parts = [frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)]
@@ -60,8 +54,8 @@ def clip_by_pairs(
 
 
 def pad(
-    image: Float[Tensor, "b c h w"], multiple: int, smallest: int
-) -> tuple[Float[Tensor, "b c padded_h padded_w"], tuple[slice, slice]]:
+    image: Float[Tensor, "n c h w"], multiple: int, smallest: int
+) -> tuple[Float[Tensor, "n c padded_h padded_w"], tuple[slice, slice]]:
     """The image with its border repeated on both sides up to a multiple and a smallest side.
 
     Also returns the rows and columns of the original inside it.

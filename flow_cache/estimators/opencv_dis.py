@@ -7,10 +7,10 @@ from typing import ClassVar
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
-from torch import Tensor
+from jaxtyping import Float32, UInt8
 
 from flow_cache.estimators.base import check_at_least
+from flow_cache.field import Flow, Frames, Images
 from flow_cache.spec import JSON, Pair
 
 PRESETS = {
@@ -52,17 +52,13 @@ class DisFlow:
     def check_size(self, size: tuple[int, int]) -> None:
         check_at_least(size, 32, "dis")
 
-    def clip(
-        self, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
-    ) -> tuple[Float32[Tensor, "n 2 h w"], None]:
+    def clip(self, frames: Frames, pairs: Sequence[Pair]) -> tuple[Flow, None]:
         self.check_size((frames.shape[-2], frames.shape[-1]))
         grey = _grey(frames)
         flow = self._flow([(grey[i], grey[j]) for i, j in pairs], grey.shape[1:])
         return torch.from_numpy(flow).to(frames.device), None
 
-    def pair(
-        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
-    ) -> Float32[Tensor, "b 2 h w"]:
+    def pair(self, first: Images, second: Images) -> Flow:
         self.check_size((first.shape[-2], first.shape[-1]))
         a, b = (_grey((x.detach() * 255).round().clamp(0, 255).byte()) for x in (first, second))
         flow = self._flow(list(zip(a, b, strict=True)), a.shape[1:])
@@ -79,7 +75,7 @@ class DisFlow:
         return flow
 
 
-def _grey(frames: UInt8[Tensor, "t 3 h w"]) -> UInt8[np.ndarray, "t h w"]:
+def _grey(frames: Frames) -> UInt8[np.ndarray, "t h w"]:
     """Luma of RGB, as OpenCV rounds it."""
     rgb = frames.permute(0, 2, 3, 1).cpu().numpy()
     return np.stack([cv2.cvtColor(np.ascontiguousarray(x), cv2.COLOR_RGB2GRAY) for x in rgb])

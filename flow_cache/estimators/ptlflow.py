@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from flow_cache.estimators.base import EstimatorUnavailable, check_at_least
@@ -21,6 +20,7 @@ from flow_cache.estimators.network import (
     predict_pairs,
 )
 from flow_cache.estimators.weights import fetching, hub_file, sha256
+from flow_cache.field import Flow, Frames, Images
 from flow_cache.spec import JSON, Pair
 
 SMALLEST = (
@@ -76,15 +76,11 @@ class PtlFlow:
     def check_size(self, size: tuple[int, int]) -> None:
         check_at_least(size, 32, self.name)
 
-    def clip(
-        self, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
-    ) -> tuple[Float32[Tensor, "n 2 h w"], None]:
+    def clip(self, frames: Frames, pairs: Sequence[Pair]) -> tuple[Flow, None]:
         self.check_size((frames.shape[-2], frames.shape[-1]))
         return clip_by_pairs(self.pair, frames, pairs), None
 
-    def pair(
-        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
-    ) -> Float32[Tensor, "b 2 h w"]:
+    def pair(self, first: Images, second: Images) -> Flow:
         self.check_size((first.shape[-2], first.shape[-1]))
         self._network.to(first.device)
         return predict_pairs(self._predict, first, second, "float32")

@@ -11,15 +11,9 @@ from flow_cache.reuse.catalog import Catalog, default_catalog, open_catalog
 from flow_cache.reuse.copying import StoredFields, enter, find_stored, frames_identity, register
 from flow_cache.reuse.entries import Entry, StoredShard
 
+# fmt: off
 __all__ = [
-    "Catalog",
-    "Entry",
-    "StoredFields",
-    "StoredShard",
-    "default_catalog",
-    "enter",
-    "find_stored",
-    "frames_identity",
-    "open_catalog",
-    "register",
+    "Catalog", "Entry", "StoredFields", "StoredShard", "default_catalog", "enter", "find_stored",
+    "frames_identity", "open_catalog", "register",
 ]
+# fmt: on

@@ -17,12 +17,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache.estimators.base import EstimatorUnavailable, check_at_least, zero_if_still
 from flow_cache.estimators.network import frozen, import_torchvision, pad
 from flow_cache.estimators.weights import hub_file, load_weights
+from flow_cache.field import Flow, Frames, Images, Visible
 from flow_cache.spec import JSON, Pair
 
 COMMIT = "8c6ef1e1521eff9df8c7030f10adc57a4cddee13"
@@ -81,21 +82,17 @@ class Dot:
         check_at_least(size, 32, self.name)
 
     @torch.no_grad()
-    def clip(
-        self, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
-    ) -> tuple[Float32[Tensor, "n 2 h w"], Bool[Tensor, "n h w"]]:
+    def clip(self, frames: Frames, pairs: Sequence[Pair]) -> tuple[Flow, Visible]:
         return self._clip(frames.float() / 255, pairs)
 
-    def pair(
-        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
-    ) -> Float32[Tensor, "b 2 h w"]:
+    def pair(self, first: Images, second: Images) -> Flow:
         """Each pair is a clip of its own; gradients reach the frames through the refiner."""
         clips = [self._clip(torch.stack(two), [(0, 1)]) for two in zip(first, second, strict=True)]
         return torch.cat([first.new_zeros(0, 2, *first.shape[-2:]), *(flow for flow, _ in clips)])
 
     def _clip(
         self, frames: Float[Tensor, "t 3 h w"], pairs: Sequence[Pair]
-    ) -> tuple[Float32[Tensor, "n 2 h w"], Bool[Tensor, "n h w"]]:
+    ) -> tuple[Flow, Visible]:
         size = (frames.shape[-2], frames.shape[-1])
         self.check_size(size)
         flows, visible = [frames.new_zeros(0, 2, *size)], [frames.new_zeros(0, *size).bool()]

@@ -12,7 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flow_cache.estimators.variational.stencils import gradient
+from flow_cache.estimators.variational.stencils import Plane, gradient
+from flow_cache.field import Flow
+
+Residuals = Float[Tensor, "n 3 h w"]  # of brightness and both gradients
 
 BRIGHTNESS, GRADIENT = 0.5, 3.0  # weights of the two assumptions
 NOISE = 0.02  # gradients below this many grey levels per pixel tell little about motion
@@ -28,32 +31,25 @@ class DataTerm:
         a11, a12, a22: the normal matrix.
     """
 
-    pull_x: Float[Tensor, "b 3 h w"]
-    pull_y: Float[Tensor, "b 3 h w"]
-    a11: Float[Tensor, "b 1 h w"]
-    a12: Float[Tensor, "b 1 h w"]
-    a22: Float[Tensor, "b 1 h w"]
+    pull_x: Residuals
+    pull_y: Residuals
+    a11: Plane
+    a12: Plane
+    a22: Plane
 
-    def right_side(self, change: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 h w"]:
+    def right_side(self, change: Residuals) -> Flow:
         """Right side of the normal equations; linear in the temporal change."""
         return -torch.cat([_dot(self.pull_x, change), _dot(self.pull_y, change)], 1)
 
 
-def temporal_change(
-    first: Float[Tensor, "b 1 h w"], warped: Float[Tensor, "b 1 h w"]
-) -> Float[Tensor, "b 3 h w"]:
+def temporal_change(first: Plane, warped: Plane) -> Residuals:
     """The three constancy residuals (in doubled units, as are the gradients)."""
     change = 2 * (warped - first)
     return torch.cat([change, *gradient(change)], 1)
 
 
 @torch.no_grad()
-def linearise(
-    first: Float[Tensor, "b 1 h w"],
-    warped: Float[Tensor, "b 1 h w"],
-    outside: Float[Tensor, "b 1 h w"],
-    change: Float[Tensor, "b 3 h w"],
-) -> DataTerm:
+def linearise(first: Plane, warped: Plane, outside: Plane, change: Residuals) -> DataTerm:
     """The data term around the present flow; spatial gradients are those of the mean image."""
     x, y = gradient((first + warped) / 2)
     xx, xy = gradient(x)
@@ -72,9 +68,7 @@ def linearise(
     )
 
 
-def _robust(
-    error: Float[Tensor, "b 3 h w"], inside: Float[Tensor, "b 1 h w"]
-) -> Float[Tensor, "b 3 h w"]:
+def _robust(error: Residuals, inside: Plane) -> Residuals:
     """Weights that make the squares `error` robust, 0 where the flow leaves."""
     brightness, first, second = error.split(1, 1)
     epsilon = EPSILON * EPSILON
@@ -83,7 +77,7 @@ def _robust(
     return torch.cat([brightness, pair, pair], 1)
 
 
-def _dot(a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
+def _dot(a: Residuals, b: Residuals) -> Plane:
     """Sum over the three channels."""
     total = a[:, :1] * b[:, :1]
     for i in (1, 2):

@@ -9,11 +9,18 @@ median motion, and keeps the best match of the image gradient in a small window.
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache.estimators.variational.search import search
-from flow_cache.estimators.variational.stencils import box, gradient, median, neighbours, sample
+from flow_cache.estimators.variational.stencils import (
+    Plane,
+    box,
+    gradient,
+    median,
+    neighbours,
+    sample,
+)
+from flow_cache.field import Flow
 
 REACH = (4, 2)  # pixels to the neighbours whose flow is tried
 RADIUS = 2  # of the matching window
@@ -24,13 +31,7 @@ SEARCH_FAVOUR = 0.9  # further factor against a match found anywhere
 
 
 @torch.no_grad()
-def fuse(
-    first: Float[Tensor, "b 1 h w"],
-    second: Float[Tensor, "b 1 h w"],
-    flow: Float[Tensor, "b 2 h w"],
-    *,
-    searching: bool,
-) -> Float[Tensor, "b 2 h w"]:
+def fuse(first: Plane, second: Plane, flow: Flow, *, searching: bool) -> Flow:
     """The flow with better candidates taken over, median filtered."""
     a, b = (torch.cat(gradient(image), 1) for image in (first, second))
     best = FAVOUR * _cost(a, b, flow)

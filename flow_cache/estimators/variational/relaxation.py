@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache.estimators.variational.constancy import DataTerm
+from flow_cache.estimators.variational.stencils import Plane
+from flow_cache.field import Flow
 
 SMOOTHNESS = 0.3  # weight of the total variation of the flow
 EPSILON = 1e-3  # the robust penalty sqrt(|grad|^2 + EPSILON^2) in pixels
@@ -39,7 +41,7 @@ class System:
 
 
 @torch.no_grad()
-def assemble(data: DataTerm, flow: Float[Tensor, "b 2 h w"]) -> System:
+def assemble(data: DataTerm, flow: Flow) -> System:
     """The system of one update, with robust smoothness weights taken at the present flow."""
     width = flow.shape[-1]
     right, below = smoothness(flow)
@@ -57,9 +59,7 @@ def assemble(data: DataTerm, flow: Float[Tensor, "b 2 h w"]) -> System:
     )
 
 
-def smoothness(
-    flow: Float[Tensor, "b 2 h w"],
-) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b 1 h w"]]:
+def smoothness(flow: Flow) -> tuple[Plane, Plane]:
     """Weights between each pixel and its right and lower neighbour."""
     x = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
     y = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))
@@ -71,12 +71,7 @@ def smoothness(
     return right, below
 
 
-def relax(
-    system: System,
-    right_side: Float[Tensor, "b 2 h w"],
-    start: Float[Tensor, "b 2 h w"],
-    sweeps: int,
-) -> Float[Tensor, "b 2 h w"]:
+def relax(system: System, right_side: Flow, start: Flow, sweeps: int) -> Flow:
     """Approach the solution from `start` by a fixed number of sweeps.
 
     Differentiable in `right_side` alone. The sweeps apply a polynomial of the system to it,

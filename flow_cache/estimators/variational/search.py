@@ -5,15 +5,16 @@ Small fast objects vanish in coarse images, and their motion is then too large f
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
+
+from flow_cache.field import Flow
 
 REACH = 8  # pixels each way
 LIMIT = 0.15  # of one pixel's difference: what is hidden must not decide
 
 
 @torch.no_grad()
-def search(a: Float[Tensor, "n 2 h w"], b: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 2 h w"]:
+def search(a: Flow, b: Flow) -> Flow:
     """Best whole-pixel motion of two features within REACH.
 
     By absolute differences over every second pixel of a 5x5 window, where a pixel outside the

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Float32, Shaped, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from flow_cache.estimators.base import check_at_least, zero_if_still
@@ -19,6 +19,7 @@ from flow_cache.estimators.variational.fusion import fuse
 from flow_cache.estimators.variational.parallel import spread
 from flow_cache.estimators.variational.relaxation import assemble, relax, smoothness
 from flow_cache.estimators.variational.stencils import (
+    Plane,
     box,
     double_flow,
     halve,
@@ -26,6 +27,7 @@ from flow_cache.estimators.variational.stencils import (
     sample,
     smooth,
 )
+from flow_cache.field import Flow, Frames, Images
 from flow_cache.spec import JSON, Pair
 
 COARSEST = 6  # pixels: levels are added while the smaller side stays above
@@ -83,9 +85,7 @@ class VariationalFlow:
         check_at_least(size, 32, "variational")
 
     @torch.no_grad()
-    def clip(
-        self, frames: UInt8[Tensor, "t 3 h w"], pairs: Sequence[Pair]
-    ) -> tuple[Float32[Tensor, "n 2 h w"], None]:
+    def clip(self, frames: Frames, pairs: Sequence[Pair]) -> tuple[Flow, None]:
         self.check_size((frames.shape[-2], frames.shape[-1]))
         levels = pyramids(frames)
 
@@ -96,9 +96,7 @@ class VariationalFlow:
         nothing = frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)
         return torch.cat([nothing, *spread(flow_of, index, largest=BATCH)]), None
 
-    def pair(
-        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
-    ) -> Float32[Tensor, "b 2 h w"]:
+    def pair(self, first: Images, second: Images) -> Flow:
         self.check_size((first.shape[-2], first.shape[-1]))
 
         def flow_of(first: Tensor, second: Tensor) -> Tensor:
@@ -108,12 +106,7 @@ class VariationalFlow:
         return torch.cat([nothing, *spread(flow_of, first, second, largest=BATCH)])
 
     @torch.no_grad()
-    def confidence(
-        self,
-        first: Float[Tensor, "b 3 h w"],
-        second: Float[Tensor, "b 3 h w"],
-        flow: Float[Tensor, "b 2 h w"],
-    ) -> Float[Tensor, "b h w"]:
+    def confidence(self, first: Images, second: Images, flow: Flow) -> Float[Tensor, "n h w"]:
         """How far to trust `pair`'s flow, in [0, 1).
 
         High where the images determine both components (the smaller eigenvalue of the data term,
@@ -144,8 +137,8 @@ def _pyramid(rgb: Tensor) -> list[Tensor]:
 
 
 def estimate(
-    first: Sequence[Float[Tensor, "b 1 _h _w"]], second: Sequence[Float[Tensor, "b 1 _h _w"]]
-) -> Float[Tensor, "b 2 h w"]:
+    first: Sequence[Float[Tensor, "n 1 _h _w"]], second: Sequence[Float[Tensor, "n 1 _h _w"]]
+) -> Flow:
     """Flow between two pyramids; gradient reaches their finest level."""
     with torch.no_grad():
         flow = torch.zeros_like(halve(first[-1])).expand(-1, 2, -1, -1)
@@ -155,11 +148,8 @@ def estimate(
 
 
 def solve(
-    first: Float[Tensor, "b 1 h w"],
-    second: Float[Tensor, "b 1 h w"],
-    coarse: Float[Tensor, "b 2 half_h half_w"],
-    effort: Effort,
-) -> Float[Tensor, "b 2 h w"]:
+    first: Plane, second: Plane, coarse: Float[Tensor, "n 2 half_h half_w"], effort: Effort
+) -> Flow:
     """The flow of one level from that of the next coarser one."""
     portions = zip(*(x.split(_cached(first)) for x in (first, second, coarse)), strict=True)
     return torch.cat([_solve(a, b, flow, effort) for a, b, flow in portions])
@@ -180,12 +170,7 @@ def _solve(first: Tensor, second: Tensor, coarse: Tensor, effort: Effort) -> Ten
     return zero_if_still(flow, first, second)
 
 
-def update(
-    first: Float[Tensor, "b 1 h w"],
-    second: Float[Tensor, "b 1 h w"],
-    flow: Float[Tensor, "b 2 h w"],
-    sweeps: int,
-) -> Float[Tensor, "b 2 h w"]:
+def update(first: Plane, second: Plane, flow: Flow, sweeps: int) -> Flow:
     """Linearise at `flow`, relax; the gradient passes through the temporal change alone."""
     warped, outside = sample(second, flow, "bicubic")
     change = temporal_change(first, warped)

@@ -10,26 +10,27 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from flow_cache.field import Flow
 
-def neighbours(
-    image: Float[Tensor, "b c h w"], radius: int, dim: int
-) -> list[Float[Tensor, "b c h w"]]:
+Image = Float[Tensor, "n c h w"]
+Plane = Float[Tensor, "n 1 h w"]
+
+
+def neighbours(image: Image, radius: int, dim: int) -> list[Image]:
     """Views of the image shifted by -radius ... radius pixels along `dim` (-1 is x, -2 is y)."""
     around = (radius, radius, 0, 0) if dim == -1 else (0, 0, radius, radius)
     padded = F.pad(image, around, mode="replicate")
     return [padded.narrow(dim, i, image.shape[dim]) for i in range(2 * radius + 1)]
 
 
-def gradient(
-    image: Float[Tensor, "b c h w"],
-) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+def gradient(image: Image) -> tuple[Image, Image]:
     """Twice the central differences along x and y."""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
     rows, columns = padded[..., 1:-1, :], padded[..., 1:-1]
     return rows[..., 2:] - rows[..., :-2], columns[..., 2:, :] - columns[..., :-2, :]
 
 
-def smooth(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+def smooth(image: Image) -> Image:
     """Gaussian of about 0.6 pixels, [0.168, 0.664, 0.168] along each axis."""
     for dim in (-1, -2):
         before, centre, after = neighbours(image, 1, dim)
@@ -37,7 +38,7 @@ def smooth(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     return image
 
 
-def box(image: Float[Tensor, "b c h w"], radius: int) -> Float[Tensor, "b c h w"]:
+def box(image: Image, radius: int) -> Image:
     """Sum over a square window of 2 radius + 1 pixels per side."""
     for dim in (-1, -2):
         first, *others = neighbours(image, radius, dim)
@@ -47,7 +48,7 @@ def box(image: Float[Tensor, "b c h w"], radius: int) -> Float[Tensor, "b c h w"
     return image
 
 
-def median(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+def median(image: Image) -> Image:
     """Median of 3x3 pixels: sort the columns, then combine three sorted columns."""
     above, centre, below = neighbours(image, 1, -2)
     low, high = torch.minimum(above, centre), torch.maximum(above, centre)
@@ -64,7 +65,7 @@ def _median_of_three(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))
 
 
-def halve(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c half_h half_w"]:
+def halve(image: Image) -> Float[Tensor, "n c half_h half_w"]:
     """Half the size (odd sides round up), each pixel the mean of four smoothed ones.
 
     Taps [1, 3, 3, 1] / 8 per axis; coarse pixel i lies between fine pixels 2i and 2i + 1.
@@ -79,16 +80,12 @@ def halve(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c half_h half_w"]
     return image
 
 
-def double_flow(
-    flow: Float[Tensor, "b 2 half_h half_w"], size: tuple[int, int]
-) -> Float[Tensor, "b 2 h w"]:
+def double_flow(flow: Float[Tensor, "n 2 half_h half_w"], size: tuple[int, int]) -> Flow:
     """Flow of a halved image at the full `size`: bilinear, vectors doubled."""
     return 2 * F.interpolate(flow, scale_factor=2.0, mode="bilinear")[..., : size[0], : size[1]]
 
 
-def sample(
-    image: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"], mode: str
-) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 1 h w"]]:
+def sample(image: Image, flow: Flow, mode: str) -> tuple[Image, Plane]:
     """The image at p + flow(p), and 1.0 where that leaves the frame, else 0.0."""
     h, w = flow.shape[-2:]
     x = torch.linspace(-1, 1, w, device=flow.device).expand(h, w)
