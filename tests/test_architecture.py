@@ -33,11 +33,11 @@ ROOMS: dict[str, set[str]] = {
         *("shards", "flow_cache/reuse", *FLOW),
     },
     "trainer": {"shards"},
-    "trainer/model": {"trainer", "shards"},
+    "trainer/model": {"trainer", "trainer/process", "shards"},
     "trainer/process": {"shards"},
     "trainer/temporal": {"trainer", "trainer/process", "shards", "flow_cache"},
     "trainer/stream": {"trainer", "trainer/temporal", "shards", *FLOW},
-    "trainer/terms": {"trainer", "trainer/stream", "shards", *FLOW},
+    "trainer/terms": {"trainer", "trainer/process", "trainer/stream", "shards", *FLOW},
     "trainer/run": {
         *("trainer", "trainer/process", "trainer/temporal", "trainer/stream", "trainer/terms"),
         *("trainer/model", "shards", *FLOW),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from shards.store import UsageError
 from trainer.config import ModelConfig
+from trainer.process.pyramid import Clips, Levels, Times
 
 
 class SpaceTimeTransformer(nn.Module):
@@ -34,18 +35,12 @@ class SpaceTimeTransformer(nn.Module):
         self.head_modulation = _zero(nn.Linear(config.dim, 2 * config.dim))
         _zero(self.head)
 
-    def forward(
-        self,
-        clip: Float[Tensor, "b t 3 h w"],
-        c_noise: Float[Tensor, "b t"],
-        time: Float[Tensor, " t"],
-    ) -> Float[Tensor, "b t 3 h w"]:
+    def forward(self, clip: Clips, c_noise: Levels, time: Times) -> Clips:
         """The raw network output F.
 
         Args:
             clip: h and w are multiples of the patch.
             c_noise: EDM's ln(σ)/4.
-            time: when each slot is shown, in stored frames.
 
         Raises:
             UsageError: the patch does not divide the clip's height and width.

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shards.order import fold
-from trainer.process.pyramid import Clip, NoiseInterval
+from trainer.process.pyramid import Clips, Levels, NoiseInterval, Times
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 """F(x [b, t, c, h, w], c_noise [b, t], time [t]) of the shape of x."""
@@ -24,16 +24,11 @@ def loss_weight(levels: Float[Tensor, "*shape"], sigma_data: float) -> Float[Ten
 
 
 def denoise(
-    network: Network,
-    noisy: Clip,
-    levels: Float[Tensor, "b t"],
-    time: Float[Tensor, " t"],
-    sigma_data: float,
-) -> Clip:
+    network: Network, noisy: Clips, levels: Levels, time: Times, sigma_data: float
+) -> Clips:
     """D(x; σ) = c_skip·x + c_out·F(c_in·x; c_noise), in float32 whatever the network computes in.
 
     Args:
-        time: when each slot is shown, in stored frames.
         sigma_data: standard deviation of clean clips.
     """
     total = (levels**2 + sigma_data**2).sqrt()

@@ -7,7 +7,15 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from trainer.process.edm import Network, denoise, loss_weight
-from trainer.process.pyramid import Clip, NoiseInterval, clean_estimate, noisy_mean, target
+from trainer.process.pyramid import (
+    Clips,
+    Levels,
+    NoiseInterval,
+    Times,
+    clean_estimate,
+    noisy_mean,
+    target,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -25,10 +33,10 @@ class Reconstruction:
 
 def reconstruct(
     network: Network,
-    clips: Clip,
-    noise: Clip,
-    levels: Float[Tensor, "b t"],
-    time: Float[Tensor, " t"],
+    clips: Clips,
+    noise: Clips,
+    levels: Levels,
+    time: Times,
     interval: NoiseInterval,
     sigma_data: float,
 ) -> Reconstruction:
@@ -37,7 +45,6 @@ def reconstruct(
     Args:
         network: any with the call of `model.SpaceTimeTransformer`; in bfloat16 on a GPU.
         noise: unit normal.
-        time: when each slot is shown, in stored frames.
         interval: noise levels of the clips' pyramid stage.
         sigma_data: standard deviation of clean clips.
     """

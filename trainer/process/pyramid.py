@@ -22,7 +22,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Clip = Float[Tensor, "b t c h w"]
+Clips = Float[Tensor, "b t c h w"]  # in slot order
+Levels = Float[Tensor, "b t"]  # the noise level of each slot
+Times = Float[Tensor, " t"]  # when each slot is shown, in stored frames
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,23 +45,23 @@ class NoiseInterval:
         return self.end / (self.start - self.end)
 
 
-def hold(clip: Clip) -> Clip:
+def hold(clip: Clips) -> Clips:
     """Up(Down(clip)): every second frame, shown twice."""
     return clip[:, ::2].repeat_interleave(2, dim=1)[:, : clip.shape[1]]
 
 
-def noisy_mean(clean: Clip, levels: Float[Tensor, "b t"], interval: NoiseInterval) -> Clip:
+def noisy_mean(clean: Clips, levels: Levels, interval: NoiseInterval) -> Clips:
     """D + τ(U − D), the noisy clip less its noise."""
     tau = (levels - interval.end) / (interval.start - interval.end)
     return torch.lerp(clean, hold(clean), tau[:, :, None, None, None])
 
 
-def target(clean: Clip, interval: NoiseInterval) -> Clip:
+def target(clean: Clips, interval: NoiseInterval) -> Clips:
     """q = (1 + c)·D − c·U, what the network is to predict from any noise level of the stage."""
     return torch.lerp(clean, hold(clean), -interval.overshoot)
 
 
-def clean_estimate(prediction: Clip, interval: NoiseInterval) -> Clip:
+def clean_estimate(prediction: Clips, interval: NoiseInterval) -> Clips:
     """D from a prediction of q: (q + c·hold(q))/(1 + c), the inverse of `target`."""
     c = interval.overshoot
     return torch.lerp(prediction, hold(prediction), c / (1 + c))

@@ -17,6 +17,7 @@ from flow_cache.estimators import FlowEstimator, load_estimator
 from flow_cache.spec import FlowSpec
 from shards.store import UsageError
 from trainer.config import FlowLossConfig
+from trainer.process.pyramid import Clips, Levels
 from trainer.stream.batch import FlowTargets, to_unit
 
 SUM_SCALE = 1e-6  # s of the paper, for `reduction="sum"`
@@ -53,18 +54,12 @@ class FlowLoss:
         self.config = config
         self.estimator = estimator
 
-    def __call__(
-        self,
-        clean: Float[Tensor, "b t 3 h w"],
-        levels: Float[Tensor, "b t"],
-        targets: FlowTargets | None,
-    ) -> FlowTerms:
+    def __call__(self, clean: Clips, levels: Levels, targets: FlowTargets | None) -> FlowTerms:
         """The loss of one batch.
 
         Args:
             clean: the model's clean clips in slot order, scaled as by `batch.to_signal`. For a
                 pyramid stage, `pyramid.clean_estimate` of the prediction.
-            levels: the noise level of each slot.
             targets: stored motion of some or all samples; None is a loss of 0.
         """
         nothing = FlowTerms(loss=clean.new_zeros(()), error=clean.new_zeros(0))
@@ -105,7 +100,7 @@ class FlowLoss:
         return squares.sum() / pixels.clamp(min=1)
 
     @torch.no_grad()
-    def floor(self, clean: Float[Tensor, "b t 3 h w"], targets: FlowTargets) -> Float[Tensor, ""]:
+    def floor(self, clean: Clips, targets: FlowTargets) -> Float[Tensor, ""]:
         """The error of the true clips themselves, mean over samples: what no model can go below.
 
         Stored flow comes from the source video and is quantised; the clips are compressed.
