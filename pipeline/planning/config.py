@@ -1,5 +1,6 @@
 """What a build makes: the one configuration that decides every byte of a dataset."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -7,11 +8,11 @@ from typing import Any, Literal, Self
 
 from flow_cache import FlowSpec
 from flow_cache.estimators import FlowEstimator, load_estimator
-from flow_cache.occlusion import DEFAULT_CRITERION
+from flow_cache.occlusion import DEFAULT_CRITERION, check_criterion
 from pipeline.planning.clips import ClipRule
 from pipeline.planning.shots import Detector
 from pipeline.source import rgb
-from shards import clip_video
+from shards import UsageError, clip_video
 
 NO_FLOW = "none"
 FRAMES_REVISION = {"source": rgb.REVISION, "clip": clip_video.REVISION}  # of the pixels
@@ -33,6 +34,9 @@ class BuildConfig:
         max_error_px: largest error of a stored flow component.
         occlusion: criterion of the stored visibility.
         clips_per_shard: clips in one tar.
+
+    Raises:
+        UsageError: a value outside its rule.
     """
 
     size: tuple[int, int] = (256, 384)
@@ -48,22 +52,46 @@ class BuildConfig:
     clips_per_shard: int = 64
 
     def __post_init__(self) -> None:
-        if any(side < 16 or side % 2 for side in self.size):
-            raise ValueError(
-                f"size {self.size[0]}x{self.size[1]}: both sides must be even and ≥ 16"
-            )
-        if self.frames < 2:
-            raise ValueError(f"frames is {self.frames}; a clip has motion from 2 frames on")
-        if self.fps is not None and self.fps <= 0:
-            raise ValueError(f"fps is {self.fps}; give a positive rate, or none for the source's")
-        if self.clips_per_shard < 1:
-            raise ValueError(f"clips_per_shard is {self.clips_per_shard}; a shard holds 1 or more")
-        too_long = [level for level in self.levels if not 1 <= level < self.frames]
-        if self.estimators and (too_long or not self.levels):
-            raise ValueError(
-                f"levels {self.levels}: each must be at least 1 and below the {self.frames} frames "
-                "of a clip"
-            )
+        height, width = self.size
+        _require(
+            all(side >= 16 and side % 2 == 0 for side in self.size),
+            f"size {height}x{width}: both sides must be even and ≥ 16",
+        )
+        _require(self.frames >= 2, f"frames is {self.frames}; a clip has motion from 2 frames on")
+        _require(
+            self.fps is None or self.fps > 0,
+            f"fps is {self.fps}; give a positive rate, or none for the source's",
+        )
+        _require(
+            0 <= self.max_repeated <= 1,
+            f"max_repeated is {self.max_repeated}; it is a share, from 0 to 1",
+        )
+        _require(0 <= self.crf <= 51, f"crf is {self.crf}; x264 takes 0 (lossless) to 51")
+        _require(
+            self.clips_per_shard >= 1,
+            f"clips_per_shard is {self.clips_per_shard}; a shard holds 1 or more",
+        )
+        if self.estimators:
+            self._check_flow()
+
+    def _check_flow(self) -> None:
+        _require(
+            bool(self.levels) and all(1 <= level < self.frames for level in self.levels),
+            f"levels {self.levels}: each must be at least 1 and below the {self.frames} frames "
+            "of a clip",
+        )
+        _require(
+            len({*self.levels}) == len(self.levels), f"levels {self.levels}: one is named twice"
+        )
+        _require(
+            0 < self.max_error_px < math.inf,
+            f"max_error_px is {self.max_error_px}; the bound must be positive and finite, such "
+            "as 0.03125",
+        )
+        try:
+            check_criterion(self.occlusion)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
     @property
     def estimators(self) -> tuple[str, ...]:
@@ -101,6 +129,11 @@ class BuildConfig:
         ]
 
 
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(message)
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -111,10 +144,14 @@ def flow_specs(
     """The spec of each flow layer that the configuration asks for.
 
     Raises:
-        ValueError: an estimator is unknown or cannot work at this size; before any decoding.
+        UsageError: an estimator is unknown, not installed, or cannot work at this size; before any
+            decoding.
     """
-    estimators = [load_estimator(name) for name in config.estimators]
-    return tuple(_flow_spec(estimator, config, frames_from) for estimator in estimators)
+    try:
+        estimators = [load_estimator(name) for name in config.estimators]
+        return tuple(_flow_spec(estimator, config, frames_from) for estimator in estimators)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _flow_spec(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.records import Reject, Source
+from shards import UsageError
 from shards.schema import Scalar
 
 # `.gif` is left out: folders of videos hold it as decoration. Named explicitly it is read.
@@ -25,10 +26,6 @@ MANIFEST_SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson", ".parquet"})
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
-class InputError(ValueError):
-    """The inputs as named cannot be understood: nothing was built."""
-
-
 def find_sources(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Source], list[Reject]]:
     """The videos named by files, folders, globs and manifests, and those listed but absent.
 
@@ -37,13 +34,16 @@ def find_sources(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Sour
     named explicitly is taken whatever its suffix. A video met again is taken once.
 
     Raises:
-        InputError: an argument that matches nothing, or a malformed manifest (row and column).
+        UsageError: an argument that matches nothing, or a malformed manifest (row and column).
     """
     sources: dict[str, Source] = {}
     rejects: list[Reject] = []
     for argument in arguments:
         for source in _expand(os.fspath(argument)):
-            if not os.path.isfile(source.path):
+            if (legible := _legible(source.path)) != source.path:
+                detail = "the name is not UTF-8, which the index needs: rename the file"
+                rejects.append(_refused(replace(source, path=legible), "not_utf8", detail))
+            elif not os.path.isfile(source.path):
                 rejects.append(_refused(source, "missing", f"listed in {argument}, not there"))
             elif source.path not in sources:
                 sources[source.path] = source
@@ -55,6 +55,11 @@ def find_sources(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Sour
 
 def _refused(source: Source, reason: str, detail: str) -> Reject:
     return Reject(path=source.path, sha256=None, stage="input", reason=reason, detail=detail)
+
+
+def _legible(path: str) -> str:
+    r"""The path with `\udc..` for the bytes of a name that is not UTF-8."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _expand(argument: str) -> Iterator[Source]:
@@ -70,9 +75,9 @@ def _expand(argument: str) -> Iterator[Source]:
         matches = sorted(glob.glob(argument, recursive=True))
         found = [path for path in matches if _is_video(path) and os.path.isfile(path)]
     else:
-        raise InputError(f"{argument}: no such file or folder")
+        raise UsageError(f"{argument}: no such file or folder")
     if not found:
-        raise InputError(f"{argument}: no video found; known suffixes are {_known()}")
+        raise UsageError(f"{argument}: no video found; known suffixes are {_known()}")
     yield from (Source(path=os.path.abspath(path)) for path in found)
 
 
@@ -107,33 +112,33 @@ def read_manifest(path: str) -> list[Source]:
     other columns are passed through. In CSV a column of only numbers becomes numbers.
 
     Raises:
-        InputError: naming row (counted from 1, without the header) and column.
+        UsageError: naming row (counted from 1, without the header) and column.
     """
     suffix = Path(path).suffix.lower()
     reader = {".csv": _csv_rows, ".parquet": _parquet_rows}.get(suffix, _json_rows)
     try:
         rows = reader(path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not readable as {suffix[1:]}: {error}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: not readable as {suffix[1:]}: {error}") from error
     if not rows:
-        raise InputError(f"{path}: the manifest has no rows")
+        raise UsageError(f"{path}: the manifest has no rows")
     folder = os.path.dirname(os.path.abspath(path))
     return [_source(row, folder, f"{path}, row {i}") for i, row in enumerate(rows, start=1)]
 
 
 def _source(row: Any, folder: str, where: str) -> Source:
     if not isinstance(row, dict):
-        raise InputError(f"{where}: {row!r} is no object with named columns")
+        raise UsageError(f"{where}: {row!r} is no object with named columns")
     columns = dict(row)
     video = columns.pop("video", None)
     if not isinstance(video, str) or not video:
-        raise InputError(f"{where}, column 'video': {video!r} is no path of a video")
+        raise UsageError(f"{where}, column 'video': {video!r} is no path of a video")
     caption = columns.pop("caption" if "caption" in columns else "text", None)
     if caption is not None and not isinstance(caption, str):
-        raise InputError(f"{where}, column 'caption': {caption!r} is no text")
+        raise UsageError(f"{where}, column 'caption': {caption!r} is no text")
     for name, value in columns.items():
         if not isinstance(value, Scalar) or not _fits(value):
-            raise InputError(
+            raise UsageError(
                 f"{where}, column {name!r}: {type(value).__name__} {value!r}, but only text, "
                 "64-bit numbers, true, false and null can be passed through"
             )
@@ -148,7 +153,7 @@ def _csv_rows(path: str) -> list[dict[str, Scalar]]:
     names = reader.fieldnames or []
     for number, row in enumerate(rows, start=1):
         if None in row or None in row.values():
-            raise InputError(f"{path}, row {number}: not the {len(names)} columns of the header")
+            raise UsageError(f"{path}, row {number}: not the {len(names)} columns of the header")
     texts = {"video", "caption", "text"}
     typed = {name: _typed([row[name] for row in rows]) for name in names if name not in texts}
     return [row | {name: typed[name][i] for name in typed} for i, row in enumerate(rows)]
@@ -181,7 +186,7 @@ def _json_rows(path: str) -> list[Any]:
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError as error:
-                raise InputError(f"{path}, line {number}: no JSON object: {error}") from error
+                raise UsageError(f"{path}, line {number}: no JSON object: {error}") from error
     return rows
 
 
@@ -192,11 +197,11 @@ def _parquet_rows(path: str) -> list[Any]:
     try:
         return parquet.read_table(path).to_pylist()
     except pyarrow.ArrowException as error:
-        raise InputError(f"{path}: not readable as parquet: {error}") from error
+        raise UsageError(f"{path}: not readable as parquet: {error}") from error
 
 
 def check_columns(sources: Iterable[Source]) -> None:
-    """InputError if a passed-through column holds text in one row and numbers in another."""
+    """UsageError if a passed-through column holds text in one row and numbers in another."""
     kinds: dict[str, tuple[type, str]] = {}
     for source in sources:
         for name, value in source.columns.items():
@@ -205,7 +210,7 @@ def check_columns(sources: Iterable[Source]) -> None:
             kind = float if type(value) is int else type(value)
             seen, path = kinds.setdefault(name, (kind, source.path))
             if seen is not kind:
-                raise InputError(
+                raise UsageError(
                     f"column {name!r}: {value!r} for {source.path}, but {seen.__name__} for {path}"
                 )
 

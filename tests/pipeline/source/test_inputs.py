@@ -10,13 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.records import Source
-from pipeline.source.inputs import (
-    InputError,
-    _typed,
-    find_sources,
-    read_manifest,
-    with_sidecar_caption,
-)
+from pipeline.source.inputs import _typed, find_sources, read_manifest, with_sidecar_caption
+from shards import UsageError
 
 Write = Callable[..., Path]
 
@@ -80,7 +75,7 @@ def test_arguments_keep_their_order_and_videos_count_once(tmp_path: Path, write:
 )
 def test_arguments_that_match_nothing(tmp_path: Path, argument: str, words: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(UsageError, match=words):
         find_sources([tmp_path / argument])
 
 
@@ -154,14 +149,14 @@ def test_a_second_row_for_a_video_is_rejected(tmp_path: Path, write: Write) -> N
 def test_malformed_manifests_name_row_and_column(
     write: Write, name: str, text: str, words: str
 ) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(UsageError, match=words):
         find_sources([write(name, text)])
 
 
 def test_undecodable_manifests(tmp_path: Path) -> None:
     path = tmp_path / "latin.csv"
     path.write_bytes(b"video,caption\na.mp4,caf\xe9\n")
-    with pytest.raises(InputError, match="not readable as csv"):
+    with pytest.raises(UsageError, match="not readable as csv"):
         find_sources([path])
 
 
@@ -169,7 +164,7 @@ def test_columns_must_keep_one_type(write: Write) -> None:
     write("a.mp4")
     write("b.mp4")
     rows = '{"video": "a.mp4", "n": 1}\n{"video": "b.mp4", "n": "x"}\n'
-    with pytest.raises(InputError, match=r"column 'n': 'x' for .*b\.mp4, but float"):
+    with pytest.raises(UsageError, match=r"column 'n': 'x' for .*b\.mp4, but float"):
         find_sources([write("list.jsonl", rows)])
     found, _ = find_sources([write("list.jsonl", rows.replace('"x"', "1.5"))])
     assert [source.columns["n"] for source in found] == [1, 1.5]
