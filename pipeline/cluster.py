@@ -1,39 +1,68 @@
 """Dask: where tasks run, and how many are under way at once."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from distributed import Client, LocalCluster, as_completed, get_worker
+
+from shards import UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CLIPS = "fluxshard-clips"  # topic of events
-_TASKS_A_THREAD = 3  # enough to keep workers busy, few enough for a scheduler with a million inputs
+_ANSWER = "30s"  # how long a scheduler may take to answer
+_TASKS_PER_THREAD = 3  # enough to keep workers busy, few enough for a million inputs
 
 
 @contextmanager
 def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
     """A client of the cluster at `scheduler`, or of one on this machine with `workers` processes.
 
-    Local workers have one thread each: decoders, OpenCV and torch are told to use one, too.
+    Local workers have one thread each: decoders, OpenCV and torch are told to use one, too. They
+    are gone when the context ends, also after an interrupt, which is for this process alone.
+
+    Raises:
+        UsageError: no scheduler answers at the address.
     """
-    if scheduler is not None:
-        with Client(scheduler, timeout="30s") as client:
-            yield client
-        return
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address=":0",  # any free port
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with ExitStack() as stack:
+        if scheduler is not None:
+            try:
+                client = stack.enter_context(Client(scheduler, timeout=_ANSWER))
+            except (OSError, ValueError) as error:
+                raise UsageError(
+                    f"no Dask scheduler answers at {scheduler} ({error}): start one with "
+                    "`dask scheduler` and give the address that it prints"
+                ) from error
+        else:
+            with interrupts_held():
+                cluster = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    dashboard_address=":0",  # any free port
+                    silence_logs=logging.CRITICAL,
+                )
+                client = stack.enter_context(Client(stack.enter_context(cluster)))
         yield client
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the body has ended, and never reaches processes that start in it.
+
+    A terminal sends it to the whole process group. Threads and processes inherit what is blocked,
+    so the workers, also those that are started again later, leave the answer to this process.
+    """
+    resource_tracker.ensure_running()  # when it starts, it lifts the block of its starter
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def announce_clip() -> None:
@@ -71,7 +100,7 @@ def run_tasks(
             running.add(future)
             return
 
-    for _ in range(max(1, _TASKS_A_THREAD * sum(client.nthreads().values()))):
+    for _ in range(max(1, _TASKS_PER_THREAD * sum(client.nthreads().values()))):
         submit()
     try:
         for future in running:
