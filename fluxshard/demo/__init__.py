@@ -1,4 +1,4 @@
 """Videos to try everything on, whose motion is known exactly.
 
-scenes   synthetic scenes with their flow     videos   real files of them, and the truth about clips
+scenes   synthetic scenes with their flow     videos   real files of them     truth   about clips
 """

@@ -1,9 +1,9 @@
 """Synthetic scenes whose flow and visibility are known exactly, between any two times.
 
-A scene is a stack of flat layers: a background that fills the frame, and ellipses and polygons
-above it. Each layer moves by its own similarity motion (drift, acceleration, rotation, zoom), so
-the flow at a pixel is where its layer's motion takes it, and it is visible if no higher layer and
-no border of the frame hides it there. Edges are hard: a pixel shows exactly one layer.
+A scene is a stack of flat surfaces: a background that fills the frame, and ellipses and polygons
+above it. Each surface moves by its own similarity motion (drift, acceleration, rotation, zoom), so
+the flow at a pixel is where its surface's motion takes it, and it is visible if no higher surface
+and no border of the frame hides it there. Edges are hard: a pixel shows exactly one surface.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
-Floats = npt.NDArray[np.floating]
+Points = Float[np.ndarray, "2 *points"]  # (x, y)
+Mask = Bool[np.ndarray, " *points"]
 TILE = 256  # texture tiles repeat after this many pixels
 
 
@@ -21,8 +22,13 @@ TILE = 256  # texture tiles repeat after this many pixels
 class Motion:
     """A similarity motion; times in the scene's unit (one frame, say), lengths in pixels.
 
-    A point at material coordinates m (relative to the layer's own origin) is at time t at
+    A point at material coordinates m (relative to the surface's own origin) is at time t at
     `position + velocity t + acceleration t^2 / 2 + zoom^t R(angle + spin t) m`.
+
+    Attributes:
+        position, velocity, acceleration: (x, y) of the surface's origin.
+        angle, spin: in radians, and radians per time unit.
+        zoom: factor per time unit.
     """
 
     position: tuple[float, float]
@@ -32,17 +38,17 @@ class Motion:
     spin: float = 0.0
     zoom: float = 1.0
 
-    def to_frame(self, material: Floats, time: float) -> Floats:
-        """Frame coordinates (x, y) [2, ...] of material coordinates [2, ...] at `time`."""
+    def to_frame(self, material: Points, time: float) -> Points:
+        """Frame coordinates of material coordinates at `time`."""
         matrix, origin = self._affine(time)
         return _apply(matrix, material) + _like(origin, material)
 
-    def to_material(self, points: Floats, time: float) -> Floats:
+    def to_material(self, points: Points, time: float) -> Points:
         """The inverse of `to_frame`."""
         matrix, origin = self._affine(time)
         return _apply(np.linalg.inv(matrix), points - _like(origin, points))
 
-    def _affine(self, time: float) -> tuple[Floats, Floats]:
+    def _affine(self, time: float) -> tuple[Float[np.ndarray, "2 2"], Float[np.ndarray, " 2"]]:
         turn = self.angle + self.spin * time
         cos, sin = np.cos(turn), np.sin(turn)
         matrix = self.zoom**time * np.array([[cos, -sin], [sin, cos]])
@@ -51,23 +57,23 @@ class Motion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layer:
-    """One moving textured surface.
+class Surface:
+    """One moving textured outline, or a background without end.
 
-    Args:
+    Attributes:
         motion: how it moves.
-        texture: uint8 [TILE, TILE, 3] RGB, repeated over material coordinates.
+        texture: RGB, repeated over material coordinates.
         ellipse: half axes in pixels; None with no polygon either: a background without end.
         polygon: corner points in material coordinates, in order round the outline.
     """
 
     motion: Motion
-    texture: npt.NDArray[np.uint8] = field(repr=False, compare=False)
+    texture: UInt8[np.ndarray, "tile tile 3"] = field(repr=False, compare=False)
     ellipse: tuple[float, float] | None = None
     polygon: tuple[tuple[float, float], ...] | None = None
 
-    def covers(self, material: Floats) -> npt.NDArray[np.bool_]:
-        """Which material points [2, ...] belong to the layer."""
+    def covers(self, material: Points) -> Mask:
+        """Which material points belong to the surface."""
         x, y = material
         if self.ellipse is not None:
             return (x / self.ellipse[0]) ** 2 + (y / self.ellipse[1]) ** 2 <= 1
@@ -75,8 +81,8 @@ class Layer:
             return _inside_polygon(x, y, self.polygon)
         return np.ones(x.shape, bool)
 
-    def colors(self, material: Floats) -> npt.NDArray[np.uint8]:
-        """RGB uint8 [n, 3] at material points [2, n], bilinear."""
+    def colors(self, material: Float[np.ndarray, "2 n"]) -> UInt8[np.ndarray, "n 3"]:
+        """RGB at material points, bilinear."""
         corner = np.floor(material).astype(np.intp)
         right, down = (material - corner).astype(np.float32)[..., None]
         x, y = corner % TILE
@@ -88,64 +94,70 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Layers seen by a camera of `size` = (height, width); the first lies at the bottom.
+    """Surfaces seen by a camera.
 
     Times are any floats, so a scene can be sampled at a variable frame rate.
+
+    Attributes:
+        size: (height, width) in pixels.
+        surfaces: from the bottom to the top.
     """
 
     size: tuple[int, int]
-    layers: tuple[Layer, ...]
+    surfaces: tuple[Surface, ...]
 
-    def frame(self, time: float) -> npt.NDArray[np.uint8]:
-        """RGB uint8 [h, w, 3] at `time`."""
+    def frame(self, time: float) -> UInt8[np.ndarray, "h w 3"]:
+        """RGB at `time`."""
         top, materials = self._look(time)
         image = np.empty((*self.size, 3), np.uint8)
-        for number, layer in enumerate(self.layers):
+        for number, surface in enumerate(self.surfaces):
             seen = top == number
             if seen.any():
-                image[seen] = layer.colors(materials[number][:, seen])
+                image[seen] = surface.colors(materials[number][:, seen])
         return image
 
-    def clip(self, times: Sequence[float]) -> npt.NDArray[np.uint8]:
-        """Frames uint8 [t, 3, h, w] RGB."""
+    def clip(self, times: Sequence[float]) -> UInt8[np.ndarray, "t 3 h w"]:
+        """RGB frames, one per time."""
         return np.stack([self.frame(time) for time in times]).transpose(0, 3, 1, 2).copy()
 
-    def flow(self, start: float, end: float) -> npt.NDArray[np.float32]:
-        """Exact flow float32 [2, h, w] from the frame at `start` to the frame at `end`."""
+    def flow(self, start: float, end: float) -> Float32[np.ndarray, "2 h w"]:
+        """Exact flow from the frame at `start` to the frame at `end`."""
         return self._motion(start, end)[0].astype(np.float32)
 
-    def visible(self, start: float, end: float) -> npt.NDArray[np.bool_]:
-        """Exact visibility bool [h, w]: what is seen at `start` and also at `end`."""
+    def visible(self, start: float, end: float) -> Bool[np.ndarray, "h w"]:
+        """Exact visibility: what is seen at `start` and also at `end`."""
         flow, top = self._motion(start, end)
         x, y = target = self._grid + flow
         height, width = self.size
         visible = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        for number, layer in enumerate(self.layers):
-            hidden = layer.covers(layer.motion.to_material(target, end)) & (top < number)
+        for number, surface in enumerate(self.surfaces):
+            hidden = surface.covers(surface.motion.to_material(target, end)) & (top < number)
             visible &= ~hidden
         return visible
 
     @cached_property
-    def _grid(self) -> Floats:
+    def _grid(self) -> Float[np.ndarray, "2 h w"]:
         """Pixel coordinates (x, y), float64 [2, h, w]."""
         rows, columns = np.indices(self.size, dtype=np.float64)
         return np.stack((columns, rows))
 
-    def _look(self, time: float) -> tuple[npt.NDArray[np.intp], list[Floats]]:
-        """Number of the topmost layer at each pixel [h, w]; each layer's material coordinates."""
-        materials = [layer.motion.to_material(self._grid, time) for layer in self.layers]
+    def _look(self, time: float) -> tuple[Int[np.ndarray, "h w"], list[Points]]:
+        """Number of the topmost surface at each pixel; material coordinates of each surface."""
+        materials = [surface.motion.to_material(self._grid, time) for surface in self.surfaces]
         top = np.zeros(self.size, np.intp)
-        for number, (layer, material) in enumerate(zip(self.layers, materials, strict=True)):
-            top[layer.covers(material)] = number
+        for number, (surface, material) in enumerate(zip(self.surfaces, materials, strict=True)):
+            top[surface.covers(material)] = number
         return top, materials
 
-    def _motion(self, start: float, end: float) -> tuple[Floats, npt.NDArray[np.intp]]:
+    def _motion(
+        self, start: float, end: float
+    ) -> tuple[Float[np.ndarray, "2 h w"], Int[np.ndarray, "h w"]]:
         top, materials = self._look(start)
         flow = np.zeros((2, *self.size))
-        for number, layer in enumerate(self.layers):
+        for number, surface in enumerate(self.surfaces):
             seen = top == number
             points = materials[number][:, seen]
-            flow[:, seen] = layer.motion.to_frame(points, end) - self._grid[:, seen]
+            flow[:, seen] = surface.motion.to_frame(points, end) - self._grid[:, seen]
         return flow, top
 
 
@@ -158,8 +170,8 @@ def random_scene(
         seed: any integer.
         size: (height, width).
         objects: how many ellipses and polygons move over the background.
-        speed: fastest drift of an object in pixels a time unit; the camera drifts half as fast.
-        spin: fastest rotation in radians a time unit; zoom is of the same order.
+        speed: fastest drift of an object in pixels per time unit; the camera drifts half as fast.
+        spin: fastest rotation in radians per time unit; zoom is of the same order.
     """
     rng = np.random.default_rng(seed)
     height, width = size
@@ -175,7 +187,7 @@ def random_scene(
         )
 
     camera = motion((width / 2, height / 2), speed / 2, spin / 4)
-    layers = [Layer(motion=camera, texture=make_texture(rng))]
+    surfaces = [Surface(motion=camera, texture=make_texture(rng))]
     for number in range(objects):
         position = (rng.uniform(0.2, 0.8) * width, rng.uniform(0.2, 0.8) * height)
         reach = min(size) * rng.uniform(0.12, 0.25)
@@ -183,15 +195,15 @@ def random_scene(
         texture = make_texture(rng)
         if number % 2:
             outline = _random_polygon(rng, reach)
-            layers.append(Layer(motion=moving, texture=texture, polygon=outline))
+            surfaces.append(Surface(motion=moving, texture=texture, polygon=outline))
         else:
             axes = (float(reach), float(reach * rng.uniform(0.5, 1)))
-            layers.append(Layer(motion=moving, texture=texture, ellipse=axes))
-    return Scene(size=size, layers=tuple(layers))
+            surfaces.append(Surface(motion=moving, texture=texture, ellipse=axes))
+    return Scene(size=size, surfaces=tuple(surfaces))
 
 
-def make_texture(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """A seamless uint8 [TILE, TILE, 3] texture with detail from 4 to 128 pixels and soft edges.
+def make_texture(rng: np.random.Generator) -> UInt8[np.ndarray, "tile tile 3"]:
+    """A seamless texture, TILE pixels on a side, with detail from 4 to 128 pixels and soft edges.
 
     Noise of several octaves with a falling spectrum, pushed towards two colours so that it has
     contours as natural pictures do.
@@ -201,7 +213,7 @@ def make_texture(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     amplitude = np.where(band, np.maximum(frequency, 1e-9) ** -1.3, 0)
     amplitude = amplitude * np.exp(-((frequency / 0.16) ** 4))
 
-    def noise() -> Floats:
+    def noise() -> Float[np.ndarray, "tile tile"]:
         spectrum = np.fft.rfft2(rng.standard_normal((TILE, TILE))) * amplitude
         values = np.fft.irfft2(spectrum, (TILE, TILE))
         return values / values.std()
@@ -224,8 +236,10 @@ def _random_polygon(rng: np.random.Generator, reach: float) -> tuple[tuple[float
 
 
 def _inside_polygon(
-    x: Floats, y: Floats, corners: Sequence[tuple[float, float]]
-) -> npt.NDArray[np.bool_]:
+    x: Float[np.ndarray, " *points"],
+    y: Float[np.ndarray, " *points"],
+    corners: Sequence[tuple[float, float]],
+) -> Mask:
     """Even-odd rule: a ray to the right crosses the outline an odd number of times."""
     inside = np.zeros(x.shape, bool)
     for (x0, y0), (x1, y1) in zip(corners, (*corners[1:], corners[0]), strict=True):
@@ -235,10 +249,9 @@ def _inside_polygon(
     return inside
 
 
-def _apply(matrix: Floats, points: Floats) -> Floats:
-    """`matrix` [2, 2] on points [2, ...]."""
+def _apply(matrix: Float[np.ndarray, "2 2"], points: Points) -> Points:
     return np.tensordot(matrix, points, 1)
 
 
-def _like(vector: Floats, points: Floats) -> Floats:
+def _like(vector: Float[np.ndarray, " 2"], points: Points) -> Float[np.ndarray, "2 ..."]:
     return vector.reshape(2, *[1] * (points.ndim - 1))

@@ -1,26 +1,23 @@
 """Videos to try everything on: real files of synthetic scenes whose motion is known exactly.
 
-Each video shows one scene after another of `fluxshard.demo.scenes`. As a scene is a formula, the
-flow between any two frames of a clip built from it can be told from the clip's row alone.
+Each video shows one scene after another of `fluxshard.demo.scenes`; `fluxshard.demo.truth` tells
+the flow of the clips that are built from them.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import av
 import numpy as np
-import torch
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
-from flow_cache import FlowField
-from flow_cache.spec import Pair
-from fluxshard.demo.scenes import Layer, Scene, random_scene
+from fluxshard.demo.scenes import Scene, random_scene
 from pipeline.planning.config import BuildConfig
 
 DEMO_CONFIG = BuildConfig(
@@ -28,8 +25,8 @@ DEMO_CONFIG = BuildConfig(
 )
 
 _FPS = 24
-_TICKS = 12000  # a second
-_VARIABLE_STEPS = (300, 400, 500, 600, 700)  # ticks between frames: 40 down to 17 a second
+_TICKS = 12000  # per second
+_VARIABLE_STEPS = (300, 400, 500, 600, 700)  # ticks between frames: 40 down to 17 per second
 _BT709 = 1  # in ITU-T H.273
 _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
     "H.264": ("libx264", {"crf": "8", "preset": "fast"}),
@@ -49,7 +46,7 @@ class DemoVideo:
         caption: what a caption writer would say.
         size: (height, width) as shown.
         seconds: that each scene lasts.
-        speed: of the fastest object, in pixels a 24th of a second; the camera moves half as fast.
+        speed: of the fastest object, in pixels per 24th of a second; the camera moves half as fast.
         variable: frames come at uneven times, and show the scene at these.
         rotation: the stored picture must be turned by this many degrees counter-clockwise.
         keep: share of the file's bytes that are there.
@@ -237,59 +234,3 @@ def scene_at(video: DemoVideo, number: int) -> tuple[Scene, float]:
 @cache
 def _scene(seed: int, size: tuple[int, int], speed: float) -> Scene:
     return random_scene(seed, size, objects=4, speed=speed, spin=0.01)
-
-
-def true_flow(row: Mapping[str, Any], pair: Pair) -> FlowField:
-    """The exact flow (n = 1) between two frames of a clip that was built from one of `VIDEOS`.
-
-    Args:
-        row: of the clip table: its `path`, source frame `numbers`, `height` and `width` are used.
-        pair: slots of the clip, (source, target).
-
-    Raises:
-        ValueError: the clip is from another video, or its frames show two scenes.
-    """
-    name = Path(row["path"]).name
-    video = next((video for video in VIDEOS if video.name == name), None)
-    if video is None:
-        raise ValueError(f"the motion in {name} is not known, only that in the demo's videos")
-    (scene, start), (other, end) = (scene_at(video, row["numbers"][slot]) for slot in pair)
-    if scene is not other:
-        raise ValueError(f"frames {pair} of {row['key']} show two scenes with a cut between them")
-    built = as_built(scene, (row["height"], row["width"]))
-    return FlowField(
-        flow=torch.from_numpy(built.flow(start, end))[None],
-        visible=torch.from_numpy(built.visible(start, end))[None],
-    )
-
-
-def as_built(scene: Scene, size: tuple[int, int]) -> Scene:
-    """The geometry of a scene after scaling it to cover `size` and cropping it at the centre.
-
-    Exact where this rounds nothing: pixel p goes to c' + s (p - c) with the centres c and c' of
-    the two pictures. Only the motion is right: textures are left as they are.
-    """
-    scale = max(size[0] / scene.size[0], size[1] / scene.size[1])
-
-    def scaled(vector: tuple[float, float]) -> tuple[float, float]:
-        return scale * vector[0], scale * vector[1]
-
-    def placed(point: tuple[float, float]) -> tuple[float, float]:
-        x, y = (
-            (new - 1) / 2 + scale * (value - (old - 1) / 2)
-            for value, old, new in zip(point, scene.size[::-1], size[::-1], strict=True)
-        )
-        return x, y
-
-    def moved(layer: Layer) -> Layer:
-        motion = replace(
-            layer.motion,
-            position=placed(layer.motion.position),
-            velocity=scaled(layer.motion.velocity),
-            acceleration=scaled(layer.motion.acceleration),
-        )
-        polygon = layer.polygon and tuple(scaled(corner) for corner in layer.polygon)
-        ellipse = layer.ellipse and scaled(layer.ellipse)
-        return replace(layer, motion=motion, polygon=polygon, ellipse=ellipse)
-
-    return Scene(size=size, layers=tuple(moved(layer) for layer in scene.layers))

@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from flow_cache.algebra import warp
-from fluxshard.demo.scenes import TILE, Layer, Motion, Scene, make_texture, random_scene
+from fluxshard.demo.scenes import TILE, Motion, Scene, Surface, make_texture, random_scene
 
 SIZE = (72, 96)
 
 
-def textured(motion: Motion, **shape: tuple) -> Layer:
-    return Layer(motion=motion, texture=make_texture(np.random.default_rng(1)), **shape)
+def textured(motion: Motion, **shape: tuple) -> Surface:
+    return Surface(motion=motion, texture=make_texture(np.random.default_rng(1)), **shape)
 
 
 def test_a_scene_is_a_pure_function_of_its_seed() -> None:
@@ -36,7 +36,7 @@ def test_visible_pixels_look_the_same_where_the_flow_leads(
     flow, visible = scene.flow(*times), scene.visible(*times)
     found = warp(second, torch.from_numpy(flow)[None])
     error = (first - found).abs().mean(1)[0].numpy()
-    # Sampling the second frame mixes in other layers along their edges, hence the median.
+    # Sampling the second frame mixes in other surfaces along their edges, hence the median.
     assert np.median(error[visible]) <= 3
     assert error[visible].mean() <= 0.25 * (first - second).abs().mean()
     # What is said to be hidden mostly is something else there.
@@ -49,11 +49,11 @@ def test_no_time_no_motion() -> None:
     assert scene.visible(1.5, 1.5).mean() > 0.98  # all but border pixels rounded out of the frame
 
 
-def test_motion_and_occlusion_of_a_layer_by_hand() -> None:
+def test_motion_and_occlusion_of_a_surface_by_hand() -> None:
     still = textured(Motion(position=(0, 0)))
     box = ((-4.5, -4.5), (4.5, -4.5), (4.5, 4.5), (-4.5, 4.5))
     moving = textured(Motion(position=(20, 30), velocity=(6, 0)), polygon=box)
-    scene = Scene(size=SIZE, layers=(still, moving))
+    scene = Scene(size=SIZE, surfaces=(still, moving))
     flow, visible = scene.flow(0, 1), scene.visible(0, 1)
     object_now = np.zeros(SIZE, bool)
     object_now[26:35, 16:25] = True
@@ -66,7 +66,7 @@ def test_motion_and_occlusion_of_a_layer_by_hand() -> None:
 def test_an_object_that_leaves_the_frame_is_hidden() -> None:
     still = textured(Motion(position=(0, 0)))
     moving = textured(Motion(position=(4, 20), velocity=(-10, 0)), ellipse=(3, 3))
-    scene = Scene(size=SIZE, layers=(still, moving))
+    scene = Scene(size=SIZE, surfaces=(still, moving))
     assert not scene.visible(0, 1)[18:23, 2:7].any()
     assert scene.visible(0, 1).sum() == SIZE[0] * SIZE[1] - np.count_nonzero(scene.flow(0, 1)[0])
 
@@ -93,7 +93,7 @@ def test_textures_are_seamless_and_hold_detail_at_all_scales() -> None:
     assert inside > 1  # fine detail
 
 
-def test_the_layer_outside_of_its_shape_is_transparent() -> None:
+def test_a_surface_outside_of_its_shape_is_transparent() -> None:
     ellipse = textured(Motion(position=(0, 0)), ellipse=(4, 2))
     points = np.array([[0, 4, 4.1, 0, 3], [0, 0, 0, 2.1, 1.5]])
     assert ellipse.covers(points).tolist() == [True, True, False, False, False]

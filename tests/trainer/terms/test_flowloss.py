@@ -212,17 +212,17 @@ def test_comparing_in_the_shuffled_order_knows_of_the_shuffle(made) -> None:
 
 def moving(scene: Scene, by: tuple[float, float]) -> Scene:
     """The scene with everything in it moving by so many pixels a frame more."""
-    layers = [
+    surfaces = [
         replace(
-            layer,
+            surface,
             motion=replace(
-                layer.motion,
-                velocity=(layer.motion.velocity[0] + by[0], layer.motion.velocity[1] + by[1]),
+                surface.motion,
+                velocity=(surface.motion.velocity[0] + by[0], surface.motion.velocity[1] + by[1]),
             ),
         )
-        for layer in scene.layers
+        for surface in scene.surfaces
     ]
-    return replace(scene, layers=tuple(layers))
+    return replace(scene, surfaces=tuple(surfaces))
 
 
 def test_a_clip_that_moves_3_and_2_pixels_further_costs_13_a_visible_pixel() -> None:
