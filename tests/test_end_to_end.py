@@ -13,7 +13,7 @@ import torch
 import webdataset
 
 from flow_cache.spec import FlowSpec
-from fluxshard.demo.videos import true_flow
+from fluxshard.demo.truth import true_flow
 from fluxshard.main import main
 from fluxshard.report.accuracy import score_layer
 from fluxshard.report.gallery import Gallery

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache import FlowField
@@ -68,8 +69,8 @@ def _ratio(part: float, whole: int) -> float:
     return part / whole if whole else float("nan")
 
 
-def error_map(stored: FlowField, true: FlowField) -> Tensor:
-    """End-point error [h, w] of a field (n = 1), in pixels."""
+def error_map(stored: FlowField, true: FlowField) -> Float[Tensor, "h w"]:
+    """End-point error of a field (n = 1), in pixels."""
     return torch.linalg.vector_norm(stored.flow - true.flow, dim=1)[0]
 
 

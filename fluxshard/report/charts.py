@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
@@ -20,7 +20,11 @@ _ORDINAL = {1: "every frame", 2: "every 2nd frame", 4: "every 4th frame"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """A picture as two data URIs: for light pages and for dark ones."""
+    """A picture as data URIs.
+
+    Attributes:
+        light, dark: for light pages and for dark ones.
+    """
 
     light: str
     dark: str
@@ -64,7 +68,7 @@ def _curve(ax: Axes, records: Sequence[dict[str, Any]], name: str, color: str, l
     ax.plot(steps, smooth(values), color=color, linewidth=1.8, label=label)
 
 
-def smooth(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+def smooth(values: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
     """Geometric mean over a window of a seventh of the series; shorter windows at its ends."""
     reach = max(1, len(values) // 14)
     logs = np.log(values)

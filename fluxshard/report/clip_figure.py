@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from flow_cache.color import wheel_legend
 from fluxshard.report.gallery import ClipView, Gallery, flow_image, hidden_image, px
+from shards import UsageError
 from shards.index import Dataset
 from shards.manifest import Layer
 
@@ -30,11 +31,11 @@ def inspect_figure(url: str, key: str | None = None, layer: str | None = None) -
         layer: flow layer to show, by estimator or digest; default the one the build named first.
 
     Raises:
-        ValueError: no such clip or layer; the message lists what there is.
+        UsageError: no such clip or layer; the message lists what there is.
     """
     gallery = Gallery(Dataset(url), layer)
     if not len(gallery):
-        raise ValueError(f"{url} holds no clips; rejects.parquet says why each input was refused")
+        raise UsageError(f"{url} holds no clips; rejects.parquet says why each input was refused")
     view = gallery.view(0 if key is None else gallery.find(key))
     return clip_figure(view, gallery.layer)
 
@@ -79,7 +80,7 @@ def _column(axes: list[Axes], view: ClipView, slot: int, *, first: bool) -> None
     """One frame, and below it where its pixels go and which of them are covered there."""
     image = view.image(slot)
     _picture(axes[0], image, f"frame {slot}", "stored clip" if first else "")
-    speed = view.px_a_slot() if view.levels else 0.0
+    speed = view.px_per_slot() if view.levels else 0.0
     for ax, level in zip(axes[1:], view.levels, strict=False):
         field = view.fields[slot, slot + level]
         side = f"flow to {level} later\nfull at {px(level * speed)}" if first else ""
@@ -104,7 +105,7 @@ def _side(figure: Figure, left: float, view: ClipView, layer: Layer | None) -> N
     top = _HEAD
     if view.levels:
         _wheel(figure, left, top, 1.25)
-        speed = px(view.px_a_slot())
+        speed = px(view.px_per_slot())
         note = f"colour: direction\nedge: {speed} or more\nfor each frame\nof distance"
         _write(figure, left + 1.4, top + 0.3, note, size=8, color=_PALE)
         top += 1.5

@@ -5,20 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from jaxtyping import UInt8
 
 from flow_cache import FlowField
 from flow_cache.coding.codec import decode_field
 from flow_cache.color import flow_to_rgb
 from flow_cache.estimators import is_named
 from flow_cache.spec import Pair
+from shards import UsageError
 from shards.clip_video import decode_clip
 from shards.index import Dataset
 from shards.manifest import Layer
 from shards.reader import ShardReader
 
-UInt8s = npt.NDArray[np.uint8]
+Picture = UInt8[np.ndarray, "h w 3"]  # RGB
 
 _HIDDEN = np.array((255, 90, 0), np.uint8)  # what is seen in one frame and not in the other
 
@@ -30,14 +31,14 @@ class ClipView:
     Attributes:
         row: its row of the clip table, with the places of its members.
         flow_row: its row of the flow layer, with the figures of its flow; empty without a layer.
-        frames: uint8 [t, 3, h, w] RGB, decoded from the stored clip.
+        frames: RGB, decoded from the stored clip.
         video: the stored clip, as mp4.
         fields: the stored flow by pair of slots; empty without a layer.
     """
 
     row: dict[str, Any]
     flow_row: dict[str, Any]
-    frames: UInt8s
+    frames: UInt8[np.ndarray, "t 3 h w"]
     video: bytes
     fields: dict[Pair, FlowField]
 
@@ -51,11 +52,11 @@ class ClipView:
         """Distances of the forward pairs, ascending."""
         return sorted({j - i for i, j in self.fields if j > i})
 
-    def image(self, slot: int) -> UInt8s:
-        """Frame uint8 [h, w, 3]."""
+    def image(self, slot: int) -> Picture:
+        """The frame in a slot."""
         return self.frames[slot].transpose(1, 2, 0)
 
-    def px_a_slot(self) -> float:
+    def px_per_slot(self) -> float:
         """A speed that hardly any visible pixel exceeds, the 99th percentile; at least 0.1."""
         speeds = [
             torch.linalg.vector_norm(field.flow, dim=1)[field.visible] / (j - i)
@@ -88,7 +89,7 @@ class Gallery:
         layer: the flow layer to show; None shows the first of `layer_names`, if there is one.
 
     Raises:
-        ValueError: there is no such layer.
+        UsageError: there is no such layer.
     """
 
     def __init__(self, dataset: Dataset, layer: str | None = None) -> None:
@@ -110,7 +111,7 @@ class Gallery:
         return self.dataset.clips.slice(number, 1).to_pylist()[0]
 
     def find(self, key: str) -> int:
-        """Row number of the clip whose key is, or is the only one to start with, `key`."""
+        """Row of the clip whose key is, or is the only one to start with, `key`, or UsageError."""
         keys = self.dataset.clips["key"].to_pylist()
         found = [number for number, name in enumerate(keys) if name.startswith(key)]
         if key in keys:
@@ -118,7 +119,7 @@ class Gallery:
         if len(found) != 1:
             some = ", ".join([keys[number] for number in found] or keys[:5])
             problem = "is the start of several keys" if found else "is no clip"
-            raise ValueError(f"{key!r} {problem} of {self.dataset.url}; there are {some}, ...")
+            raise UsageError(f"{key!r} {problem} of {self.dataset.url}; there are {some}, ...")
         return found[0]
 
     def view(self, number: int) -> ClipView:
@@ -142,12 +143,12 @@ class Gallery:
         return {pair: decode_field(blob).field for pair, blob in zip(pairs, blobs, strict=True)}
 
 
-def flow_image(field: FlowField, max_px: float) -> UInt8s:
-    """Flow in the Middlebury colours, uint8 [h, w, 3]; `max_px` is full colour."""
+def flow_image(field: FlowField, max_px: float) -> Picture:
+    """Flow in the Middlebury colours; `max_px` is full colour."""
     return flow_to_rgb(field.flow[0], max_px)
 
 
-def hidden_image(image: UInt8s, field: FlowField) -> UInt8s:
+def hidden_image(image: Picture, field: FlowField) -> Picture:
     """The source frame in grey, and orange what is not visible in the target frame."""
     grey = image.astype(np.float32).mean(axis=2, keepdims=True)
     picture = np.broadcast_to(255 - 0.75 * (255 - grey), image.shape).astype(np.uint8)

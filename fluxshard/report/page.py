@@ -169,7 +169,7 @@ def layer_figures(gallery: Gallery) -> dict[str, Any]:
         "spec": spec,
         "fields": fields,
         "bytes": size,
-        "bits_a_pixel": 8 * size / pixels if pixels else math.nan,
+        "bits_per_pixel": 8 * size / pixels if pixels else math.nan,
         "figures": {name: _mean(rows[name]) for name in FIGURES},
     }
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float
 
 from flow_cache.color import flow_to_rgb, wheel_legend
 from flow_cache.spec import Pair
 from fluxshard.report.accuracy import Score, Truth, error_map, score
 from fluxshard.report.clip_figure import shown_slots
-from fluxshard.report.gallery import ClipView, UInt8s, flow_image, hidden_image, px
+from fluxshard.report.gallery import ClipView, Picture, flow_image, hidden_image, px
 from shards.clip_video import encode_clip
 
 ERROR_RANGE_PX = 2.0  # full colour of an error map
 _MIN_VIDEO_PX = 240  # clips narrower than this are enlarged for the page
 
-Strip = tuple[str, list[tuple[str, UInt8s]]]  # title, and pictures with theirs
+Strip = tuple[str, list[tuple[str, Picture]]]  # title, and pictures with theirs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,19 +31,19 @@ class ClipExhibit:
         film: mp4 of the clip; beside it, flow and occlusion to the next frame if stored.
         strips: frames, flow over each distance, occlusion.
         wheel: the colour wheel; None without flow.
-        speed: pixels a frame of distance at full colour.
+        speed: pixels per frame of distance at full colour.
     """
 
     row: dict[str, Any]
     film: bytes
     strips: list[Strip]
-    wheel: UInt8s | None
+    wheel: Picture | None
     speed: float
 
 
 def exhibit_clip(view: ClipView) -> ClipExhibit:
     """A clip as a film and as strips of pictures."""
-    slots, speed = shown_slots(view), view.px_a_slot() if view.levels else 0.0
+    slots, speed = shown_slots(view), view.px_per_slot() if view.levels else 0.0
     strips: list[Strip] = [
         ("Stored clip", [(f"frame {slot}", view.image(slot)) for slot in slots]),
         *(_flow_strip(view, slots, level, level * speed) for level in view.levels),
@@ -77,14 +77,14 @@ def _hidden_strip(view: ClipView, slots: list[int], level: int) -> Strip:
     return f"Occlusion, {level} frame{'s' * (level > 1)} on", pictures
 
 
-def film(view: ClipView, px_a_slot: float) -> bytes:
+def film(view: ClipView, px_per_slot: float) -> bytes:
     """An mp4 of the clip; beside it, flow and occlusion to the next frame where they are stored."""
     steps = [slot for slot in range(len(view.frames) - 1) if (slot, slot + 1) in view.fields]
     pictures = [view.image(slot) for slot in steps or range(len(view.frames))]
     if steps:
         fields = [view.fields[slot, slot + 1] for slot in steps]
         pictures = [
-            np.hstack((image, flow_image(field, px_a_slot), hidden_image(image, field)))
+            np.hstack((image, flow_image(field, px_per_slot), hidden_image(image, field)))
             for image, field in zip(pictures, fields, strict=True)
         ]
     scale = -(-_MIN_VIDEO_PX // view.size[1])
@@ -108,10 +108,10 @@ class TruthExhibit:
     name: str
     pair: Pair
     max_px: float
-    image: UInt8s
-    true: UInt8s
-    stored: UInt8s
-    error: UInt8s
+    image: Picture
+    true: Picture
+    stored: Picture
+    error: Picture
     score: Score
 
 
@@ -134,13 +134,13 @@ def exhibit_truth(view: ClipView, truth: Truth) -> TruthExhibit:
     )
 
 
-def error_image(error_px: npt.NDArray[np.floating], visible: npt.NDArray[np.bool_]) -> UInt8s:
-    """End-point error [h, w] from black to yellow; grey where the pixel is hidden, uint8 RGB."""
+def error_image(error_px: Float[np.ndarray, "h w"], visible: Bool[np.ndarray, "h w"]) -> Picture:
+    """End-point error from black to yellow; grey where the pixel is hidden."""
     level = np.clip(error_px / ERROR_RANGE_PX * 255, 0, 255).astype(np.uint8)
     colors = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1]
     return np.where(visible[..., None], colors, np.uint8(128))
 
 
-def png(image: UInt8s) -> bytes:
-    """A picture uint8 [h, w, 3] RGB as a file."""
+def png(image: Picture) -> bytes:
+    """A picture as a file."""
     return cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()

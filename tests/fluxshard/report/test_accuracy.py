@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flow_cache import FlowField
-from fluxshard.demo.videos import true_flow
+from fluxshard.demo.truth import true_flow
 from fluxshard.report.accuracy import Score, error_map, score, score_clip, score_layer
 from fluxshard.report.gallery import Gallery
 from shards.index import Dataset

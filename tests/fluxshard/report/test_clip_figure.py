@@ -36,7 +36,7 @@ def test_frames_flow_of_every_level_and_occlusion_are_shown(gallery: Gallery):
     assert {"frame 0", "0 → 1", "8 → 10", "12 → 16", view.row["key"]} <= texts(figure)
     shown = {ax.get_title(): ax.get_images()[0].get_array() for ax in figure.axes}
     np.testing.assert_array_equal(shown["frame 4"], view.frames[4].transpose(1, 2, 0))
-    flow = flow_to_rgb(view.fields[4, 6].flow[0], 2 * view.px_a_slot())
+    flow = flow_to_rgb(view.fields[4, 6].flow[0], 2 * view.px_per_slot())
     np.testing.assert_array_equal(shown["4 → 6"], flow)
 
 
@@ -44,7 +44,7 @@ def test_the_length_of_full_colour_is_stated(gallery: Gallery):
     view = gallery.view(0)
     written = texts(clip_figure(view, gallery.layer))
     for level in view.levels:
-        full = px(level * view.px_a_slot())
+        full = px(level * view.px_per_slot())
         assert any(f"flow to {level} later" in text and full in text for text in written)
 
 
@@ -110,7 +110,7 @@ def test_full_colour_is_judged_by_visible_pixels(gallery: Gallery):
         )
         for pair, field in view.fields.items()
     }
-    assert replace(view, fields=wild).px_a_slot() == view.px_a_slot()
+    assert replace(view, fields=wild).px_per_slot() == view.px_a_slot()
 
 
 def test_lengths_are_written_for_people():

@@ -13,7 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from fluxshard.demo.videos import DEMO_CONFIG, true_flow
+from fluxshard.demo.truth import true_flow
+from fluxshard.demo.videos import DEMO_CONFIG
 from fluxshard.report.charts import loss_chart, smooth
 from fluxshard.report.gallery import Gallery
 from fluxshard.report.page import bars, human_figure, human_size, typical_clip, write_report
@@ -127,7 +128,7 @@ def test_the_typical_clip_has_the_median_motion(demo_dataset: str):
 
 def test_the_film_plays_the_clip_beside_its_flow(demo_dataset: str):
     view = Gallery(Dataset(demo_dataset)).view(0)
-    data = film(view, view.px_a_slot())
+    data = film(view, view.px_per_slot())
     frames = decode_clip(data)
     assert frames.shape == (16, 3, 192, 3 * 256)  # enlarged twice; the last frame has no next
     shown = frames[5, :, ::2, :256:2].astype(float)
