@@ -1,20 +1,25 @@
-"""Arguments of the command line: how values are written, and those that several commands take."""
+"""Arguments of the command line: how values are written, and what several commands take."""
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
+import tyro
+from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from flow_cache.reuse.catalog import Catalog, open_catalog
-
-if TYPE_CHECKING:  # it is slow to load, and most commands do without
+if TYPE_CHECKING:  # both are slow to load, and the help of most commands does without
     from distributed import Client
 
+    from flow_cache.reuse.catalog import Catalog
+
 registry = ConstructorRegistry()
+
+DatasetPath = Annotated[Positional[str], arg(metavar="DATASET")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +31,9 @@ class Resources:
         scheduler: address of a Dask scheduler to use instead of local workers.
         flow_cache: folder or URL of the catalog of computed flow; by default in the user's cache.
         no_flow_cache: neither look for computed flow nor tell others of this dataset's.
+
+    Raises:
+        UsageError: fewer than one worker.
     """
 
     workers: int = os.cpu_count() or 1
@@ -33,25 +41,60 @@ class Resources:
     flow_cache: str = ""
     no_flow_cache: bool = False
 
-    def cluster(self) -> AbstractContextManager["Client"]:
-        """A client of the cluster to run on."""
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            from shards import UsageError
+
+            raise UsageError(f"workers is {self.workers}; a job needs 1 or more")
+
+    @contextmanager
+    def cluster(self, out: str) -> Iterator["Client"]:
+        """A client of the cluster to run on; an interrupt leaves nothing half-written in `out`."""
         from pipeline.cluster import connect
+        from shards import Store
 
-        return connect(self.scheduler or None, self.workers)
+        try:
+            with connect(self.scheduler or None, self.workers) as client:
+                yield client
+        except KeyboardInterrupt:
+            Store(out).remove_unfinished()  # its writers ended with the cluster
+            raise
 
-    def catalog(self) -> Catalog | None:
+    def catalog(self) -> "Catalog | None":
         """The catalog to use, if any."""
+        from flow_cache.reuse.catalog import open_catalog
+
         return None if self.no_flow_cache else open_catalog(self.flow_cache)
 
 
-def option(arguments: Sequence[str], name: str, default: str) -> str:
-    """The value of an option that decides what the others mean, before they are parsed."""
-    for argument, following in zip(arguments, [*arguments[1:], default], strict=True):
-        if argument == name:
-            return following
-        if argument.startswith(f"{name}="):
-            return argument.partition("=")[2]
-    return default
+def check_writable(folder: str) -> None:
+    """UsageError unless a local folder, made where it is absent, can be written to."""
+    from shards import Store, UsageError
+
+    if not Store(folder).is_local:
+        return  # its first write says so
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written to ({error.strerror}): give a folder that can"
+        ) from error
+
+
+def parse(
+    command: Callable[..., Any], name: str, arguments: Sequence[str], *, description: str = ""
+) -> Any:
+    """Call a command with its arguments as written; --help and unreadable ones raise SystemExit."""
+    return tyro.cli(
+        command,
+        prog=f"fluxshard {name}",
+        description=description or None,
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+        registry=registry,
+    )
 
 
 def _one_argument(
@@ -77,6 +120,13 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def _parse_rate(text: str) -> Fraction | None:
+    try:
+        return None if text == "none" else Fraction(text)
+    except ZeroDivisionError:
+        raise ValueError(f"{text} divides by zero; write 24, 30000/1001 or none") from None
+
+
 _one_argument(tuple[int, int], "HxW", _parse_size, lambda size: f"{size[0]}x{size[1]}")
 _one_argument(
     tuple[int, ...],
@@ -84,9 +134,4 @@ _one_argument(
     lambda text: tuple(int(level) for level in text.split(",")),
     lambda levels: ",".join(map(str, levels)),
 )
-_one_argument(
-    Fraction | None,
-    "F",
-    lambda text: None if text == "none" else Fraction(text),
-    lambda f: str(f or "none"),
-)
+_one_argument(Fraction | None, "F", _parse_rate, lambda rate: str(rate or "none"))

@@ -1,5 +1,10 @@
-"""What a person sees on the terminal: progress and refusals, on standard error."""
+"""What a person sees: progress and outcomes on standard error, answers on standard output.
 
+Text from users (paths, captions, messages that name them) is printed as it is: it never passes a
+parser of markup, and what cannot be encoded is escaped.
+"""
+
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,22 +13,38 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from pipeline.building.costs import Costs
-from pipeline.records import Reject
-
-if TYPE_CHECKING:  # it brings Dask, which most commands do without
+if TYPE_CHECKING:  # they bring Dask, which most commands do without
+    from pipeline.building.costs import Costs
     from pipeline.building.job import Outcome
+    from pipeline.records import Reject
 
 _MOST = 20  # lines of one kind
-terminal = Console(stderr=True)  # standard output is for what was asked for
+terminal = Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def readable(text: str) -> str:
+    r"""The text with `\udc..` for the bytes of file names that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def say(text: str, label: str = "", style: str = "") -> None:
+    """A line on standard error, after a label in a style; long lines are left whole."""
+    words = Text.assemble((f"{label}: ", style) if label else "", readable(text))
+    terminal.print(words, soft_wrap=True)
+
+
+def write(*lines: str) -> None:
+    """Lines on standard output, which is for what was asked for."""
+    sys.stdout.writelines(f"{readable(line)}\n" for line in lines)
 
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Live bars on the terminal: call the value with (what, done, total)."""
     columns = (
-        TextColumn("{task.description:<8}"),
+        TextColumn("{task.description:<8}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -40,37 +61,41 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def print_rejects(rejects: Sequence[Reject]) -> None:
+def print_rejects(rejects: "Sequence[Reject]") -> None:
     """The first rejects as a table, and how many there are more."""
     if not rejects:
         return
     table = Table("refused", "why", "", box=None, header_style="bold")
     for reject in rejects[:_MOST]:
-        table.add_row(Path(reject.path).name, reject.reason, reject.detail)
+        table.add_row(*map(_cell, (Path(reject.path).name, reject.reason, reject.detail)))
     terminal.print(table)
     if len(rejects) > _MOST:
-        terminal.print(f"… and {len(rejects) - _MOST} more, all in rejects.parquet")
+        say(f"… and {len(rejects) - _MOST} more, all in rejects.parquet")
+
+
+def _cell(text: str) -> Text:
+    return Text(readable(text))
 
 
 def print_outcome(outcome: "Outcome", out: str) -> None:
     """What failed, what was noticed, what was copied and computed, how many shards there are."""
     for shard, error in outcome.failed.items():
-        terminal.print(f"[red]shard {shard} failed:[/] {error}", highlight=False)
+        say(error, f"shard {shard} failed", "red")
     warnings = sorted(outcome.costs.warnings)
     for warning in warnings[:_MOST]:
-        terminal.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        say(warning, "warning", "yellow")
     if len(warnings) > _MOST:
-        terminal.print(f"… and {len(warnings) - _MOST} more like these")
+        say(f"… and {len(warnings) - _MOST} more like these")
     for line in flow_lines(outcome.costs):
-        terminal.print(line, highlight=False)
+        say(line)
     inputs = f"inputs: {outcome.inputs}, rejects: {len(outcome.rejects)}, " * bool(outcome.inputs)
-    terminal.print(
+    say(
         f"{inputs}clips: {outcome.clips}; shards: {outcome.built} built, {outcome.kept} kept, "
         f"{len(outcome.failed)} failed → {out}"
     )
 
 
-def flow_lines(costs: Costs) -> list[str]:
+def flow_lines(costs: "Costs") -> list[str]:
     """How many fields each layer took from where, and the share of each stage in the work."""
     lines = []
     for layer in sorted({*costs.computed, *(layer for layer, _ in costs.reused)}):
@@ -85,16 +110,16 @@ def flow_lines(costs: Costs) -> list[str]:
 
 
 def print_facts(facts: dict[str, Any]) -> None:
-    """Named values, one a row."""
+    """Named values, one per row."""
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _readable(name, value))
+        table.add_row(name.replace("_", " "), _cell(_worded(name, value)))
     terminal.print(table)
 
 
-def _readable(name: str, value: Any) -> str:
+def _worded(name: str, value: Any) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_readable(key, item)}" for key, item in value.items()) or "none"
+        return "\n".join(f"{key}: {_worded(key, item)}" for key, item in value.items()) or "none"
     if name.endswith("bytes"):
         return f"{value / 2**20:,.1f} MiB"
     return str(value)
