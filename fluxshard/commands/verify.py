@@ -15,8 +15,7 @@ def verify(dataset: DatasetPath, /) -> int:
     from shards import Store
     from shards import verify as find_problems
 
-    count = 0
-    for count, problem in enumerate(find_problems(Store(dataset)), start=1):  # noqa: B007 - the last
-        write(str(problem))
-    say(f"{count} problems" if count else f"{dataset} is intact")
-    return int(bool(count))
+    problems = list(map(str, find_problems(Store(dataset))))
+    write(*problems)
+    say(f"problems: {len(problems)}" if problems else f"{dataset} is intact")
+    return int(bool(problems))
