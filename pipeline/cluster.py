@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -58,11 +59,20 @@ def interrupts_held() -> Iterator[None]:
     so the workers, also those that are started again later, leave the answer to this process.
     """
     resource_tracker.ensure_running()  # when it starts, it lifts the block of its starter
+    held: list[int] = []
+    answer = signal.getsignal(signal.SIGINT)
+    catches = callable(answer) and threading.current_thread() is threading.main_thread()
+    if catches:  # threads that are there already do not block it
+        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if catches:
+            signal.signal(signal.SIGINT, answer)
+        for number in held[:1]:
+            signal.raise_signal(number)
 
 
 def announce_clip() -> None:

@@ -42,13 +42,14 @@ ROOMS: dict[str, set[str]] = {
         *("trainer", "trainer/process", "trainer/temporal", "trainer/stream", "trainer/terms"),
         *("trainer/model", "shards", *FLOW),
     },
-    "fluxshard": {
-        *("pipeline", "pipeline/source", "pipeline/planning", "pipeline/building", "shards"),
-        *("trainer", "trainer/run", "flow_cache/reuse"),
-    },
+    "fluxshard": {"pipeline", "pipeline/building", "shards", "flow_cache/reuse"},
     "fluxshard/demo": {"pipeline/planning", "flow_cache"},
     "fluxshard/report": {"shards", *FLOW},
-    "fluxshard/commands": {"shards", "flow_cache/reuse"},
+    "fluxshard/commands": {
+        *("fluxshard", "fluxshard/demo", "fluxshard/report", "trainer", "trainer/run"),
+        *("pipeline/source", "pipeline/planning", "pipeline/building"),
+        *("shards", "flow_cache/reuse"),
+    },
 }
 PACKAGES = ("shards", "flow_cache", "pipeline", "trainer", "fluxshard")
 DOORS = {"__init__", "__main__", "main"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxshard.arguments import Resources, check_writable, open_catalog, parse
+from fluxshard.arguments import Resources, check_writable, parse
 from shards import UsageError
 
 
@@ -81,9 +81,11 @@ def test_the_catalog_is_where_it_is_asked_for(tmp_path: Path):
     catalog = Resources(flow_cache=str(tmp_path)).catalog()
     assert catalog is not None
     assert catalog.url == str(tmp_path)
-    assert open_catalog("").url == os.environ["FLUXSHARD_CACHE"]
+    catalog = Resources().catalog()
+    assert catalog is not None
+    assert catalog.url == os.environ["FLUXSHARD_CACHE"]
     with pytest.raises(UsageError, match="nope"):
-        open_catalog("nope://x")
+        Resources(flow_cache="nope://x").catalog()
 
 
 @pytest.mark.parametrize(

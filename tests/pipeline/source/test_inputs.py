@@ -199,3 +199,13 @@ def test_captions_beside_the_video(write: Write) -> None:
     told = Source(path=source.path, caption="told")
     assert with_sidecar_caption(told) is told
     assert with_sidecar_caption(Source(path=str(write("b.mp4")))).caption is None
+
+
+def test_a_name_that_is_not_utf_8_is_a_reject_that_can_be_written_down(write: Write):
+    folder = write("good.mp4").parent
+    bad = os.fsencode(folder) + b"/caf\xe9.mp4"
+    Path(os.fsdecode(bad)).touch()
+    (source,), (reject,) = find_sources([folder])
+    assert source.path.endswith("good.mp4")
+    assert (reject.reason, reject.path) == ("not_utf8", f"{folder}/caf\\udce9.mp4")
+    reject.path.encode("utf-8")

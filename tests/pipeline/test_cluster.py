@@ -1,0 +1,87 @@
+"""Tasks run, failures come back, and an interrupt is for the job alone."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from distributed import Client
+
+from pipeline.cluster import announce_clip, connect, heard_clips, interrupts_held, run_tasks
+from shards import UsageError
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with connect(None, 1) as client:
+        yield client
+
+
+def invert(number: int) -> float:
+    return 1 / number
+
+
+def test_results_and_errors_come_back_with_their_index(client: Client):
+    results = dict(run_tasks(client, invert, [4, 0, 2, *[1] * 20]))
+    assert isinstance(results.pop(1), ZeroDivisionError)
+    assert results.pop(0) == 0.25
+    assert results.pop(2) == 0.5
+    assert set(results.values()) == {1.0}
+    assert len(results) == 20
+
+
+def announce(_: int) -> None:
+    announce_clip()
+
+
+def test_clips_are_heard_of(client: Client):
+    heard: list[bool] = []
+    with heard_clips(client, lambda: heard.append(True)):
+        assert len(list(run_tasks(client, announce, range(3)))) == 3
+        while len(heard) < 3:  # the events follow the results; else the time limit
+            pass
+    announce_clip()  # not on a worker: nobody hears it
+    assert len(heard) == 3
+
+
+def test_a_scheduler_elsewhere_is_joined(client: Client):
+    with connect(client.scheduler.address, 0) as other:
+        assert other.submit(invert, 8).result() == 0.125
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "what://x:1"])
+def test_one_that_does_not_answer_is_named(address: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipeline.cluster._ANSWER", "1s")
+    with pytest.raises(UsageError, match=f"no Dask scheduler answers at {address}"):  # noqa: SIM117
+        with connect(address, 1):
+            pass
+
+
+def interrupt_yourself(_: int) -> int:
+    os.kill(os.getpid(), signal.SIGINT)
+    return os.getpid()
+
+
+def test_workers_leave_ctrl_c_to_the_job(client: Client):
+    """Also those that take the place of one that died."""
+    ((_, first),) = run_tasks(client, interrupt_yourself, [0])
+    client.submit(os._exit, 1, pure=False, retries=0).exception()
+    ((_, second),) = run_tasks(client, interrupt_yourself, [0])
+    assert isinstance(first, int)
+    assert isinstance(second, int)
+    assert first != second
+
+
+def test_an_interrupt_waits_until_the_body_has_ended():
+    done = []
+
+    def body() -> None:
+        with interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("all of it")
+        done.append("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        body()
+    assert done == ["all of it"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
