@@ -73,7 +73,7 @@ def describe(entry: "Entry") -> str:
 
 
 def problems_of(entry: "Entry") -> Iterator[str]:
-    """What is not as it was written, a line each; reads all bytes of the layer."""
+    """What is not as it was written, one line per problem; reads all bytes of the layer."""
     from shards.schema import FLOW_MEMBERS
     from shards.store import Store
     from shards.verify import check_shard

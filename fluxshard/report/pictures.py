@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 from flow_cache.color import flow_to_rgb, wheel_legend
 from flow_cache.spec import Pair
@@ -37,7 +37,7 @@ class ClipExhibit:
     row: dict[str, Any]
     film: bytes
     strips: list[Strip]
-    wheel: Picture | None
+    wheel: UInt8[np.ndarray, "side side 3"] | None
     speed: float
 
 

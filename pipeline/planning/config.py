@@ -25,7 +25,7 @@ class BuildConfig:
     Attributes:
         size: (height, width) of clips and flow in pixels, both even.
         frames: frames in a clip.
-        fps: frames a second of the clips, resampled by timestamp; None keeps the source's frames.
+        fps: frames per second of the clips, resampled by timestamp; None keeps the source's frames.
         shots: shot detector, `adaptive`, `content` or `none`.
         max_repeated: largest share of slots in a clip that may repeat the source frame before.
         crf: x264 constant rate factor of the stored clips, 0 (lossless) to 51.
