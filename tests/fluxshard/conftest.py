@@ -16,7 +16,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = ("--size=48x64", "--frames=9", "--fps=12", "--flow=variational", "--levels=1,2")
-BUILD += ("--clips-per-shard=1", "--workers=1")
+ONE_BY_ONE = ("--clips-per-shard=1", "--workers=1")
 # As a terminal starts it, whatever the tests were started from.
 START = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -51,14 +51,14 @@ def dataset(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory) ->
 
     out = str(tmp_path_factory.mktemp("cli") / "dataset")
     sources = [str(Path(demo_videos[-1], name)) for name in ("slow.mp4", "vp9.webm")]
-    assert main(["build", *sources, out, *BUILD]) == 0
+    assert main(["build", *sources, out, *BUILD, *ONE_BY_ONE]) == 0
     return out
 
 
 @pytest.fixture(scope="session")
 def build_options() -> tuple[str, ...]:
     """The options of `build` that `dataset` was built with."""
-    return BUILD
+    return *BUILD, *ONE_BY_ONE
 
 
 @pytest.fixture

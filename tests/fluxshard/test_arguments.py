@@ -67,7 +67,7 @@ def test_an_interrupted_job_leaves_nothing_half_written(tmp_path: Path):
 
     def job(error: BaseException) -> None:
         with Resources(workers=1).cluster(str(tmp_path)) as client:
-            client.submit(lambda: [left.touch(), kept.touch()]).result()
+            client.gather(client.map(Path.touch, [left, kept]))
             raise error
 
     with pytest.raises(KeyboardInterrupt):

@@ -99,6 +99,7 @@ def test_a_dataset_without_flow_and_rejects_is_shown(demo_videos: list[str], tmp
 
 def test_the_typical_clip_has_the_median_motion(demo_dataset: str):
     gallery = Gallery(Dataset(demo_dataset))
+    assert gallery.flow_rows is not None
     motion = gallery.flow_rows["magnitude_mean"].to_numpy()
     middle = motion[typical_clip(gallery)]
     assert (motion < middle).sum() == len(motion) // 2

@@ -44,6 +44,6 @@ def test_errors_go_from_black_to_bright_and_hidden_pixels_are_grey():
 def test_pictures_keep_their_colours():
     image = np.zeros((2, 3, 3), np.uint8)
     image[0, 0] = (255, 10, 20)
-    with av.open(io.BytesIO(png(image)), format="png_pipe") as container:
+    with av.open(io.BytesIO(png(image)), "r", format="png_pipe") as container:
         decoded = next(container.decode(video=0)).to_ndarray(format="rgb24")
     np.testing.assert_array_equal(decoded, image)
