@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Literal
 
-from shards.store import UsageError
+from shards import UsageError
 
 
 def _require(condition: bool, message: str) -> None:

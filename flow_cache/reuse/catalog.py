@@ -27,10 +27,16 @@ from flow_cache.reuse.entries import (
     read_entry,
     read_records,
 )
-from shards.index import read_index
-from shards.manifest import FILE, DamagedDataset, NoDataset, read_manifest
-from shards.store import Store, UsageError
-from shards.writer import write_table
+from shards import (
+    DamagedDataset,
+    NoDataset,
+    Store,
+    UsageError,
+    read_index,
+    read_manifest,
+    write_table,
+)
+from shards.manifest import FILE
 
 
 def default_catalog() -> str:

@@ -17,11 +17,19 @@ from flow_cache import FlowSpec, Pair
 from flow_cache.coding.codec import read_header, relabel
 from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.entries import StoredShard
-from shards.index import read_index
-from shards.manifest import DamagedDataset, canonical_json, read_manifest, sha256_of
+from shards import (
+    Clip,
+    DamagedDataset,
+    Span,
+    Store,
+    UsageError,
+    clips_of,
+    read_index,
+    read_manifest,
+)
+from shards.manifest import canonical_json, sha256_of
 from shards.reader import read_spans
-from shards.schema import Clip, Span, clips_of, spans_of
-from shards.store import Store, UsageError
+from shards.schema import spans_of
 
 _CLIP = ("source_sha256", "pts", "pair_source", "pair_target")
 _FIELD = ("field_offset", "field_size", "field_crc32")

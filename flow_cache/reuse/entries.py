@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shards import Store
 from shards.manifest import canonical_json, sha256_of
-from shards.store import Store
 
 NO_RECORDS = np.empty(
     0, [("source", "S32"), ("entry", "i4"), ("shard", "i4"), ("row", "i4"), ("pts", "i8", 2)]

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from flow_cache import FlowField
-from flow_cache.spec import Pair
+from flow_cache import FlowField, Pair
 from fluxshard.demo.scenes import Scene, Surface
 from fluxshard.demo.videos import VIDEOS, scene_at
 

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flow_cache import FlowField
-from flow_cache.spec import Pair
+from flow_cache import FlowField, Pair
 from fluxshard.report.gallery import ClipView, Gallery
 
 Truth = Callable[[Mapping[str, Any], Pair], FlowField]  # row of the clip table, pair of slots

@@ -7,11 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flow_cache.color import wheel_legend
+from flow_cache import wheel_legend
 from fluxshard.report.gallery import ClipView, Gallery, flow_image, hidden_image, px
-from shards import UsageError
-from shards.index import Dataset
-from shards.manifest import Layer
+from shards import Dataset, Layer, UsageError
 
 _COLUMNS = 4
 _CELL = 2.4  # inches: the longer side of a picture

@@ -8,16 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from flow_cache import FlowField
-from flow_cache.coding.codec import decode_field
-from flow_cache.color import flow_to_rgb
-from flow_cache.estimators import is_named
-from flow_cache.spec import Pair
-from shards import UsageError
-from shards.clip_video import decode_clip
-from shards.index import Dataset
-from shards.manifest import Layer
-from shards.reader import ShardReader
+from flow_cache import FlowField, Pair, decode_field, flow_to_rgb, is_named
+from shards import Dataset, Layer, ShardReader, UsageError, decode_clip
 
 Picture = UInt8[np.ndarray, "h w 3"]  # RGB
 

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flow_cache.quality import FIGURES
+from flow_cache import FIGURES
 from fluxshard.report.accuracy import LayerScores, Truth, score_layer
 from fluxshard.report.charts import data_uri, loss_chart
 from fluxshard.report.gallery import Gallery, layer_names, px
 from fluxshard.report.pictures import ERROR_RANGE_PX, exhibit_clip, exhibit_truth, png
-from shards.index import Dataset, read_table
+from shards import Dataset, read_table
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
 
 _MOST_ROWS = 30  # of a table

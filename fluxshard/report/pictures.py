@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from flow_cache.color import flow_to_rgb, wheel_legend
-from flow_cache.spec import Pair
+from flow_cache import Pair, flow_to_rgb, wheel_legend
 from fluxshard.report.accuracy import Score, Truth, error_map, score
 from fluxshard.report.clip_figure import shown_slots
 from fluxshard.report.gallery import ClipView, Picture, flow_image, hidden_image, px
-from shards.clip_video import encode_clip
+from shards import encode_clip
 
 ERROR_RANGE_PX = 2.0  # full colour of an error map
 _MIN_VIDEO_PX = 240  # clips narrower than this are enlarged for the page

@@ -5,8 +5,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from shards.index import Dataset, read_table
-from shards.manifest import Layer
+from shards import Dataset, Layer, read_table
 from shards.schema import CLIP_MEMBERS
 
 

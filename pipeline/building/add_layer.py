@@ -26,12 +26,22 @@ from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
 from pipeline.source.probe import file_sha256
-from shards.clip_video import decode_clip
-from shards.index import Dataset
-from shards.manifest import DamagedDataset, Layer, read_manifest, sha256_of, write_manifest
-from shards.schema import Clip, Span, clips_of, shard_name, spans_of
-from shards.stopwatch import Stopwatch
-from shards.store import Store, UsageError
+from shards import (
+    Clip,
+    DamagedDataset,
+    Dataset,
+    Layer,
+    Span,
+    Stopwatch,
+    Store,
+    UsageError,
+    clips_of,
+    decode_clip,
+    read_manifest,
+    write_manifest,
+)
+from shards.manifest import sha256_of
+from shards.schema import shard_name, spans_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

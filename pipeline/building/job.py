@@ -10,9 +10,7 @@ from typing import Self
 
 from distributed import Client
 
-from flow_cache import FlowSpec
-from flow_cache.estimators import load_estimator
-from flow_cache.estimators.estimate import check_estimator
+from flow_cache import FlowSpec, check_estimator, load_estimator
 from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.copying import find_stored, register
 from flow_cache.reuse.entries import StoredShard
@@ -21,8 +19,8 @@ from pipeline.building.task import Task
 from pipeline.cluster import heard_clips, run_tasks
 from pipeline.planning.config import FRAMES_REVISION
 from pipeline.records import Reject
+from shards import Store, UsageError
 from shards.schema import shard_name
-from shards.store import Store, UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,18 +10,25 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from flow_cache import FlowSpec, Pair, level_pairs
-from flow_cache.coding.codec import decode_field, encode_field, read_header
-from flow_cache.estimators import load_estimator
-from flow_cache.estimators.estimate import estimate_clip
-from flow_cache.quality import FIGURES, clip_quality, shortest_pairs
+from flow_cache import (
+    FIGURES,
+    FlowSpec,
+    Pair,
+    clip_quality,
+    decode_field,
+    encode_field,
+    estimate_clip,
+    level_pairs,
+    load_estimator,
+    read_header,
+    shortest_pairs,
+)
 from flow_cache.reuse.copying import StoredFields, frames_identity
 from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
-from shards.schema import FLOW_MEMBERS, FLOW_TABLE, Clip, Span, member_columns, span_columns
-from shards.stopwatch import Stopwatch
-from shards.store import Store
-from shards.writer import ShardTar, write_table
+from shards import Clip, Span, Stopwatch, Store, write_table
+from shards.schema import FLOW_MEMBERS, FLOW_TABLE, member_columns, span_columns
+from shards.writer import ShardTar
 
 _SCHEMA = pa.unify_schemas(
     [

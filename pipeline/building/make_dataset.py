@@ -26,18 +26,19 @@ from pipeline.planning.clip_plan import (
 from pipeline.planning.clip_table import reject_table
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Reject, Source
-from shards.manifest import (
+from shards import (
     Layer,
     Manifest,
     NoDataset,
     Shard,
+    Store,
+    UsageError,
     read_manifest,
-    sha256_of,
     write_manifest,
+    write_table,
 )
+from shards.manifest import sha256_of
 from shards.schema import shard_name
-from shards.store import Store, UsageError
-from shards.writer import write_table
 
 
 def make_dataset(

@@ -19,19 +19,10 @@ from pipeline.building.task import Task
 from pipeline.cluster import announce_clip
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
-from shards.clip_video import decode_clip, encode_clip
+from shards import Clip, Span, Stopwatch, clips_of, decode_clip, encode_clip, shard_tar, write_table
 from shards.manifest import canonical_json
-from shards.schema import (
-    CLIP_MEMBERS,
-    Clip,
-    Span,
-    clips_of,
-    member_columns,
-    shard_name,
-    span_columns,
-)
-from shards.stopwatch import Stopwatch
-from shards.writer import ShardTar, shard_tar, write_table
+from shards.schema import CLIP_MEMBERS, member_columns, shard_name, span_columns
+from shards.writer import ShardTar
 
 REJECTS_KEY = b"rejects"  # in the metadata of a shard's clip Parquet: clips that were left out
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in glibc's malloc.h

@@ -11,9 +11,8 @@ from flow_cache import FlowSpec
 from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
+from shards import Store, shard_tar
 from shards.schema import shard_name
-from shards.store import Store
-from shards.writer import shard_tar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,10 +15,8 @@ from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan import Scan, reject_duplicates, scan_video
 from pipeline.records import Reject, Source
 from pipeline.source.inputs import with_sidecar_caption
-from shards.index import read_table
+from shards import Store, read_table, write_table
 from shards.manifest import canonical_json, sha256_of
-from shards.store import Store
-from shards.writer import write_table
 
 CLIPS_FILE, REJECTS_FILE = "clips.parquet", "rejects.parquet"
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, fields
 import pyarrow as pa
 
 from pipeline.records import Reject
-from shards.schema import CLIP_TABLE, REJECTS, Clip, user_name
+from shards import Clip
+from shards.schema import CLIP_TABLE, REJECTS, user_name
 
 
 def clip_table(clips: Sequence[Clip], clips_per_shard: int, *, first_shard: int = 0) -> pa.Table:

@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 from pipeline.records import Reject, Source, Video
 from pipeline.source.timestamps import frame_rate, typical_step
-from shards.schema import Clip
+from shards import Clip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,9 +6,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal, Self
 
-from flow_cache import FlowSpec
-from flow_cache.estimators import FlowEstimator, load_estimator
-from flow_cache.occlusion import DEFAULT_CRITERION, check_criterion
+from flow_cache import DEFAULT_CRITERION, FlowEstimator, FlowSpec, check_criterion, load_estimator
 from pipeline.planning.clips import ClipRule
 from pipeline.planning.shots import Detector
 from pipeline.source import rgb

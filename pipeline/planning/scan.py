@@ -14,7 +14,7 @@ from pipeline.source.inputs import with_sidecar_caption
 from pipeline.source.probe import probe
 from pipeline.source.rgb import Thumbnail, orientation
 from pipeline.source.timestamps import are_clean, repair, typical_step
-from shards.schema import Clip
+from shards import Clip
 
 # Where the index leads to keyframes from which decoding is exact, as the tests show.
 _SEEKABLE_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from pipeline.records import Reject
 from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.source.rgb import Picture
-from shards.schema import Clip
+from shards import Clip
 
 
 class _ClipReader:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from shards.store import UsageError
+from shards import UsageError
 from trainer.config import ModelConfig
 from trainer.process.pyramid import Clips, Levels, Times
 

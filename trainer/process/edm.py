@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shards.order import fold
+from shards import fold
 from trainer.process.pyramid import Clips, Levels, NoiseInterval, Times
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]

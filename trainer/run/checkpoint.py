@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from shards.order import Cursor
-from shards.store import Store, UsageError
+from shards import Cursor, Store, UsageError
 from trainer.config import TrainConfig
 
 CHECKPOINT, CONFIG, METRICS = "checkpoint.pt", "config.json", "metrics.jsonl"

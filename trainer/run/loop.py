@@ -10,12 +10,8 @@ from pathlib import Path
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from flow_cache.spec import FlowSpec
-from shards.index import Dataset
-from shards.manifest import Layer
-from shards.order import Cursor, fold
-from shards.stopwatch import Stopwatch
-from shards.store import UsageError
+from flow_cache import FlowSpec
+from shards import Cursor, Dataset, Layer, Stopwatch, UsageError, fold
 from trainer.config import TrainConfig
 from trainer.model.transformer import SpaceTimeTransformer
 from trainer.process.edm import noise_like

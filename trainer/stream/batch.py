@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
-from shards.order import Cursor
+from shards import Cursor
 from trainer.temporal.plan import TemporalPlan
 from trainer.temporal.stages import Stage
 

@@ -16,13 +16,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from flow_cache.spec import FlowSpec, Pair, level_pairs
-from shards.index import Dataset
-from shards.manifest import Layer
-from shards.order import Cursor, Order, rank_rows
-from shards.reader import ShardReader
-from shards.stopwatch import Stopwatch
-from shards.store import UsageError
+from flow_cache import FlowSpec, Pair, level_pairs
+from shards import Cursor, Dataset, Layer, Order, ShardReader, Stopwatch, UsageError, rank_rows
 from trainer.config import StreamConfig
 from trainer.stream.batch import Batch, FlowTargets
 from trainer.stream.fill import FlowRequest, SampleRequest, fill

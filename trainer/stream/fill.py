@@ -7,11 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
-from flow_cache.coding.codec import decode_field
-from flow_cache.lookup import flow_between
-from shards.clip_video import decode_clip
-from shards.reader import ShardReader
-from shards.stopwatch import Stopwatch
+from flow_cache import decode_field, flow_between
+from shards import ShardReader, Stopwatch, decode_clip
 from trainer.temporal.plan import Supervision
 
 

@@ -14,8 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-from flow_cache.lookup import hops
-from flow_cache.spec import Pair
+from flow_cache import Pair, hops
 
 PairOrder = Literal["restored", "composed", "neighbours"]
 Slots = Int64[np.ndarray, " t"]

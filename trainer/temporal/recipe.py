@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float32
 
-from flow_cache.spec import Pair
-from shards.order import fold
+from flow_cache import Pair
+from shards import fold
 from trainer.config import TrainConfig
 from trainer.process.edm import level_at
 from trainer.temporal.fluxflow import draw_shuffle

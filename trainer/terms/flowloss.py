@@ -13,9 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from flow_cache.estimators import FlowEstimator, load_estimator
-from flow_cache.spec import FlowSpec
-from shards.store import UsageError
+from flow_cache import FlowEstimator, FlowSpec, load_estimator
+from shards import UsageError
 from trainer.config import FlowLossConfig
 from trainer.process.pyramid import Clips, Levels
 from trainer.stream.batch import FlowTargets, to_unit
