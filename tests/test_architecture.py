@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
         *("trainer/model", "shards", *FLOW),
     },
     "fluxshard": {"pipeline", "pipeline/building", "shards", "flow_cache/reuse"},
-    "fluxshard/demo": {"pipeline/planning", "flow_cache"},
+    "fluxshard/demo": {"shards", "pipeline/planning", "flow_cache"},
     "fluxshard/report": {"shards", *FLOW},
     "fluxshard/commands": {
         *("fluxshard", "fluxshard/demo", "fluxshard/report", "trainer", "trainer/run"),
@@ -168,3 +168,11 @@ def test_importing_touches_no_gpu_no_logging_and_no_optional_package(module: str
 def test_no_folder_of_tests_is_a_package():
     """The packages' names are generic: a tests/pipeline package would shadow the real one."""
     assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_file_has_its_tests(path: Path):
+    if path.stem in {"__init__", "__main__", "hubconf"}:
+        return
+    mirror = ROOT / "tests" / path.parent.relative_to(ROOT) / f"test_{path.stem}.py"
+    assert mirror.exists(), name_of(mirror)

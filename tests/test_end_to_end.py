@@ -18,7 +18,7 @@ from fluxshard.main import main
 from fluxshard.report.accuracy import score_layer
 from fluxshard.report.gallery import Gallery
 from pipeline.source.clip_frames import read_clips
-from shards import Clip, Dataset, ShardReader, decode_clip, verify
+from shards import Dataset, ShardReader, decode_clip, verify
 from trainer.config import FlowLossConfig
 from trainer.stream.batch import FlowTargets, to_signal
 from trainer.terms.flowloss import FlowLoss, live_estimator
@@ -83,7 +83,7 @@ def test_source_frames_cost_flowloss_only_the_quantiser_s_share(dataset: Dataset
     gallery = Gallery(dataset, "variational")
     slots = torch.tensor([[i, i + 1] for i in range(FRAMES - 1)])
     rows = range(0, len(gallery), 4)
-    clips = [Clip.from_row(gallery.row(row)) for row in rows]
+    clips = [gallery.clip(row) for row in rows]
     for row, source in zip(rows, read_clips(clips), strict=True):
         view = gallery.view(row)
         fields = [view.fields[i, j] for i, j in slots.tolist()]

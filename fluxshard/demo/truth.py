@@ -1,39 +1,37 @@
 """The true flow of clips that were built from the demo's videos.
 
-As a scene is a formula, the flow between any two frames of a clip can be told from the clip's row
-alone.
+As a scene is a formula, the flow between any two frames can be told from a `Clip` alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from flow_cache import FlowField, Pair
 from fluxshard.demo.scenes import Scene, Surface
 from fluxshard.demo.videos import VIDEOS, scene_at
+from shards import Clip
 
 
-def true_flow(row: Mapping[str, Any], pair: Pair) -> FlowField:
+def true_flow(clip: Clip, pair: Pair) -> FlowField:
     """The exact flow (n = 1) between two frames of a clip that was built from one of `VIDEOS`.
 
     Args:
-        row: of the clip table: its `path`, source frame `numbers`, `height` and `width` are used.
+        clip: its path, source frame numbers and size are used.
         pair: slots of the clip, (source, target).
 
     Raises:
         ValueError: the clip is from another video, or its frames show two scenes.
     """
-    name = Path(row["path"]).name
+    name = Path(clip.path).name
     video = next((video for video in VIDEOS if video.name == name), None)
     if video is None:
         raise ValueError(f"the motion in {name} is not known, only that in the demo's videos")
-    (scene, start), (other, end) = (scene_at(video, row["numbers"][slot]) for slot in pair)
+    (scene, start), (other, end) = (scene_at(video, clip.numbers[slot]) for slot in pair)
     if scene is not other:
-        raise ValueError(f"frames {pair} of {row['key']} show two scenes with a cut between them")
-    built = as_built(scene, (row["height"], row["width"]))
+        raise ValueError(f"frames {pair} of {clip.key} show two scenes with a cut between them")
+    built = as_built(scene, clip.size)
     return FlowField(
         flow=torch.from_numpy(built.flow(start, end))[None],
         visible=torch.from_numpy(built.visible(start, end))[None],

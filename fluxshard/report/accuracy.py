@@ -1,9 +1,8 @@
 """Stored flow against the truth, where it is known."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from flow_cache import FlowField, Pair
 from fluxshard.report.gallery import ClipView, Gallery
+from shards import Clip
 
-Truth = Callable[[Mapping[str, Any], Pair], FlowField]  # row of the clip table, pair of slots
+Truth = Callable[[Clip, Pair], FlowField]  # of a pair of the clip's slots
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ def score_clip(view: ClipView, truth: Truth) -> dict[int, Score]:
     return {
         level: sum(
             (
-                score(field, truth(view.row, (i, j)))
+                score(field, truth(view.clip, (i, j)))
                 for (i, j), field in view.fields.items()
                 if j - i == level
             ),
@@ -122,7 +122,7 @@ def score_layer(gallery: Gallery, rows: Sequence[int], truth: Truth) -> LayerSco
     total: dict[int, Score] = {}
     for number in rows:
         view = gallery.view(number)
-        mine = videos.setdefault(Path(view.row["path"]).name, {})
+        mine = videos.setdefault(Path(view.clip.path).name, {})
         for level, scored in score_clip(view, truth).items():
             for sums in (mine, total):
                 sums[level] = sums.get(level, Score()) + scored

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -53,8 +54,8 @@ def clip_figure(view: ClipView, layer: Layer | None) -> Figure:
         place = left / width, bottom / height, cell_width / width, cell_height / height
         return figure.add_axes(place)
 
-    caption = textwrap.shorten(view.row["caption"], 150, placeholder=" ...") or "(no caption)"
-    _write(figure, _LEFT, 0.2, view.row["key"], size=13, weight="bold")
+    caption = textwrap.shorten(view.clip.caption, 150, placeholder=" ...") or "(no caption)"
+    _write(figure, _LEFT, 0.2, view.clip.key, size=13, weight="bold")
     _write(figure, _LEFT, 0.46, caption, size=9.5, color=_PALE)
     for column, slot in enumerate(slots):
         _column([axes(row, column) for row in range(rows)], view, slot, first=column == 0)
@@ -139,14 +140,13 @@ def _write(
 
 def key_figures(view: ClipView, layer: Layer | None) -> list[tuple[str, str]]:
     """(name, value) of what matters about a clip, for people to read."""
-    row, flow = view.row, view.flow_row
-    seconds = row["time_base_num"] / row["time_base_den"]
-    start, end = row["pts"][0] * seconds, row["pts"][-1] * seconds
-    rate = row["fps_num"] / row["fps_den"]
+    clip, flow = view.clip, view.flow_row
+    start, end = (float(pts * clip.time_base) for pts in (clip.pts[0], clip.pts[-1]))
+    height, width = clip.size
     figures = [
-        ("source", textwrap.fill(row["path"].rpartition("/")[2][-60:], 30)),
-        ("time", f"{start:.2f} s to {end:.2f} s, shot {row['shot']}"),
-        ("clip", f"{row['frames']} frames, {row['width']}×{row['height']}, {rate:g} fps"),
+        ("source", textwrap.fill(Path(clip.path).name[-60:], 30)),
+        ("time", f"{start:.2f} s to {end:.2f} s, shot {clip.shot}"),
+        ("clip", f"{len(clip.pts)} frames, {width}×{height}, {float(clip.fps):g} fps"),
         ("video", f"{len(view.video) / 1024:.0f} KiB"),
     ]
     if layer is None:

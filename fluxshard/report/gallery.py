@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 
 from flow_cache import FlowField, Pair, decode_field, flow_to_rgb, is_named
-from shards import Dataset, Layer, ShardReader, UsageError, decode_clip
+from shards import Clip, Dataset, Layer, ShardReader, UsageError, clips_of, decode_clip
 
 Picture = UInt8[np.ndarray, "h w 3"]  # RGB
 
@@ -21,14 +21,14 @@ class ClipView:
     """A clip of a dataset.
 
     Attributes:
-        row: its row of the clip table, with the places of its members.
+        clip: which source frame stands in which slot, captions, columns.
         flow_row: its row of the flow layer, with the figures of its flow; empty without a layer.
         frames: RGB, decoded from the stored clip.
         video: the stored clip, as mp4.
         fields: the stored flow by pair of slots; empty without a layer.
     """
 
-    row: dict[str, Any]
+    clip: Clip
     flow_row: dict[str, Any]
     frames: UInt8[np.ndarray, "t 3 h w"]
     video: bytes
@@ -99,8 +99,9 @@ class Gallery:
         """Of the layer, as in the dataset's manifest; empty without one."""
         return "" if self.layer is None else self.layer.name
 
-    def row(self, number: int) -> dict[str, Any]:
-        return self.dataset.clips.slice(number, 1).to_pylist()[0]
+    def clip(self, number: int) -> Clip:
+        """Clip `number` of the dataset."""
+        return clips_of(self.dataset.clips.slice(number, 1))[0]
 
     def find(self, key: str) -> int:
         """Row of the clip whose key is, or is the only one to start with, `key`, or UsageError."""
@@ -116,14 +117,14 @@ class Gallery:
 
     def view(self, number: int) -> ClipView:
         """Read and decode clip `number` with all its flow."""
-        row, flow_row = self.row(number), {}
+        flow_row: dict[str, Any] = {}
         pairs: list[Pair] = []
         if self.flow_rows is not None:
             flow_row = self.flow_rows.slice(number, 1).to_pylist()[0]
             pairs = list(zip(flow_row["pair_source"], flow_row["pair_target"], strict=True))
         video = self._reader.member(number, "mp4")
         return ClipView(
-            row=row,
+            clip=self.clip(number),
             flow_row=flow_row,
             frames=decode_clip(video),
             video=video,

@@ -184,7 +184,7 @@ def compare(galleries: list[Gallery], truth: Truth) -> dict[str, Any]:
     """Stored against true flow: scores of every layer, and pictures from some of the videos."""
     first = galleries[0]
     rows = sorted({int(n) for n in np.linspace(0, len(first) - 1, min(len(first), _MOST_SCORED))})
-    one_of_each = {first.row(number)["path"]: number for number in reversed(rows)}
+    one_of_each = {first.clip(number).path: number for number in reversed(rows)}
     shown = [first.view(number) for number in sorted(one_of_each.values())[:_MOST_SHOWN]]
     return {
         "layers": {gallery.name: score_layer(gallery, rows, truth) for gallery in galleries},

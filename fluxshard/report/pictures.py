@@ -1,9 +1,7 @@
 """Pictures of a report: a clip with its flow and occlusion, true flow beside stored flow."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +11,7 @@ from flow_cache import Pair, flow_to_rgb, wheel_legend
 from fluxshard.report.accuracy import Score, Truth, error_map, score
 from fluxshard.report.clip_figure import shown_slots
 from fluxshard.report.gallery import ClipView, Picture, flow_image, hidden_image, px
-from shards import encode_clip
+from shards import Clip, encode_clip
 
 ERROR_RANGE_PX = 2.0  # full colour of an error map
 _MIN_VIDEO_PX = 240  # clips narrower than this are enlarged for the page
@@ -26,14 +24,14 @@ class ClipExhibit:
     """A clip with its flow, for the page.
 
     Attributes:
-        row: of the clip table.
+        clip: which it is.
         film: mp4 of the clip; beside it, flow and occlusion to the next frame if stored.
         strips: frames, flow over each distance, occlusion.
         wheel: the colour wheel; None without flow.
         speed: pixels per frame of distance at full colour.
     """
 
-    row: dict[str, Any]
+    clip: Clip
     film: bytes
     strips: list[Strip]
     wheel: UInt8[np.ndarray, "side side 3"] | None
@@ -50,7 +48,7 @@ def exhibit_clip(view: ClipView) -> ClipExhibit:
     if view.levels:
         strips.append(_hidden_strip(view, slots, view.levels[-1]))
     return ClipExhibit(
-        row=view.row,
+        clip=view.clip,
         film=film(view, speed),
         strips=strips,
         wheel=wheel_legend(160) if view.levels else None,
@@ -88,8 +86,7 @@ def film(view: ClipView, px_per_slot: float) -> bytes:
         ]
     scale = -(-_MIN_VIDEO_PX // view.size[1])
     enlarged = np.stack(pictures).repeat(scale, axis=1).repeat(scale, axis=2)
-    rate = Fraction(view.row["fps_num"], view.row["fps_den"])
-    return encode_clip(enlarged.transpose(0, 3, 1, 2), rate, crf=14)
+    return encode_clip(enlarged.transpose(0, 3, 1, 2), view.clip.fps, crf=14)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -119,10 +116,10 @@ def exhibit_truth(view: ClipView, truth: Truth) -> TruthExhibit:
     level = view.levels[len(view.levels) // 2]
     slots = shown_slots(view)
     pair = slots[len(slots) // 2], slots[len(slots) // 2] + level
-    stored, true = view.fields[pair], truth(view.row, pair)
+    stored, true = view.fields[pair], truth(view.clip, pair)
     max_px = max(float(np.percentile(true.flow.norm(dim=1).numpy(), 99)), 0.1)
     return TruthExhibit(
-        name=Path(view.row["path"]).name,
+        name=Path(view.clip.path).name,
         pair=pair,
         max_px=max_px,
         image=view.image(pair[0]),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from flow_cache.algebra import warp
 from fluxshard.demo.scenes import Scene, random_scene
 from fluxshard.demo.truth import as_built, true_flow
-from fluxshard.demo.videos import DEMO_CONFIG, VIDEOS
+from fluxshard.demo.videos import VIDEOS
 from pipeline.source.clip_frames import read_clips
 from shards import Clip
 
@@ -22,24 +21,13 @@ BY_NAME = {video.name: video for video in VIDEOS}
 USABLE = [video.name for video in VIDEOS if video.name not in ("truncated.mp4", "too_short.mp4")]
 
 
-def row_of(clip: Clip) -> dict[str, Any]:
-    height, width = DEMO_CONFIG.size
-    return {
-        "key": clip.key,
-        "path": clip.path,
-        "numbers": list(clip.numbers),
-        "height": height,
-        "width": width,
-    }
-
-
 @pytest.mark.parametrize("name", USABLE)
 def test_true_flow_leads_to_the_same_point_of_the_picture(name: str, clips_of: ClipsOf):
     """Warping a frame by the true flow gives back the other, which a wrong mapping would not."""
     clip = clips_of(name)[-1]
     frames = torch.from_numpy(next(read_clips([clip]))).float()
     for i, j in ((0, 1), (8, 12), (16, 14)):
-        true = true_flow(row_of(clip), (i, j))
+        true = true_flow(clip, (i, j))
         inner = true.visible[0] & ~near_edges(true.flow[0])
         still = (frames[j] - frames[i]).abs().mean(0)[inner].mean()
         moved = (warp(frames[j : j + 1], true.flow)[0] - frames[i]).abs().mean(0)[inner].mean()
@@ -77,9 +65,9 @@ def test_halving_a_scene_halves_its_shapes(seed: int):
 
 
 def test_truth_is_refused_where_there_is_none(clips_of: ClipsOf):
-    row = row_of(clips_of("cuts.mp4")[0])
+    clip = clips_of("cuts.mp4")[0]
     with pytest.raises(ValueError, match=r"holiday\.mp4"):
-        true_flow({**row, "path": "/somewhere/holiday.mp4"}, (0, 1))
-    across = {**row, "numbers": [0, BY_NAME["cuts.mp4"].scene_frames]}
+        true_flow(replace(clip, path="/somewhere/holiday.mp4"), (0, 1))
+    across = replace(clip, numbers=(0, BY_NAME["cuts.mp4"].scene_frames))
     with pytest.raises(ValueError, match="two scenes"):
         true_flow(across, (0, 1))

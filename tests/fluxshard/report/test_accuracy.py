@@ -44,7 +44,7 @@ def test_scores_add_up_and_nothing_is_not_a_number():
 def test_the_truth_itself_has_no_error(demo_dataset: str):
     view = Gallery(Dataset(demo_dataset)).view(0)
     for pair in view.fields:
-        view.fields[pair] = true_flow(view.row, pair)
+        view.fields[pair] = true_flow(view.clip, pair)
     for scored in score_clip(view, true_flow).values():
         assert scored.end_point_error == 0
         assert scored.precision == scored.recall == 1

@@ -26,7 +26,7 @@ def test_frames_flow_of_every_level_and_occlusion_are_shown(gallery: Gallery):
     view = gallery.view(0)
     figure = clip_figure(view, gallery.layer)
     assert len(figure.axes) == 4 * (1 + 3 + 1) + 1  # frames, three levels, occlusion; the wheel
-    assert {"frame 0", "0 → 1", "8 → 10", "12 → 16", view.row["key"]} <= texts(figure)
+    assert {"frame 0", "0 → 1", "8 → 10", "12 → 16", view.clip.key} <= texts(figure)
     shown = {ax.get_title(): ax.get_images()[0].get_array() for ax in figure.axes}
     np.testing.assert_array_equal(shown["frame 4"], view.frames[4].transpose(1, 2, 0))
     flow = flow_to_rgb(view.fields[4, 6].flow[0], 2 * view.px_per_slot())
@@ -78,7 +78,7 @@ def test_the_clip_and_the_layer_that_are_named_are_shown(gallery: Gallery, demo_
 def test_text_from_users_is_no_formula_and_no_markup(gallery: Gallery):
     view = gallery.view(0)
     name = r"Title [dQw4] $\frac{1}{0}$.mp4"
-    row = {**view.row, "path": f"/videos/{name}", "caption": "costs $5 or $6"}
-    figure = clip_figure(replace(view, row=row), gallery.layer)
+    clip = replace(view.clip, path=f"/videos/{name}", caption="costs $5 or $6")
+    figure = clip_figure(replace(view, clip=clip), gallery.layer)
     assert {"costs $5 or $6", name} <= texts(figure)
     figure.savefig(io.BytesIO(), format="png", dpi=20)
