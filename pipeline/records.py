@@ -32,7 +32,7 @@ class Video:
         sample_aspect: width of a pixel over its height, 1 if the file does not say.
         rotation: degrees to turn the stored picture counter-clockwise for display.
         mirrored: the stored picture is flipped left to right before it is turned.
-        average_rate: frames a second as the container claims, None if it does not.
+        average_rate: frames per second as the container claims, None if it does not.
         full_range: luma uses all codes; else 16 to 235 (scaled to the bit depth).
         matrix: id of the YCbCr matrix (ITU-T H.273, table 4); 2 is unspecified.
         transfer: id of the transfer function (H.273, table 3); 16 is PQ, 18 HLG.

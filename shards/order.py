@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Int64
 
 
 def fold(*parts: int | str) -> int:
@@ -20,8 +21,8 @@ def fold(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
-def permutation(count: int, key: int) -> np.ndarray:
-    """A keyed permutation of range(count), int64: indices sorted by their SplitMix64 hash."""
+def permutation(count: int, key: int) -> Int64[np.ndarray, " count"]:
+    """A keyed permutation of range(count): indices sorted by their SplitMix64 hash."""
     state = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     state += np.uint64(key)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -33,10 +34,13 @@ def permutation(count: int, key: int) -> np.ndarray:
 class Cursor:
     """Where a training run stands: what a checkpoint stores, and all that a resume needs.
 
-    `position` counts rows consumed by all ranks together; the next batch starts there.
+    Attributes:
+        dataset: digest of the clips in the dataset.
+        seed: of the run.
+        position: rows consumed by all ranks together; the next batch starts there.
     """
 
-    dataset: str  # digest of the clips in the dataset
+    dataset: str
     seed: int
     position: int = 0
 
@@ -55,10 +59,11 @@ class Cursor:
 class Order:
     """The endless sequence of row numbers that a run trains on.
 
-    Args:
+    Attributes:
         shard_rows: rows of each shard; global row numbers count through the shards in order.
         seed: of the run.
         window: shards shuffled together. More mixes better and reads less locally.
+        total: rows of all shards.
     """
 
     shard_rows: tuple[int, ...]
@@ -73,8 +78,8 @@ class Order:
         if self.window < 1:
             raise ValueError(f"window must be at least 1 shard, got {self.window}")
 
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Row numbers at positions [start, stop), int64; the range may span epochs."""
+    def rows(self, start: int, stop: int) -> Int64[np.ndarray, " n"]:
+        """Row numbers at positions [start, stop); the range may span epochs."""
         return np.concatenate([np.empty(0, np.int64), *self._pieces(start, stop)])
 
     def _pieces(self, start: int, stop: int) -> Iterator[np.ndarray]:
@@ -109,7 +114,7 @@ def _window_rows(shard_rows: tuple[int, ...], shards: tuple[int, ...], key: int)
     return rows[permutation(len(rows), key)]
 
 
-def rank_rows(rows: np.ndarray, rank: int, ranks: int) -> np.ndarray:
+def rank_rows(rows: Int64[np.ndarray, " n"], rank: int, ranks: int) -> Int64[np.ndarray, " share"]:
     """Rank `rank`'s share r, r + R, … of a global batch, which R must divide."""
     if len(rows) % ranks:
         raise ValueError(

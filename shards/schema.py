@@ -2,8 +2,8 @@
 
     DATASET/manifest.json                     configuration, shards, layers, digests
     DATASET/clips.parquet, rejects.parquet    every clip planned; every input refused
-    DATASET/clips/000000.{tar,parquet}        KEY.json, KEY.mp4, KEY.txt; one row a clip
-    DATASET/flow/LAYER/000000.{tar,parquet}   KEY.flow; one row a clip, places of all fields
+    DATASET/clips/000000.{tar,parquet}        KEY.json, KEY.mp4, KEY.txt; one row per clip
+    DATASET/flow/LAYER/000000.{tar,parquet}   KEY.flow; one row per clip, places of all fields
 
 The Parquet row is the truth: it holds offset, size and checksum of every member and field.
 """

@@ -52,13 +52,13 @@ def look_after(catalog: "Catalog", action: Action, dataset: str = "") -> tuple[l
         raise UsageError(f"`cache {action}` {'takes no' if dataset else 'needs a'} dataset")
     match action:
         case "list":
-            return [describe(entry) for entry in catalog.entries()] or ["no flow yet"], True
+            return [entry_line(entry) for entry in catalog.entries()] or ["no flow yet"], True
         case "verify":
             problems = [line for entry in catalog.entries() for line in problems_of(entry)]
             return problems or ["all flow is intact"], not problems
         case "prune":
             gone = catalog.prune()
-            return [f"forgot {describe(entry)}" for entry in gone] or ["nothing is gone"], True
+            return [f"forgot {entry_line(entry)}" for entry in gone] or ["nothing is gone"], True
         case "forget":
             return forget(catalog, dataset), True
         case "add":
@@ -66,7 +66,7 @@ def look_after(catalog: "Catalog", action: Action, dataset: str = "") -> tuple[l
             return [f"{layer} of {dataset} is in {catalog.url}" for layer in layers], True
 
 
-def describe(entry: "Entry") -> str:
+def entry_line(entry: "Entry") -> str:
     """One line: layer, size and owner."""
     size = f"{entry.bytes / 2**20:,.1f} MiB"
     return f"{entry.layer}  {entry.clips:,} clips  {size}  {entry.dataset}"
@@ -97,4 +97,4 @@ def forget(catalog: "Catalog", dataset: str) -> list[str]:
         raise UsageError(f"{dataset} has no flow in {catalog.url}; `fluxshard cache list` shows it")
     for entry in found:
         catalog.forget(entry)
-    return [f"forgot {describe(entry)}" for entry in found]
+    return [f"forgot {entry_line(entry)}" for entry in found]

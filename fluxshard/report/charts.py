@@ -65,10 +65,10 @@ def _curve(ax: Axes, records: Sequence[dict[str, Any]], name: str, color: str, l
     steps = np.array([record["step"] for record in records])
     values = np.maximum([record[name] for record in records], 1e-12)
     ax.plot(steps, values, ".", color=color, alpha=0.5, markersize=5, markeredgewidth=0)
-    ax.plot(steps, smooth(values), color=color, linewidth=1.8, label=label)
+    ax.plot(steps, smoothed(values), color=color, linewidth=1.8, label=label)
 
 
-def smooth(values: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
+def smoothed(values: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
     """Geometric mean over a window of a seventh of the series; shorter windows at its ends."""
     reach = max(1, len(values) // 14)
     logs = np.log(values)

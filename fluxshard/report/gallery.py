@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from flow_cache import FlowField, Pair, decode_field, flow_to_rgb, is_named
 from shards import Clip, Dataset, Layer, ShardReader, UsageError, clips_of, decode_clip
 
-Picture = UInt8[np.ndarray, "h w 3"]  # RGB
+RGB = UInt8[np.ndarray, "h w 3"]  # RGB
 
 _HIDDEN = np.array((255, 90, 0), np.uint8)  # what is seen in one frame and not in the other
 
@@ -44,7 +44,7 @@ class ClipView:
         """Distances of the forward pairs, ascending."""
         return sorted({j - i for i, j in self.fields if j > i})
 
-    def image(self, slot: int) -> Picture:
+    def image(self, slot: int) -> RGB:
         """The frame in a slot."""
         return self.frames[slot].transpose(1, 2, 0)
 
@@ -136,12 +136,12 @@ class Gallery:
         return {pair: decode_field(blob).field for pair, blob in zip(pairs, blobs, strict=True)}
 
 
-def flow_image(field: FlowField, max_px: float) -> Picture:
+def flow_image(field: FlowField, max_px: float) -> RGB:
     """Flow in the Middlebury colours; `max_px` is full colour."""
     return flow_to_rgb(field.flow[0], max_px)
 
 
-def hidden_image(image: Picture, field: FlowField) -> Picture:
+def hidden_image(image: RGB, field: FlowField) -> RGB:
     """The source frame in grey, and orange what is not visible in the target frame."""
     grey = image.astype(np.float32).mean(axis=2, keepdims=True)
     picture = np.broadcast_to(255 - 0.75 * (255 - grey), image.shape).astype(np.uint8)

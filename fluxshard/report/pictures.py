@@ -10,13 +10,13 @@ from jaxtyping import Bool, Float, UInt8
 from flow_cache import Pair, flow_to_rgb, wheel_legend
 from fluxshard.report.accuracy import Score, Truth, error_map, score
 from fluxshard.report.clip_figure import shown_slots
-from fluxshard.report.gallery import ClipView, Picture, flow_image, hidden_image, px
+from fluxshard.report.gallery import RGB, ClipView, flow_image, hidden_image, px
 from shards import Clip, encode_clip
 
 ERROR_RANGE_PX = 2.0  # full colour of an error map
 _MIN_VIDEO_PX = 240  # clips narrower than this are enlarged for the page
 
-Strip = tuple[str, list[tuple[str, Picture]]]  # title, and pictures with theirs
+Strip = tuple[str, list[tuple[str, RGB]]]  # title, and pictures with theirs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -104,10 +104,10 @@ class TruthExhibit:
     name: str
     pair: Pair
     max_px: float
-    image: Picture
-    true: Picture
-    stored: Picture
-    error: Picture
+    image: RGB
+    true: RGB
+    stored: RGB
+    error: RGB
     score: Score
 
 
@@ -130,13 +130,13 @@ def exhibit_truth(view: ClipView, truth: Truth) -> TruthExhibit:
     )
 
 
-def error_image(error_px: Float[np.ndarray, "h w"], visible: Bool[np.ndarray, "h w"]) -> Picture:
+def error_image(error_px: Float[np.ndarray, "h w"], visible: Bool[np.ndarray, "h w"]) -> RGB:
     """End-point error from black to yellow; grey where the pixel is hidden."""
     level = np.clip(error_px / ERROR_RANGE_PX * 255, 0, 255).astype(np.uint8)
     colors = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1]
     return np.where(visible[..., None], colors, np.uint8(128))
 
 
-def png(image: Picture) -> bytes:
+def png(image: RGB) -> bytes:
     """A picture as a file."""
     return cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()

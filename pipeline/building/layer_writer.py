@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import UInt8
 
 from flow_cache import (
     FIGURES,
@@ -70,11 +71,11 @@ class LayerWriter:
             warnings=self._warnings,
         )
 
-    def add(self, clip: Clip, frames: np.ndarray, video: Span) -> None:
+    def add(self, clip: Clip, frames: UInt8[np.ndarray, "t 3 h w"], video: Span) -> None:
         """Write KEY.flow of one clip; its row gets the place of every field.
 
         Args:
-            frames: uint8 [t, 3, h, w], what the spec says that flow is made from.
+            frames: what the spec says that flow is made from.
             video: the place of the stored clip.
         """
         source, times = frames_identity(self.spec, clip, video)

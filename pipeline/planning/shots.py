@@ -6,10 +6,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from jaxtyping import UInt8
 
 if TYPE_CHECKING:
     from scenedetect.detector import SceneDetector
 
+Thumb = UInt8[np.ndarray, "h w 3"]
 Detector = Literal["adaptive", "content", "none"]
 DETECTORS: tuple[str, ...] = get_args(Detector)
 
@@ -23,11 +25,11 @@ _FLASH_DIFFERENCE = 20.0  # grey levels, mean over a picture
 _PAD = 3  # the adaptive detector judges a frame when it has seen this many on both sides
 
 
-def find_cuts(pictures: Iterable[np.ndarray], detector: Detector) -> list[int]:
+def find_cuts(pictures: Iterable[Thumb], detector: Detector) -> list[int]:
     """Numbers of the first frames of new shots, in order; holds a few pictures at a time.
 
     Args:
-        pictures: uint8 [height, width, 3] BGR, all of one size; about 64 pixels high is best.
+        pictures: BGR, all of one size; about 64 pixels high is best.
     """
     if detector == "none":
         deque(pictures, maxlen=0)
@@ -39,7 +41,7 @@ def find_cuts(pictures: Iterable[np.ndarray], detector: Detector) -> list[int]:
     return cuts_of(pictures, ContentDetector(min_scene_len=0, luma_only=True, **_CONTENT))
 
 
-def cuts_of(pictures: Iterable[np.ndarray], judge: "SceneDetector") -> list[int]:
+def cuts_of(pictures: Iterable[Thumb], judge: "SceneDetector") -> list[int]:
     """As `find_cuts`, by any detector that looks no more than three frames ahead.
 
     A flash is no cut: of two cuts at most three frames apart, where the picture after the second

@@ -68,7 +68,7 @@ def _expand(argument: str) -> Iterator[Source]:
         found = _videos_below(argument)
     elif os.path.isfile(argument):
         if Path(argument).suffix.lower() in MANIFEST_SUFFIXES:
-            yield from read_manifest(argument)
+            yield from read_listed(argument)
             return
         found = [argument]
     elif glob.has_magic(argument):
@@ -105,7 +105,7 @@ def _videos_below(folder: str) -> list[str]:
     return sorted(found)
 
 
-def read_manifest(path: str) -> list[Source]:
+def read_listed(path: str) -> list[Source]:
     """The rows of a CSV, JSON-lines or Parquet file with a `video` column.
 
     `video` is absolute or relative to the manifest; `caption`, else `text`, is the caption; all

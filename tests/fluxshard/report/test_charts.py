@@ -4,7 +4,7 @@ import base64
 
 import numpy as np
 
-from fluxshard.report.charts import loss_chart, smooth
+from fluxshard.report.charts import loss_chart, smoothed
 
 
 def test_curves_are_drawn_for_light_and_dark_pages(records: list[dict]):
@@ -27,5 +27,5 @@ def test_a_run_without_flow_has_one_curve(records: list[dict]):
 
 def test_smoothing_keeps_a_straight_line_in_the_logarithm():
     values = np.exp(np.linspace(0, 3, 50))
-    np.testing.assert_allclose(smooth(values)[5:-5], values[5:-5])
-    np.testing.assert_allclose(smooth(np.array([7.0])), [7.0])
+    np.testing.assert_allclose(smoothed(values)[5:-5], values[5:-5])
+    np.testing.assert_allclose(smoothed(np.array([7.0])), [7.0])

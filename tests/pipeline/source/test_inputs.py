@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.records import Source
-from pipeline.source.inputs import _typed, find_sources, read_manifest, with_sidecar_caption
+from pipeline.source.inputs import _typed, find_sources, read_listed, with_sidecar_caption
 from shards import UsageError
 
 Write = Callable[..., Path]
@@ -106,9 +106,9 @@ def test_manifests(tmp_path: Path, write: Write, kind: str) -> None:
 
 
 def test_a_text_column_is_the_caption_where_there_is_no_other(write: Write) -> None:
-    one = read_manifest(str(write("1.csv", "video,text\na.mp4,7\n")))[0]
+    one = read_listed(str(write("1.csv", "video,text\na.mp4,7\n")))[0]
     assert (one.caption, one.columns) == ("7", {})
-    both = read_manifest(str(write("2.csv", "video,text,caption\na.mp4,t,c\n")))[0]
+    both = read_listed(str(write("2.csv", "video,text,caption\na.mp4,t,c\n")))[0]
     assert (both.caption, both.columns) == ("c", {"text": "t"})
 
 
