@@ -17,6 +17,7 @@ from fluxshard.demo.truth import true_flow
 from fluxshard.main import main
 from fluxshard.report.accuracy import score_layer
 from fluxshard.report.gallery import Gallery
+from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
 from shards import Dataset, ShardReader, decode_clip, verify
 from trainer.config import FlowLossConfig
@@ -49,7 +50,7 @@ def test_plain_webdataset_opens_all_tars_and_plain_pyav_decodes_every_clip(datas
         assert [sample["__key__"] for sample in samples] == dataset.clips["key"].to_pylist()
         for sample in samples:
             if folder == "clips":
-                with av.open(io.BytesIO(sample["mp4"])) as container:
+                with av.open(io.BytesIO(sample["mp4"]), "r") as container:
                     assert sum(1 for _ in container.decode(video=0)) == FRAMES
                 assert json.loads(sample["json"])["caption"] == sample["txt"].decode()
             else:
@@ -85,6 +86,7 @@ def test_source_frames_cost_flowloss_only_the_quantiser_s_share(dataset: Dataset
     rows = range(0, len(gallery), 4)
     clips = [gallery.clip(row) for row in rows]
     for row, source in zip(rows, read_clips(clips), strict=True):
+        assert not isinstance(source, Reject), source
         view = gallery.view(row)
         fields = [view.fields[i, j] for i, j in slots.tolist()]
         targets = FlowTargets(

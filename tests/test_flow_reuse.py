@@ -1,5 +1,6 @@
 """Flow is computed once: builds with a catalog copy what they can and give the very same bytes."""
 
+import os
 import random
 import shutil
 import threading
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -160,8 +161,9 @@ def test_one_worker_copies_to_the_same_bytes_as_two(
 def test_another_estimator_criterion_size_or_error_shares_nothing(
     build: Build, short: Path, sources: list[Source], tmp_path: Path
 ):
-    changes = [{"flow": "variational"}, {"max_error_px": 1 / 16}, {"size": (64, 64)}]
-    for number, change in enumerate([*changes, {"occlusion": "fb-unsquared"}]):
+    changes: list[dict[str, Any]] = [{"flow": "variational"}, {"max_error_px": 1 / 16}]
+    changes += [{"size": (64, 64)}, {"occlusion": "fb-unsquared"}]
+    for number, change in enumerate(changes):
         config = replace(SHORT, **change)
         outcome = build(tmp_path / str(number), config, short / "catalog", sources[:1])
         assert not outcome.costs.reused
@@ -184,27 +186,30 @@ def swap_fields(index: Path) -> None:
     write_table(Store(index.parent), index.name, table)
 
 
-DAMAGE: dict[str, Callable[[Path], None]] = {
+def each(pattern: str, harm: Callable[[Path, int], object]) -> Callable[[Path], None]:
+    """Harm, given a number, to all files of a folder that match."""
+
+    def damage(url: Path) -> None:
+        for n, path in enumerate(url.glob(pattern)):
+            harm(path, n)
+
+    return damage
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "the dataset is deleted": shutil.rmtree,
     "a tar is deleted": lambda url: max(url.glob("flow/*/*.tar")).unlink(),
     "an index is deleted": lambda url: max(url.glob("flow/*/*.parquet")).unlink(),
-    "tars are cut": lambda url: [
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        for path in url.glob("flow/*/*.tar")
-    ],
-    "indexes are cut": lambda url: [
-        path.write_bytes(path.read_bytes()[:-100]) for path in url.glob("flow/*/*.parquet")
-    ],
-    "bytes of tars flip": lambda url: [
-        flip_bytes(path, n) for n, path in enumerate(url.glob("flow/*/*.tar"))
-    ],
-    "bytes of indexes flip": lambda url: [
-        flip_bytes(path, n) for n, path in enumerate(url.glob("flow/*/*.parquet"))
-    ],
-    "indexes lie": lambda url: [swap_fields(path) for path in url.glob("flow/*/*.parquet")],
-    "the catalog's bytes flip": lambda url: [
-        flip_bytes(path, n) for n, path in enumerate(url.parent.glob("catalog/*/*.parquet"))
-    ],
+    "tars are cut": each(
+        "flow/*/*.tar", lambda path, _: os.truncate(path, path.stat().st_size // 2)
+    ),
+    "indexes are cut": each(
+        "flow/*/*.parquet", lambda path, _: path.write_bytes(path.read_bytes()[:-100])
+    ),
+    "bytes of tars flip": each("flow/*/*.tar", flip_bytes),
+    "bytes of indexes flip": each("flow/*/*.parquet", flip_bytes),
+    "indexes lie": each("flow/*/*.parquet", lambda path, _: swap_fields(path)),
+    "the catalog's bytes flip": lambda url: each("catalog/*/*.parquet", flip_bytes)(url.parent),
     "another dataset took its place": lambda url: [
         path.write_bytes(min(url.glob("flow/*/*.tar")).read_bytes())
         for path in url.glob("flow/*/*.tar")
@@ -268,8 +273,9 @@ def build_here(
     """Build planned clips in this process, without Dask."""
     specs, store = flow_specs(config), Store(url)
     write_table(store, "clips.parquet", clips)
-    tasks, warnings = with_stored(shard_tasks(clips, store, config, specs), catalog)
-    costs = sum((task.run() for task in tasks), Costs(warnings=warnings))
+    tasks = shard_tasks(clips, store, config, specs)
+    told, warnings = with_stored(tasks, catalog)
+    costs = sum((task.run() for task in told), Costs(warnings=warnings))
     manifest = Manifest(state="building", config=config.to_json())
     close_manifest(store, tasks, specs, [], manifest)
     return costs + Costs(warnings=register(catalog, store))
@@ -349,8 +355,8 @@ def test_any_history_of_the_catalog_gives_the_bytes_of_an_empty_one(
     """Datasets of random clips, lengths and levels come, are harmed, and go."""
     draw = random.Random(seed)
     planned = pq.read_table(long / "clips.parquet")
-    catalog, made = Catalog(Store(f"{tmp_path}/catalog")), []
-    copied = 0
+    catalog, copied = Catalog(Store(f"{tmp_path}/catalog")), 0
+    made: list[Path] = []
     for number in range(8):
         for url in made:
             if url.exists() and draw.random() < 0.3:

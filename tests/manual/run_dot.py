@@ -60,12 +60,14 @@ def run(estimator: estimators.FlowEstimator) -> None:
     start = time.perf_counter()
     flow, visible = estimator.clip(frames, pairs)
     seconds = time.perf_counter() - start
+    assert visible is not None  # it has visibility of its own
     again, _ = estimator.clip(frames, pairs)
     print(f"clip: flow {tuple(flow.shape)}, visible {visible.float().mean():.3f}, {seconds:.1f} s")
     print(f"same flow again: {torch.equal(flow, again)}; finite: {flow.isfinite().all()}")
     print(f"same frame: flow {flow[3].abs().max():.1f}, visible {visible[3].float().mean():.1f}")
     first, second = (frames[i : i + 1].float() / 255 for i in (0, 1))
     estimator.pair(first.requires_grad_(), second).square().mean().backward()
+    assert first.grad is not None
     print(f"pair: gradient of the first frame, largest {first.grad.abs().max():.2e}")
 
 

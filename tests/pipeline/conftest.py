@@ -35,6 +35,7 @@ def write_video(tmp_path_factory: pytest.TempPathFactory) -> WriteVideo:
         path = str(folder / name)
         with av.open(path, "w", options=muxing or {}) as container:
             stream = container.add_stream(encoder, rate=25, options=options or {})
+            assert isinstance(stream, av.VideoStream)
             stream.height, stream.width = pictures[0].shape[:2]
             stream.pix_fmt = pixel_format
             stream.codec_context.time_base = time_base
@@ -60,9 +61,9 @@ def moving_pictures() -> Callable[..., list[np.ndarray]]:
     def make(n: int, height: int = 96, width: int = 128, seed: int = 0) -> list[np.ndarray]:
         coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3)).astype(np.float32)
         texture = np.kron(coarse, np.ones((32, 32, 1), np.float32))
-        texture = sum(np.roll(texture, s, 0) for s in range(16)) / 16
-        texture = (sum(np.roll(texture, s, 1) for s in range(16)) / 16).astype(np.uint8)
-        texture = np.tile(texture, (4, 4, 1))
+        texture = np.mean([np.roll(texture, s, 0) for s in range(16)], 0)
+        texture = np.mean([np.roll(texture, s, 1) for s in range(16)], 0)
+        texture = np.tile(texture.astype(np.uint8), (4, 4, 1))
         return [texture[i : i + height, 2 * i : 2 * i + width].copy() for i in range(n)]
 
     return make

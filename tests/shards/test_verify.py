@@ -31,8 +31,8 @@ def test_a_flipped_byte_anywhere_in_a_tar_is_found_and_its_member_named(dataset_
         damaged[position] ^= 0x40
         path.write_bytes(damaged)
         problems = list(verify(Store(dataset_url)))
-        owner = [name for start, end, name in members if start <= position < end] or [None]
-        assert {problem.member for problem in problems} == set(owner), position
+        owner: list[str | None] = [n for start, end, n in members if start <= position < end]
+        assert {problem.member for problem in problems} == set(owner or [None]), position
         assert {problem.file for problem in problems} == {tar}
     path.write_bytes(intact)
 

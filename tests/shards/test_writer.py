@@ -26,7 +26,9 @@ def test_spans_point_at_the_data(tmp_path: Path):
         for extension, span in members.items():
             payload = data[span.offset : span.offset + span.size]
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                assert tar.extractfile(f"{key}.{extension}").read() == payload
+                member = tar.extractfile(f"{key}.{extension}")
+                assert member is not None
+                assert member.read() == payload
             assert zlib.crc32(payload) == span.crc32
             header = data[span.offset - 512 : span.offset]
             assert header == tar_header(f"{key}.{extension}", span.size)

@@ -77,6 +77,8 @@ def places(
 class Laboratory(RuleBasedStateMachine):
     """Datasets come, grow, move and go, in one catalog."""
 
+    folder: Path
+    catalog: Catalog
     datasets = Bundle("datasets")
 
     def __init__(self) -> None:

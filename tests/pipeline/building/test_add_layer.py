@@ -90,7 +90,7 @@ def test_a_layer_added_later_is_the_layer_of_a_build_and_touches_nothing_else(
     assert list(verify(Store(dataset))) == []
     both = tmp_path / "both"
     make_dataset(
-        videos, [], Store(both), replace(CONFIG, flow="dis,variational"), client, lambda *_: 0
+        videos, [], Store(both), replace(CONFIG, flow="dis,variational"), client, lambda *_: None
     )
     assert contents(both, "flow/**/*") == contents(dataset, "flow/**/*")
 

@@ -47,8 +47,14 @@ def test_a_flash_is_no_cut(detector: Detector, length: int) -> None:
 
 
 def test_none_finds_nothing_and_sees_everything() -> None:
-    seen = []
-    assert find_cuts((seen.append(i) or picture(i * 100) for i in range(3)), "none") == []
+    seen: list[int] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for i in range(3):
+            seen.append(i)
+            yield picture(i * 100)
+
+    assert find_cuts(pictures(), "none") == []
     assert seen == [0, 1, 2]
 
 

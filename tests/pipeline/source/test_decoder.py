@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,6 +21,7 @@ def damaged(
     with av.open(path) as container:
         packet = list(container.demux(video=0))[25]
         start, size = packet.pos, packet.size
+    assert start is not None
     data = bytearray(Path(path).read_bytes())
     data[start + 5 : start + size] = b"\xff" * (size - 5)
     Path(path).write_bytes(data)
@@ -29,7 +31,10 @@ def damaged(
 def test_damage_is_counted_and_lasts_until_the_next_keyframe(damaged: tuple[str, int]) -> None:
     path, lost = damaged
     with Decoder(path) as decoder:
-        sound = {frame.pts * 25 * decoder.time_base: decoder.sound for frame in decoder.frames()}
+        sound: dict[Fraction | int, bool] = {}
+        for frame in decoder.frames():
+            assert frame.pts is not None
+            sound[frame.pts * 25 * decoder.time_base] = decoder.sound
         assert decoder.errors >= 1
     assert all(sound[i] for i in range(lost))
     assert not any(sound.get(i, False) for i in range(lost, 40))

@@ -140,7 +140,7 @@ def test_cover_is_the_smallest_that_keeps_the_aspect(
     assert height == target[0] or width == target[1]
     shown = stored[1] * aspect / stored[0]
     # one side is exact, the other rounded by half a pixel at most
-    assert abs(width - height * shown) <= Fraction(1, 2) * max(1, shown) + 1
+    assert abs(width - height * shown) <= Fraction(1, 2) * max(Fraction(1), shown) + 1
 
 
 def test_non_square_pixels_become_square() -> None:

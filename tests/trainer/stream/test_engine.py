@@ -26,7 +26,7 @@ def loader_of(made, config: TrainConfig, *rest, **options) -> Loader:
 def take(loader: Loader, count: int) -> list[Batch]:
     batches = iter(loader)
     taken = list(itertools.islice(batches, count))
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     return taken
 
 
@@ -34,6 +34,8 @@ def same(a: Batch, b: Batch) -> bool:
     flows = [a.flow, b.flow]
     if None in flows and flows != [None, None]:
         return False
+    assert a.levels is not None
+    assert b.levels is not None
     parts = [("rows", "slots", "hops", "flow", "visible")] if a.flow else []
     return (
         torch.equal(a.frames, b.frames)
@@ -57,6 +59,7 @@ def test_a_batch_holds_what_its_plans_say(made, config: TrainConfig) -> None:
         assert batch.frames.shape == (2, slots, 3, 48, 64)
         assert batch.time.tolist() == [batch.stage.stride * i for i in range(slots)]
         low, high = batch.stage.interval.end, batch.stage.interval.start
+        assert batch.levels is not None
         assert batch.levels.shape == (2, slots)
         assert ((batch.levels > low) & (batch.levels <= high)).all()
         for index, (key, plan) in enumerate(zip(batch.keys, batch.plans, strict=True)):

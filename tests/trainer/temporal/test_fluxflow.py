@@ -90,7 +90,7 @@ def test_counts_move_the_dose_on_average(dose: Fraction, derangement: bool) -> N
             generator, 6, draw_count(generator, dose, derangement), derangement=derangement
         )
         moved.append(int((order != np.arange(6)).sum()))
-    assert abs(np.mean(moved) - dose) < 5 * np.std(moved) / len(moved) ** 0.5
+    assert abs(np.mean(moved) - float(dose)) < 5 * np.std(moved) / len(moved) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar, NoReturn
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from torch import Tensor
 from flow_cache.coding.codec import decode_field, encode_field
 from flow_cache.estimators import load_estimator
 from flow_cache.occlusion import visibility
+from flow_cache.spec import JSON, Pair
 from fluxshard.demo.scenes import Scene, random_scene
 from shards.store import UsageError
 from trainer.config import FlowLossConfig
@@ -25,10 +28,17 @@ class Fixed:
     """An estimator that answers with one known motion and counts its calls."""
 
     name, revision, weights_sha256 = "fixed", "1", None
+    params: ClassVar[dict[str, JSON]] = {}
     differentiable, whole_clip = True, False
 
     def __init__(self, motion: tuple[float, float]) -> None:
         self.motion, self.calls, self.pairs = torch.tensor(motion).view(1, 2, 1, 1), 0, 0
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        pass
+
+    def clip(self, frames: Tensor, pairs: Sequence[Pair]) -> NoReturn:
+        raise AssertionError("the loss needs gradients, which `clip` does not give")
 
     def pair(self, first: Tensor, second: Tensor) -> Tensor:
         self.calls, self.pairs = self.calls + 1, self.pairs + len(first)
