@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +57,11 @@ def no_flow_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLUXSHARD_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def answers_ctrl_c() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where the suite runs in the background: ignored there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -175,6 +175,7 @@ def test_a_fault_of_ours_or_of_the_machine_passes(
     assert caught.value is error
 
 
+@pytest.mark.usefixtures("answers_ctrl_c")
 def test_ctrl_c_ends_a_command_once_and_says_how_to_go_on(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ):

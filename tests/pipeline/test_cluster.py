@@ -72,6 +72,7 @@ def test_workers_leave_ctrl_c_to_the_job(client: Client):
     assert first != second
 
 
+@pytest.mark.usefixtures("answers_ctrl_c")
 def test_an_interrupt_waits_until_the_body_has_ended():
     done = []
 
