@@ -119,4 +119,5 @@ def run_tasks(
             yield index, future.result() if error is None else error
             submit()
     finally:
-        client.cancel(list(index_of))
+        if index_of:  # Dask tells all clients, and one that is just connecting trips over it
+            client.cancel(list(index_of))

@@ -61,7 +61,7 @@ def no_flow_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def answers_ctrl_c() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt, also where the suite runs in the background: ignored there."""
+    """SIGINT raises KeyboardInterrupt; where the suite runs in the background it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
