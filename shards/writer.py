@@ -40,8 +40,10 @@ def shard_tar(store: Store, name: str) -> Iterator[ShardTar]:
     """Open a tar that appears under its name when the body ends without an error."""
     with store.publish(name) as file:
         tar = ShardTar(file)
-        yield tar
-        tar._tar.close()
+        try:
+            yield tar
+        finally:
+            tar._tar.close()  # also of a tar that will not appear: it holds the file
 
 
 def tar_header(name: str, size: int) -> bytes:
