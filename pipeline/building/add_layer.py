@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 from distributed import Client
@@ -25,7 +25,6 @@ from pipeline.planning.clip_plan import Progress
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
-from pipeline.source.probe import file_sha256
 from shards import (
     Clip,
     DamagedDataset,
@@ -56,7 +55,8 @@ class LayerTask(Task):
         """Write the shard of the layer.
 
         Raises:
-            UsageError: a source video is not what the clips were made from.
+            SourceChanged: a source video is not what the clips were made from.
+            UsageError: a clip does not decode any more.
             DamagedDataset: a stored clip is not what was written.
         """
         settle_worker()
@@ -166,20 +166,8 @@ def stored_layer(tasks: Sequence[Task], spec: FlowSpec) -> Layer:
 
 def source_frames(clips: Sequence[Clip]) -> Iterator[np.ndarray]:
     """Frames of the clips, decoded from their source videos; uint8 [t, 3, h, w] each."""
-    for clip in clips:
-        state = os.stat(clip.path)
-        if _sha256(clip.path, state.st_size, state.st_mtime_ns) != clip.source_sha256:
-            raise UsageError(
-                f"{clip.path} is not the video that clip {clip.key} was made from: bring that "
-                "back, or use --from-clips to compute flow on the stored clips"
-            )
-    for frames in read_clips(clips):
+    remedy = "bring that back, or use --from-clips to compute flow on the stored clips"
+    for frames in read_clips(clips, remedy=remedy):
         if isinstance(frames, Reject):
             raise UsageError(f"{frames.path}: {frames.detail}")
         yield frames
-
-
-@lru_cache(maxsize=1024)
-def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    """Of a file in the state that the other arguments tell."""
-    return file_sha256(path)

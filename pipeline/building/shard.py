@@ -52,6 +52,9 @@ class ShardTask(Task):
         """Write the shard's tars and Parquet files.
 
         A clip that cannot be decoded any more is left out and recorded as a `Reject`.
+
+        Raises:
+            SourceChanged: a video is not the one that was scanned; nothing is committed.
         """
         settle_worker()
         with ExitStack() as stack:

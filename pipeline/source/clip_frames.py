@@ -8,9 +8,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipeline.records import Reject
+from pipeline.source.content import check_content
 from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.source.rgb import Picture
 from shards import Clip
+
+RESCAN = "bring that back, or run the same command again to scan it anew"
 
 
 class _ClipReader:
@@ -86,21 +89,31 @@ class _ClipReader:
 
 
 def read_clips(
-    clips: Sequence[Clip], *, timeout_s: float = TIMEOUT_S
+    clips: Sequence[Clip], *, timeout_s: float = TIMEOUT_S, remedy: str = RESCAN
 ) -> Iterator[UInt8[np.ndarray, "t 3 h w"] | Reject]:
     """The RGB frames of each clip in turn, or why there are none.
 
     Neighbours from one video are read in one pass where their order allows, so pass clips in the
-    order of the clip table. Frames are bit-equal to those of a decode from the start.
+    order of the clip table. Frames are bit-equal to those of a decode from the start. Nothing comes
+    out, neither frames nor a reject, unless the video is the one that was scanned, before and after
+    the clip is read.
 
     Args:
         timeout_s: for decoding one clip.
+        remedy: what to do about a video that changed.
+
+    Raises:
+        SourceChanged: a video is another now, or gone.
+        OSError: a video cannot be read.
     """
     for (path, size), run in groupby(clips, key=lambda clip: (clip.path, clip.size)):
         reader = _ClipReader(path, size, timeout_s)
         try:
             for clip in run:
-                yield _read_or_reject(reader, clip)
+                check_content(clip, remedy)
+                pictures = _read_or_reject(reader, clip)
+                check_content(clip, remedy)
+                yield pictures
         finally:
             reader.close()
 

@@ -1,6 +1,5 @@
 """Facts of a video file without decoding more than its first frame."""
 
-import hashlib
 import os
 import struct
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import av
 
 from pipeline.records import Reject, Video
+from pipeline.source.content import content_sha256
 from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.source.rgb import is_full_range, orientation
 
@@ -22,7 +22,7 @@ def probe(path: str, *, timeout_s: float = TIMEOUT_S) -> Video | Reject:
         if problem := _not_a_video(path):
             reason, detail = problem
         else:
-            sha256 = file_sha256(path)
+            sha256 = content_sha256(path)
             return _first_facts(path, sha256, timeout_s)
     except DecodeTimeout:
         reason, detail = "decode_timeout", f"no frame came out within {timeout_s:g} s"
@@ -71,11 +71,6 @@ def _mp4_boxes(path: str) -> list[bytes]:
             if kind != b"moov":
                 file.seek(max(size - 8, 0), os.SEEK_CUR)
     return types
-
-
-def file_sha256(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_facts(path: str, sha256: str, timeout_s: float) -> Video:

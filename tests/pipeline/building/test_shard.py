@@ -1,6 +1,7 @@
 """One shard: what cannot be decoded is left out with its reason, what is written is indexed."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -16,6 +17,7 @@ from pipeline.planning.clip_table import clip_table
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.planning.scan import scan_video
 from pipeline.records import Reject, Source
+from pipeline.source.content import SourceChanged
 from shards.clip_video import decode_clip
 from shards.schema import Clip, clips_of, spans_of
 from shards.store import Store
@@ -58,17 +60,45 @@ def test_the_index_tells_where_every_member_is(planned: list[Clip], tmp_path: Pa
 def test_a_clip_that_no_longer_decodes_is_a_reject_and_costs_no_shard(
     planned: list[Clip], tmp_path: Path
 ):
-    gone = replace(planned[1], path=str(tmp_path / "gone.mp4"))
-    task_of([planned[0], gone, planned[2]], tmp_path).run()
+    lost = replace(planned[1], numbers=(95,), pts=(10**6,))
+    task_of([planned[0], lost, planned[2]], tmp_path).run()
     table = pq.read_table(tmp_path / "clips" / "000000.parquet")
     assert [clip.key for clip in clips_of(table)] == [planned[0].key, planned[2].key]
     (reject,) = json.loads(table.schema.metadata[b"rejects"])
-    assert (reject["path"], reject["stage"]) == (gone.path, "build")
+    assert (reject["path"], reject["stage"]) == (lost.path, "build")
+
+
+@pytest.mark.parametrize("when", ["before the first", "between two", "gone"])
+def test_a_shard_of_a_video_that_changed_is_not_committed(
+    planned: list[Clip],
+    write_video: Callable[..., str],
+    moving_pictures: Callable[..., list],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+):
+    """Replaced by one that moves the other way, before the build or between two of its clips."""
+    path = Path(shutil.copy(planned[0].path, tmp_path / "video.mp4"))
+    opposite = write_video("opposite.mp4", moving_pictures(15)[::-1])
+    clips = [replace(clip, path=str(path)) for clip in planned]
+    match when:
+        case "before the first":
+            shutil.copy(opposite, path)
+        case "between two":
+            monkeypatch.setattr(
+                "pipeline.building.shard.announce_clip", lambda: shutil.copy(opposite, path)
+            )
+        case "gone":
+            path.unlink()
+    task = task_of(clips, tmp_path / "dataset")
+    with pytest.raises(SourceChanged, match=r"video.mp4 is .* run the same command again"):
+        task.run()
+    assert not task.committed
+    assert not [file for file in (tmp_path / "dataset").rglob("*") if file.is_file()]
 
 
 def test_a_shard_without_any_clip_is_committed_and_empty(planned: list[Clip], tmp_path: Path):
-    gone = replace(planned[0], path=str(tmp_path / "gone.mp4"))
-    task_of([gone], tmp_path).run()
+    task_of([replace(planned[0], numbers=(95,), pts=(10**6,))], tmp_path).run()
     table: pa.Table = pq.read_table(tmp_path / "clips" / "000000.parquet")
     assert len(table) == 0
     assert table.schema.field("label").type == pa.int64()
