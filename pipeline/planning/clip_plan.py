@@ -1,9 +1,10 @@
-"""The clip table of a dataset: scan the inputs, keep what was planned, append what is new."""
+"""The clip table of a dataset: scan the inputs, keep what is stored, plan the rest anew."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import PurePath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,8 +16,9 @@ from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan import Scan, reject_duplicates, scan_video
 from pipeline.records import Reject, Source
 from pipeline.source.inputs import with_sidecar_caption
-from shards import Store, read_table, write_table
+from shards import Clip, Store, clips_of, read_manifest, read_table, write_table
 from shards.manifest import canonical_json, sha256_of
+from shards.schema import shard_name
 
 CLIPS_FILE, REJECTS_FILE = "clips.parquet", "rejects.parquet"
 
@@ -44,12 +46,15 @@ def plan_dataset(
 ) -> None:
     """Scan the videos, then write `clips.parquet` and `rejects.parquet`.
 
-    Clips that an earlier build planned keep their rows and shards; new ones go to new shards.
+    Clips of committed shards keep their rows, see `extend_plan`.
     """
     scans = scan_all(sources, config, client, progress)
     planned = store.exists(CLIPS_FILE)
     table, rejects = read_plan(store) if planned else (None, [])
-    table, added = extend_plan(table, scans, config)
+    before = table
+    table, added = extend_plan(table, scans, config, committed_shards(store))
+    if before is not None:
+        _forget(store, {*before["shard"].to_pylist()} - {*table["shard"].to_pylist()})
     named = {source.path for source in sources} | {reject.path for reject in missing}
     rejects = [reject for reject in rejects if reject.path not in named] + [*missing, *added]
     write_table(store, REJECTS_FILE, reject_table(rejects))
@@ -82,22 +87,77 @@ def _crashed(source: Source, error: Exception) -> Reject:
     return Reject(path=source.path, sha256=None, stage="scan", reason="crashed", detail=detail)
 
 
+def committed_shards(store: Store) -> set[int]:
+    """Shards whose clips are stored, and those that the manifest says are, whatever was lost."""
+    files = [PurePath(name) for name in store.files("clips")]
+    stored = [file.stem for file in files if file.suffix == ".parquet"]
+    return {int(name) for name in (*stored, *read_manifest(store).shards)}
+
+
+def _forget(store: Store, shards: Collection[int]) -> None:
+    """Delete what interrupted attempts left of shards that are not planned any more."""
+    names = {shard_name(shard) for shard in shards}
+    for folder in ("clips", "flow") if names else ():
+        for file in store.files(folder):
+            if PurePath(file).stem in names:
+                store.delete(file)
+
+
 def extend_plan(
-    table: pa.Table | None, scans: Sequence[Scan], config: BuildConfig
+    table: pa.Table | None,
+    scans: Sequence[Scan],
+    config: BuildConfig,
+    committed: Collection[int] = (),
 ) -> tuple[pa.Table, list[Reject]]:
-    """The table with the clips that are new in it, and the rejects among the scans; pure."""
-    known: dict[str, str] = {}
-    if table is not None:
-        known = dict(
-            zip(table["source_sha256"].to_pylist(), table["path"].to_pylist(), strict=True)
-        )
-    scans = reject_duplicates(scans, known)
-    clips = [clip for scan in scans if not isinstance(scan, Reject) for clip in scan[1]]
-    rejects = [scan for scan in scans if isinstance(scan, Reject)]
+    """The clips of the inputs as they are now, and the rejects among the scans; pure.
+
+    Rows of committed shards stay: their clips are stored. The rest is planned anew, as on the first
+    run, into the shards that are free: what a video held before it changed is gone from the plan,
+    and comes back to the same place with the video.
+
+    Args:
+        table: what was planned before.
+        committed: numbers of its shards that are stored.
+    """
+    empty = clip_table([], config.clips_per_shard)
     if table is None:
-        return clip_table(clips, config.clips_per_shard), rejects
-    planned = set(table["key"].to_pylist())
-    new = [clip for clip in clips if clip.key not in planned]
-    first_shard = (pc.max(table["shard"]).as_py() or 0) + 1 if len(table) else 0
-    added = clip_table(new, config.clips_per_shard, first_shard=first_shard)
-    return pa.concat_tables([table, added], promote_options="permissive"), rejects
+        table = empty
+    is_stored = pc.is_in(table["shard"], pa.array(sorted(committed), pa.int32()))
+    stored = table.filter(is_stored)
+    kept = _unseen(clips_of(table.filter(pc.invert(is_stored))), scans)
+    sources = zip(stored["source_sha256"].to_pylist(), stored["path"].to_pylist(), strict=True)
+    known = {**dict(sources), **{clip.source_sha256: clip.path for clip in kept}}
+    scans = reject_duplicates(scans, known)
+    keys = set(stored["key"].to_pylist())
+    new = [clip for clip in _in_order(kept, scans) if clip.key not in keys]
+    added = clip_table(new, config.clips_per_shard, taken=set(committed))
+    # First comes what was never in a file: reading one changes details of the types.
+    grown = pa.concat_tables([empty, stored, added], promote_options="permissive")
+    paths = {clip.path for clip in kept}
+    rejects = [scan for scan in scans if isinstance(scan, Reject) and scan.path not in paths]
+    return grown.sort_by("shard").combine_chunks(), rejects
+
+
+def _unseen(waiting: Sequence[Clip], scans: Sequence[Scan]) -> list[Clip]:
+    """Planned clips that the scans say nothing of: neither their video's path nor its bytes.
+
+    A reject says nothing of them either unless it knows that the video is another now.
+    """
+    videos = {scan[0].sha256 for scan in scans if not isinstance(scan, Reject)}
+    now = {scan.path: scan.sha256 for scan in (s if isinstance(s, Reject) else s[0] for s in scans)}
+    return [
+        clip
+        for clip in waiting
+        if clip.source_sha256 not in videos and now.get(clip.path) in (None, clip.source_sha256)
+    ]
+
+
+def _in_order(kept: Sequence[Clip], scans: Sequence[Scan]) -> list[Clip]:
+    """Clips of videos that are not among the scans, then, video by video, of those that are."""
+    of_video: dict[str, list[Clip]] = {}
+    for clip in kept:
+        of_video.setdefault(clip.path, []).append(clip)
+    scanned = [
+        of_video.pop(scan.path, ()) if isinstance(scan, Reject) else scan[1] for scan in scans
+    ]
+    return [clip for clips in (*of_video.values(), *scanned) for clip in clips]

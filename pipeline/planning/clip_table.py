@@ -1,7 +1,8 @@
 """Clips and rejects as Arrow tables, and rejects back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
+from itertools import count
 
 import pyarrow as pa
 
@@ -10,9 +11,17 @@ from shards import Clip
 from shards.schema import CLIP_TABLE, REJECTS, user_name
 
 
-def clip_table(clips: Sequence[Clip], clips_per_shard: int, *, first_shard: int = 0) -> pa.Table:
-    """`CLIP_TABLE`, then the users' columns; shards are filled in the order of the clips."""
-    rows = [clip.to_row(first_shard + n // clips_per_shard) for n, clip in enumerate(clips)]
+def clip_table(
+    clips: Sequence[Clip], clips_per_shard: int, *, taken: Collection[int] = ()
+) -> pa.Table:
+    """`CLIP_TABLE`, then the users' columns; shards are filled in the order of the clips.
+
+    Args:
+        taken: numbers of shards that are passed over.
+    """
+    free = (shard for shard in count() if shard not in taken)
+    places = (shard for shard in free for _ in range(clips_per_shard))
+    rows = [clip.to_row(shard) for shard, clip in zip(places, clips, strict=False)]
     table = pa.Table.from_pylist(rows, schema=CLIP_TABLE)
     for name in dict.fromkeys(name for clip in clips for name in clip.columns):
         column = pa.array([clip.columns.get(name) for clip in clips])

@@ -1,26 +1,30 @@
 """Whole builds: what they write, that they are reproducible, and that they survive anything."""
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from distributed import Client
 
+from flow_cache import decode_field
+from flow_cache.reuse.catalog import Catalog
 from pipeline.building.job import Outcome
 from pipeline.building.make_dataset import make_dataset
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.source.inputs import find_sources
-from shards import Dataset, Store, verify
+from shards import Dataset, ShardReader, Store, verify
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
 
 CONFIG = BuildConfig(
@@ -140,6 +144,61 @@ def test_more_videos_add_shards_and_keep_the_old_bytes(
     assert before.items() < after.items()
     assert pq.read_table(url / "clips.parquet").slice(0, len(table)).equals(table)
     assert list(verify(Store(url))) == []
+
+
+STRAIGHT = BuildConfig(size=(96, 128), frames=5, flow="dis", clips_per_shard=2, levels=(1,))
+
+
+def flow_of(url: Path) -> dict[str, float]:
+    """Median horizontal motion of the stored fields that lead one frame on, by source."""
+    dataset = Dataset(str(url))
+    fields = dataset.fields(dataset.layer())
+    reader = ShardReader(dataset, dataset.layer())
+    motion: dict[str, list[float]] = {}
+    for row, source in enumerate(fields["source_sha256"].to_pylist()):
+        (blob,) = reader.fields(row, [(0, 1)])
+        motion.setdefault(source, []).append(float(decode_field(blob).flow[0].median()))
+    return {source: float(np.median(values)) for source, values in motion.items()}
+
+
+def test_a_video_that_is_replaced_is_never_stored_as_the_one_that_was_scanned(
+    write_video: Callable[..., str],
+    moving_pictures: Callable[..., list[np.ndarray]],
+    client: Client,
+    tmp_path: Path,
+):
+    """By one that moves the other way; run again, what is there now is scanned and built."""
+    left, pictures = tmp_path / "video.mp4", moving_pictures(20)
+    shutil.copy(write_video("left.mp4", pictures), left)
+    right = Path(shutil.copy(write_video("right.mp4", pictures[::-1]), tmp_path / "other"))
+    scanned, coming = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (left, right))
+    sources, _ = find_sources([str(left)])
+    catalog = Catalog(Store(tmp_path / "catalog"))
+
+    def replace_it(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("build", 0) and right.exists():
+            right.replace(left)
+
+    url = tmp_path / "dataset"
+    outcome = make_dataset(sources, [], Store(url), STRAIGHT, client, replace_it, catalog)
+    assert outcome.exit_code(strict=False) == 1
+    assert all(
+        "video.mp4 is not the video" in error and "run the same command again" in error
+        for error in outcome.failed.values()
+    )
+    assert not list(url.glob("clips/*.parquet"))
+    for folder in (url, tmp_path / "next"):
+        outcome = make_dataset(
+            sources, [], Store(folder), STRAIGHT, client, lambda *_: None, catalog
+        )
+        assert outcome.exit_code(strict=True) == 0
+        assert list(verify(Store(folder))) == []
+        motion = flow_of(folder)
+        assert scanned not in motion
+        assert motion[coming] == pytest.approx(2, abs=0.2)
+    plain = tmp_path / "plain"
+    make_dataset(sources, [], Store(plain), STRAIGHT, client, lambda *_: None)
+    assert contents(plain) == contents(url)
 
 
 def test_another_configuration_is_refused_and_named(

@@ -5,13 +5,17 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from pipeline.planning.clip_plan import extend_plan, inputs_digest, read_plan
+from pipeline.planning import clip_plan
+from pipeline.planning.clip_plan import committed_shards, extend_plan, inputs_digest, read_plan
 from pipeline.planning.clip_table import clip_table, reject_table
 from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan import Scan
 from pipeline.records import Reject, Source, Video
+from shards import Manifest, Shard, write_manifest
 from shards.schema import Clip, clips_of
 from shards.store import Store
 from shards.writer import write_table
@@ -62,7 +66,7 @@ def scan(name: str, clips: int, content: str | None = None) -> Scan:
 def test_new_clips_go_to_new_shards_and_old_rows_stay():
     table, rejects = extend_plan(None, [scan("a", 3)], CONFIG)
     assert (table["shard"].to_pylist(), rejects) == ([0, 0, 1], [])
-    grown, _ = extend_plan(table, [scan("b", 1), scan("a", 3)], CONFIG)
+    grown, _ = extend_plan(table, [scan("b", 1), scan("a", 3)], CONFIG, committed={0, 1})
     assert grown.slice(0, 3).equals(table)
     assert [(c.key, s) for c, s in zip(clips_of(grown), grown["shard"].to_pylist(), strict=True)][
         3:
@@ -73,7 +77,7 @@ def test_the_same_bytes_under_another_name_are_a_duplicate_now_or_later():
     together, rejects = extend_plan(None, [scan("a", 1), scan("b", 1, content="a")], CONFIG)
     assert [(r.path, r.reason) for r in rejects] == [("/b.mp4", "duplicate")]
     first, _ = extend_plan(None, [scan("a", 1)], CONFIG)
-    later, rejects = extend_plan(first, [scan("b", 1, content="a")], CONFIG)
+    later, rejects = extend_plan(first, [scan("b", 1, content="a")], CONFIG, committed={0})
     assert later.equals(first)
     assert later.equals(together)
     assert [r.detail for r in rejects] == ["the same bytes as /a.mp4"]
@@ -83,6 +87,87 @@ def test_rejects_are_kept_apart():
     reject = Reject(path="/c", sha256=None, stage="probe", reason="empty", detail="no bytes")
     table, rejects = extend_plan(None, [reject, scan("a", 1)], CONFIG)
     assert (len(table), rejects) == (1, [reject])
+
+
+def places(table: pa.Table) -> list[tuple[str, int]]:
+    return list(zip(table["key"].to_pylist(), table["shard"].to_pylist(), strict=True))
+
+
+def changed(name: str, clips: int) -> Scan:
+    """Another video under the name, with keys of its own."""
+    scanned = scan(name, clips, content="f")
+    assert not isinstance(scanned, Reject)
+    video, planned = scanned
+    return video, tuple(replace(clip, key=f"{clip.key}-new") for clip in planned)
+
+
+def test_clips_of_a_changed_video_give_way_and_those_that_are_stored_stay():
+    """Shards a0 a1 | a2 b0 | b1 b2 | c0, of which the second is stored."""
+    first, _ = extend_plan(None, [scan("a", 3), scan("b", 3), scan("c", 1)], CONFIG)
+    scans = [scan("a", 3), changed("b", 1), scan("c", 1)]
+    now, rejects = extend_plan(first, scans, CONFIG, committed={1})
+    assert rejects == []
+    assert now.filter(pc.field("shard") == 1).equals(first.filter(pc.field("shard") == 1))
+    assert places(now) == [
+        *(("a-0", 0), ("a-1", 0), ("a-2", 1), ("b-0", 1)),
+        *(("b-0-new", 2), ("c-0", 2)),
+    ]
+
+
+@pytest.mark.parametrize("committed", [(), (1,), (0, 2)])
+@pytest.mark.parametrize("meanwhile", ["another", "no video", "a copy"])
+def test_a_video_that_comes_back_has_its_old_place(committed: tuple[int, ...], meanwhile: str):
+    scans = [scan("a", 3), scan("b", 3), scan("c", 1)]
+    first, _ = extend_plan(None, scans, CONFIG)
+    other: Scan = changed("b", 5)
+    if meanwhile == "no video":
+        other = Reject(path="/b.mp4", sha256="e" * 64, stage="decode", reason="x", detail="x")
+    if meanwhile == "a copy":
+        other = scan("b", 3, content="a")
+    disturbed, _ = extend_plan(first, [scans[0], other, scans[2]], CONFIG, committed)
+    gone = disturbed.filter(~pc.field("shard").isin(committed) & (pc.field("path") == "/b.mp4"))
+    assert len(gone) == (5 if meanwhile == "another" else 0)
+    restored, rejects = extend_plan(disturbed, scans, CONFIG, committed)
+    assert restored.equals(first)
+    assert rejects == []
+
+
+def test_an_event_is_no_news_of_a_video_s_clips():
+    """Nor is it a loss: the build itself looks at the file again."""
+    scans = [scan("a", 3), scan("b", 3)]
+    first, _ = extend_plan(None, scans, CONFIG)
+    crash = Reject(path="/a.mp4", sha256=None, stage="scan", reason="crashed", detail="worker died")
+    assert extend_plan(first, [crash, scans[1]], CONFIG)[0].equals(first)
+    assert extend_plan(first, [crash, scans[1]], CONFIG)[1] == []
+
+
+def test_a_video_that_was_renamed_is_planned_under_its_new_name():
+    first, _ = extend_plan(None, [scan("a", 1)], CONFIG)
+    now, rejects = extend_plan(first, [scan("b", 1, content="a")], CONFIG)
+    assert (now["path"].to_pylist(), rejects) == (["/b.mp4"], [])
+
+
+def test_videos_that_are_not_named_again_keep_their_clips():
+    first, _ = extend_plan(None, [scan("a", 2)], CONFIG)
+    now, _ = extend_plan(first, [scan("b", 1)], CONFIG)
+    assert places(now) == [("a-0", 0), ("a-1", 0), ("b-0", 1)]
+
+
+def test_what_is_not_planned_any_more_leaves_no_file(tmp_path: Path):
+    store = Store(tmp_path)
+    for name in ("clips/000001.tar", "flow/x/000001.parquet", "flow/x/000000.tar"):
+        store.write(name, b"x")
+    clip_plan._forget(store, {1, 2})
+    assert store.files() == ["flow/x/000000.tar"]
+
+
+def test_a_shard_is_committed_by_its_rows_or_by_the_manifest(tmp_path: Path):
+    store = Store(tmp_path)
+    lost = {"000004": Shard(clips=1, sha256="0" * 64)}
+    write_manifest(store, Manifest(state="building", config={}, shards=lost))
+    for name in ("clips/000002.parquet", "clips/000003.tar", "flow/x/000005.parquet"):
+        store.write(name, b"x")
+    assert committed_shards(store) == {2, 4}
 
 
 def test_what_was_rejected_while_building_is_not_part_of_the_plan(tmp_path: Path):

@@ -28,9 +28,9 @@ def clip(number: int, columns: dict[str, Scalar] | None = None) -> Clip:
 
 def test_clips_are_read_back_and_shards_filled_in_order():
     clips = [clip(n) for n in range(5)]
-    table = clip_table(clips, 2, first_shard=7)
+    table = clip_table(clips, 2, taken={0, 2})
     assert clips_of(table) == clips
-    assert table["shard"].to_pylist() == [7, 7, 8, 8, 9]
+    assert table["shard"].to_pylist() == [1, 1, 3, 3, 4]
     assert table.schema.equals(CLIP_TABLE)
 
 
