@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.planning.clips import ClipRule, plan_clips
 from pipeline.planning.shots import Detector, as_shots, find_cuts
 from pipeline.records import Reject, Source, Video
+from pipeline.source.content import content_sha256
 from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.source.inputs import with_sidecar_caption
 from pipeline.source.probe import probe
@@ -16,7 +17,8 @@ from pipeline.source.rgb import Thumbnail, orientation
 from pipeline.source.timestamps import are_clean, repair, typical_step
 from shards import Clip
 
-# Where the index leads to keyframes from which decoding is exact, as the tests show.
+# Where the index leads to keyframes from which decoding is exact, as the tests show, if all that
+# is marked as one is one.
 _SEEKABLE_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 _SEEKABLE_CODECS = {"h264", "hevc", "vp8", "vp9", "av1"}
 
@@ -37,12 +39,15 @@ def scan_video(
         return video
     try:
         seen = _watch(source.path, detector, timeout_s)
+        changed = content_sha256(source.path) != video.sha256
     except DecodeTimeout:
         reason, detail = "decode_timeout", f"decoding takes longer than {timeout_s:g} s"
     except (av.FFmpegError, OSError, NoVideo) as error:
         reason, detail = "unreadable", f"opened once, but then: {error}"
     else:
-        return _plan(video, with_sidecar_caption(source), seen, rule)
+        if not changed:
+            return _plan(video, with_sidecar_caption(source), seen, rule)
+        reason, detail = "changed", "it became another file while it was scanned; run again"
     return Reject(
         path=source.path, sha256=video.sha256, stage="decode", reason=reason, detail=detail
     )
@@ -57,6 +62,7 @@ class _Seen:
     unsound: set[int] = field(default_factory=set)
     last_duration: int = 0
     errors: int = 0
+    keys_hold: bool = False
 
 
 def _watch(path: str, detector: Detector, timeout_s: float) -> _Seen:
@@ -64,6 +70,7 @@ def _watch(path: str, detector: Detector, timeout_s: float) -> _Seen:
     with Decoder(path, timeout_s=timeout_s) as decoder:
         seen.cuts.update(find_cuts(_thumbnails(decoder, seen), detector))
         seen.errors = decoder.errors
+        seen.keys_hold = not decoder.unkept
     return seen
 
 
@@ -94,6 +101,7 @@ def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
         end_pts=times[-1] + (seen.last_duration or typical_step(times)),
         seekable=clean
         and not seen.errors
+        and seen.keys_hold
         and video.container in _SEEKABLE_CONTAINERS
         and video.codec in _SEEKABLE_CODECS,
     )

@@ -38,6 +38,9 @@ class Decoder:
     Attributes:
         errors: packets that did not decode, plus frames that the decoder marks as damaged, so far.
         sound: the last frame stands on no damage: none since the last keyframe.
+        unkept: times of packets marked key that have not come out as a keyframe, so far. After the
+            last frame any that is left is a lie of the container (H.264 with intra-refresh marks
+            where a refresh begins), an edit list's or a damaged one: decoding from it is not exact.
 
     Raises:
         NoVideo: nothing to decode.
@@ -48,6 +51,7 @@ class Decoder:
     def __init__(self, path: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self.errors = 0
         self.sound = True
+        self.unkept: set[int | None] = set()
         self._damaged_at: int | None = None  # time of the last damage
         self.allow(timeout_s)
         # `file:` keeps colons in names from being read as protocols; the whitelist keeps a
@@ -116,6 +120,8 @@ class Decoder:
                 self.errors += 1
                 yield from self._decode(None)
                 return
+            if packet.is_keyframe and packet.size:
+                self.unkept.add(packet.pts)
             yield from self._decode(packet)
 
     def _decode(self, packet: av.Packet | None) -> Iterator[av.VideoFrame]:
@@ -130,8 +136,9 @@ class Decoder:
         for frame in frames:
             if frame.is_corrupt:
                 self._note_damage(frame.pts)
-            elif frame.key_frame and self._is_after_damage(frame):
-                self.sound = True
+            elif frame.key_frame:
+                self.unkept.discard(frame.pts)
+                self.sound |= self._is_after_damage(frame)
             yield frame
 
     def _is_after_damage(self, frame: av.VideoFrame) -> bool:

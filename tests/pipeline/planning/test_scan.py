@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -5,10 +6,12 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.planning import scan as scan_module
 from pipeline.planning.clips import ClipRule
 from pipeline.planning.scan import reject_duplicates, scan_video
 from pipeline.records import Reject, Source, Video
@@ -154,6 +157,39 @@ def test_caption_beside_the_video(
     path.write_bytes(Path(write_video("untold.mp4", moving_pictures(12))).read_bytes())
     path.with_suffix(".txt").write_text("a texture on its way")
     assert scan(path, NATIVE)[1][0].caption == "a texture on its way"
+
+
+def test_a_video_that_changes_during_the_scan_gives_no_clips(
+    write_video: Callable[..., str],
+    moving_pictures: Callable[..., list[np.ndarray]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = shutil.copy(write_video("stays.mp4", moving_pictures(12)), tmp_path)
+    watch = scan_module._watch
+
+    def replace_then_watch(*arguments: Any) -> Any:
+        shutil.copy(write_video("comes.mp4", moving_pictures(12)[::-1]), path)
+        return watch(*arguments)
+
+    monkeypatch.setattr(scan_module, "_watch", replace_then_watch)
+    reject = scan_video(Source(path=str(path)), NATIVE, detector="none")
+    assert isinstance(reject, Reject)
+    assert reject.reason == "changed"
+
+
+@pytest.mark.parametrize("name", ["bikes.mp4", "flipping_a_pancake.mkv", "flower.webm"])
+def test_real_files_can_be_sought(data_dir: Path, name: str) -> None:
+    assert scan(data_dir / "videos" / name, NATIVE)[0].seekable
+
+
+def test_a_container_that_marks_other_frames_as_key_is_not_sought_in(
+    write_video: Callable[..., str], moving_pictures: Callable[..., list[np.ndarray]]
+) -> None:
+    refresh = {"x264-params": "keyint=24:intra-refresh=1:bframes=0"}
+    for options, seekable in ((refresh, False), ({}, True)):
+        path = write_video("marked.mp4", moving_pictures(60), options=options)
+        assert scan(path, NATIVE)[0].seekable == seekable
 
 
 def test_deadline(data_dir: Path) -> None:

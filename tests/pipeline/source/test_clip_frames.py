@@ -1,8 +1,11 @@
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,9 @@ import pytest
 from pipeline.planning.clips import ClipRule
 from pipeline.planning.scan import scan_video
 from pipeline.records import Reject, Source
+from pipeline.source import clip_frames
 from pipeline.source.clip_frames import read_clips
+from pipeline.source.content import SourceChanged
 from pipeline.source.decoder import Decoder
 from pipeline.source.rgb import Picture
 from shards.schema import Clip
@@ -88,6 +93,7 @@ def test_where_seeking_fails_decoding_starts_over(data_dir: Path, name: str) -> 
 
 
 X264, X265 = "x264-params", "x265-params"
+REFRESH = "keyint=24:intra-refresh=1:bframes=0"
 OPEN_GOP = "open-gop=1:keyint=12:min-keyint=12:bframes=3:scenecut=0"
 
 
@@ -98,6 +104,8 @@ OPEN_GOP = "open-gop=1:keyint=12:min-keyint=12:bframes=3:scenecut=0"
         ("open.mkv", "libx264", {X264: OPEN_GOP}, None),
         ("open_fragmented.mp4", "libx264", {X264: OPEN_GOP}, "frag_keyframe+empty_moov"),
         ("refresh.mp4", "libx264", {X264: "intra-refresh=1:keyint=12:bframes=2"}, None),
+        ("refresh24.mp4", "libx264", {X264: REFRESH}, None),
+        ("refresh24.mkv", "libx264", {X264: REFRESH}, None),
         ("deep.mp4", "libx264", {X264: "keyint=25:bframes=8:b-pyramid=normal"}, None),
         ("open265.mp4", "libx265", {X265: f"{OPEN_GOP}:log-level=none"}, None),
         ("open265.mkv", "libx265", {X265: f"{OPEN_GOP}:log-level=none"}, None),
@@ -118,6 +126,20 @@ def test_hard_structures_are_bit_equal_too(
     pictures = moving_pictures(72, 64, 96)
     path = write_video(name, pictures, encoder=encoder, options=options, muxing=flags)
     check_against_straight(path, ClipRule(size=SIZE, frames=5, fps=None))
+
+
+@pytest.mark.parametrize("shard", [1, 4, 16])
+def test_where_a_refresh_is_marked_as_a_keyframe_no_clip_depends_on_the_shard(
+    write_video: Callable[..., str], moving_pictures: Pictures, shard: int
+) -> None:
+    pictures = moving_pictures(96, 64, 96)
+    path = write_video("refresh96.mp4", pictures, options={X264: REFRESH})
+    clips, frames = clips_of(path, ClipRule(size=SIZE, frames=6, fps=None)), straight(path)
+    assert len(clips) == 16
+    for start in range(0, 16, shard):
+        these = clips[start : start + shard]
+        for clip, read in zip(these, read_all(these), strict=True):
+            np.testing.assert_array_equal(read, frames[list(clip.numbers)])
 
 
 def glyphs_of(picture: np.ndarray, centres: Sequence[int]) -> list[np.ndarray]:
@@ -163,20 +185,59 @@ def test_clips_of_several_videos_in_any_order(
         np.testing.assert_array_equal(read, straight(clip.path)[list(clip.numbers)])
 
 
-def test_what_changed_after_the_scan_is_rejected_and_the_rest_goes_on(
+def test_what_does_not_come_out_is_rejected_and_the_rest_goes_on(
     write_video: Callable[..., str], moving_pictures: Pictures
 ) -> None:
     path = write_video("changing.mp4", moving_pictures(20))
     clips = clips_of(path, ClipRule(size=SIZE, frames=5, fps=None))
     beyond = replace(clips[1], numbers=(95, 96), pts=(10**6, 10**6 + 1))
-    gone = replace(clips[0], path=path + ".gone")
-    first, lost, missing, last = read_clips([clips[0], beyond, gone, clips[2]])
+    first, lost, last = read_clips([clips[0], beyond, clips[2]])
     assert isinstance(first, np.ndarray)
     assert isinstance(last, np.ndarray)
     assert isinstance(lost, Reject)
-    assert isinstance(missing, Reject)
-    assert {(r.stage, r.reason) for r in (lost, missing)} == {("build", "unreadable")}
+    assert (lost.stage, lost.reason) == ("build", "unreadable")
     assert clips[1].key in lost.detail
+
+
+@pytest.mark.parametrize("when", ["before the first", "between two", "while the last is read"])
+def test_nothing_comes_out_of_a_video_that_changed(
+    write_video: Callable[..., str],
+    moving_pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    path = str(shutil.copy(write_video("as_scanned.mp4", moving_pictures(20)), tmp_path))
+    other = shutil.copy(write_video("other.mp4", moving_pictures(20)[::-1]), tmp_path)
+    clips = clips_of(path, ClipRule(size=SIZE, frames=10, fps=None))
+    read = read_clips(clips)
+    if when == "before the first":
+        os.replace(other, path)
+    else:
+        assert isinstance(next(read), np.ndarray)
+    if when == "between two":
+        os.replace(other, path)
+    if when == "while the last is read":
+        whole = clip_frames._ClipReader.read
+
+        def replace_then_read(reader: Any, clip: Clip) -> np.ndarray:
+            os.replace(other, path)
+            return whole(reader, clip)
+
+        monkeypatch.setattr(clip_frames._ClipReader, "read", replace_then_read)
+    with pytest.raises(SourceChanged, match=r"as_scanned.mp4 is not the video .* scan it anew"):
+        next(read)
+
+
+def test_a_video_that_is_gone_is_no_reject(
+    write_video: Callable[..., str], moving_pictures: Pictures, tmp_path: Path
+) -> None:
+    path = str(shutil.copy(write_video("here.mp4", moving_pictures(10)), tmp_path))
+    read = read_clips(clips_of(path, ClipRule(size=SIZE, frames=5, fps=None)))
+    assert isinstance(next(read), np.ndarray)
+    Path(path).unlink()
+    with pytest.raises(SourceChanged, match=r"here.mp4 is gone, .* bring that back"):
+        next(read)
 
 
 def test_deadline(write_video: Callable[..., str], moving_pictures: Pictures) -> None:
