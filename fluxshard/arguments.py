@@ -67,6 +67,22 @@ class Resources:
         return None if self.no_flow_cache else open_catalog(self.flow_cache)
 
 
+@contextmanager
+def writing(out: str) -> Iterator[None]:
+    """This job alone writes to a folder; on object storage nothing can see to that.
+
+    Raises:
+        UsageError: another job is writing to it, or it cannot be written to.
+    """
+    from fluxshard.terminal import say
+    from shards import Store
+
+    with Store(out).alone() as unlocked:
+        if unlocked:
+            say(unlocked, "warning", "yellow")
+        yield
+
+
 def check_writable(folder: str) -> None:
     """UsageError unless a local folder, made where it is absent, can be written to."""
     from shards import Store, UsageError

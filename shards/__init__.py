@@ -27,8 +27,8 @@ from shards.reader import ShardReader
 from shards.schema import Clip, Span, clips_of
 from shards.stopwatch import Stopwatch
 from shards.store import Store, UsageError
-from shards.verify import Problem, verify
-from shards.writer import shard_tar, write_table
+from shards.verify import Problem, check_commit, verify
+from shards.writer import shard_tar, table_bytes, write_table
 
 # fmt: off
 __all__ = [  # noqa: RUF022 - grouped
@@ -36,12 +36,12 @@ __all__ = [  # noqa: RUF022 - grouped
     "Dataset", "Manifest", "Shard", "Layer", "Clip", "Span", "clips_of", "read_manifest",
     "write_manifest",
     # bytes
-    "Store", "ShardReader", "read_table", "read_index", "shard_tar", "write_table", "encode_clip",
-    "decode_clip",
+    "Store", "ShardReader", "read_table", "read_index", "shard_tar", "table_bytes", "write_table",
+    "encode_clip", "decode_clip",
     # the stream's order
     "Order", "Cursor", "fold", "rank_rows",
     # whole datasets
-    "merge", "verify", "Problem",
+    "merge", "verify", "check_commit", "Problem",
     # errors, and where the time goes
     "UsageError", "NoDataset", "DamagedDataset", "Stopwatch",
 ]

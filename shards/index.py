@@ -1,5 +1,6 @@
 """A dataset opened for reading: its manifest, its clip rows, its flow layers."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from os import PathLike
 
@@ -15,20 +16,23 @@ def read_table(store: Store, name: str) -> pa.Table:
     return pq.read_table(pa.BufferReader(store.read(name)))
 
 
-def read_index(store: Store, name: str, digest: str, columns: list[str]) -> pa.Table:
-    """Some columns of a Parquet file whose SHA-256 is known.
+def read_index(store: Store, name: str, digest: str, columns: list[str] | None = None) -> pa.Table:
+    """Some columns, or all, of a Parquet file whose SHA-256 is known.
 
     Raises:
-        DamagedDataset: it is another file.
+        DamagedDataset: it is gone, or another file.
     """
-    data = store.read(name)
+    try:
+        data = store.read(name)
+    except FileNotFoundError:
+        raise DamagedDataset(f"{store.at(name)} is missing") from None
     if sha256_of(data) != digest:
         raise DamagedDataset(f"{store.at(name)} is not the file that was written")
     return pq.read_table(pa.BufferReader(data), columns=columns)
 
 
 class Dataset:
-    """The index of a complete dataset; reads Parquet files only, no media.
+    """The index of a complete dataset; reads Parquet files only, no media, and checks them.
 
     Attributes:
         store: where it is.
@@ -38,6 +42,7 @@ class Dataset:
     Raises:
         NoDataset: there is none.
         UsageError: its build has not finished, or it holds no clips.
+        DamagedDataset: an index file is not the one that the manifest records.
     """
 
     def __init__(self, where: str | PathLike[str] | Store) -> None:
@@ -51,7 +56,8 @@ class Dataset:
             raise UsageError(
                 f"{self.url} holds no clips; rejects.parquet says why inputs were refused"
             )
-        self.clips = self._concatenate("clips")
+        digests = {name: shard.sha256 for name, shard in self.manifest.shards.items()}
+        self.clips = self._concatenate("clips", digests)
 
     @property
     def url(self) -> str:
@@ -101,9 +107,9 @@ class Dataset:
         """The layer's rows, in the order of `clips`.
 
         Raises:
-            DamagedDataset: they are not of the clips.
+            DamagedDataset: they are not those that the manifest records, or not of the clips.
         """
-        table = self._concatenate(f"flow/{layer.name}")
+        table = self._concatenate(f"flow/{layer.name}", layer.shards)
         if table["key"] != self.clips["key"]:
             raise DamagedDataset(
                 f"layer {layer.name} does not hold the clips of {self.url}; rebuild it"
@@ -126,7 +132,17 @@ class Dataset:
     def _owners(self) -> dict[str, Store]:
         return {}
 
-    def _concatenate(self, folder: str) -> pa.Table:
-        places = [self.place(folder, shard) for shard in self.shards]
-        tables = [read_table(store, f"{stem}.parquet") for store, stem in places]
+    def _concatenate(self, folder: str, digests: Mapping[str, str]) -> pa.Table:
+        tables = [self._index(folder, shard, digests.get(shard, "")) for shard in self.shards]
         return pa.concat_tables(tables, promote_options="permissive")
+
+    def _index(self, folder: str, shard: str, digest: str) -> pa.Table:
+        owner, stem = self.place(folder, shard)
+        try:
+            return read_index(owner, f"{stem}.parquet", digest)
+        except DamagedDataset as error:
+            merge = f", then merge {self.url} again" * (owner != self.store)
+            raise DamagedDataset(
+                f"{error}; `fluxshard verify {owner.url}` lists all damage. Run the command that "
+                f"built {owner.url} again{merge}"
+            ) from error

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from shards.schema import FORMAT_VERSION
@@ -75,7 +78,8 @@ class Manifest:
         inputs: digest of the inputs' paths, sizes and times; None before the first scan, and in a
             merged dataset.
         shards, layers: by name, in the order of the dataset.
-        merged: URLs of the datasets that a merged one refers to.
+        merged: URLs of the datasets that a merged one refers to; in the file relative to it, where
+            they can move with it (`merge`), else absolute.
         tables: SHA-256 of the tables beside it.
     """
 
@@ -130,6 +134,24 @@ class Manifest:
             tables=content.get("tables", {}),
         )
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the Parquet of every shard and layer, by its name without suffix."""
+        clips = {f"clips/{name}": shard.sha256 for name, shard in self.shards.items()}
+        return clips | {
+            f"flow/{layer.name}/{name}": digest
+            for layer in self.layers.values()
+            for name, digest in layer.shards.items()
+        }
+
+    def referring(self, write: Callable[[str], str]) -> Self:
+        """The same, with the URLs of other datasets written in another way."""
+        shards = {
+            name: shard if shard.url is None else replace(shard, url=write(shard.url))
+            for name, shard in self.shards.items()
+        }
+        return replace(self, shards=shards, merged=tuple(map(write, self.merged)))
+
 
 def _given(facts: dict[str, Any]) -> dict[str, Any]:
     """Without what is None."""
@@ -143,7 +165,7 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
 
 
 def read_manifest(store: Store) -> Manifest:
-    """Read `manifest.json`.
+    """Read `manifest.json`; other datasets are in it under URLs that open from anywhere.
 
     Raises:
         NoDataset: there is none.
@@ -162,6 +184,13 @@ def read_manifest(store: Store) -> Manifest:
             "use the version of fluxshard that wrote it"
         )
     try:
-        return Manifest.from_json(content)
+        return Manifest.from_json(content).referring(partial(_from, store))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedDataset(f"{store.at(FILE)} is damaged: {error}") from error
+
+
+def _from(store: Store, url: str) -> str:
+    """Where something is that a manifest of a store calls `url`."""
+    if not store.is_local or "://" in url or os.path.isabs(url):
+        return url
+    return os.path.normpath(Path(store.url).resolve() / url)

@@ -1,5 +1,6 @@
 """One dataset of several: an index that refers to their shards, which stay where they are."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +21,8 @@ def merge(parts: Sequence[Store], out: Store) -> list[Layer]:
     """Write a dataset whose shards are those of other datasets, in their order.
 
     Nothing but the manifest and the list of rejects is written. A layer is taken in where every
-    dataset has it.
+    dataset has it. If all datasets lie beside the new one, or below its parent folder, they are
+    referred to from there, so that they can be moved together; else by absolute paths and URLs.
 
     Returns:
         The layers left out, because some dataset has no layer of the same spec.
@@ -39,13 +41,22 @@ def merge(parts: Sequence[Store], out: Store) -> list[Layer]:
     rejects = [read_table(dataset.store, REJECTS_FILE) for dataset in datasets]
     write_table(out, REJECTS_FILE, pa.concat_tables(rejects))
     tables = {REJECTS_FILE: sha256_of(out.read(REJECTS_FILE))}
-    write_manifest(out, replace(manifest, tables=tables))
+    write_manifest(out, _relative(replace(manifest, tables=tables), out))
     return [layer for name, layer in all_layers(datasets).items() if name not in manifest.layers]
 
 
 def _absolute(store: Store) -> Store:
     """Under a URL that means the same wherever it is read from."""
     return Store(Path(store.url).resolve()) if store.is_local else store
+
+
+def _relative(manifest: Manifest, out: Store) -> Manifest:
+    """The manifest with its URLs as seen from `out`, if all datasets lie below its parent."""
+    here = Path(out.url).resolve()
+    urls = [*manifest.merged, *(shard.url for shard in manifest.shards.values() if shard.url)]
+    if not out.is_local or not all(here.parent in Path(url).parents for url in urls):
+        return manifest
+    return manifest.referring(lambda url: os.path.relpath(url, here))
 
 
 def check_keys(datasets: Sequence[Dataset]) -> None:

@@ -1,6 +1,7 @@
 """A folder of files, local or remote: atomic publishing, byte ranges, retries."""
 
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import fsspec
 import tenacity
 
 TEMPORARY_PREFIX = ".unfinished-"
+LOCK = ".lock"  # held by the job that writes to a local folder; no file of the dataset
 
 # What trying again will not mend, and the numbers of errors that it may. Remote file systems
 # often give no number at all.
@@ -149,7 +151,12 @@ class Store:
         except FileNotFoundError:
             return []
         names = [path[len(self._root.rstrip("/")) + 1 :] for path in found]
-        return [name for name in names if TEMPORARY_PREFIX not in name]
+        return [name for name in names if TEMPORARY_PREFIX not in name and name != LOCK]
+
+    @_again
+    def size(self, name: str) -> int:
+        """Bytes of a file; FileNotFoundError if it is absent."""
+        return self._filesystem.size(self._path(name))
 
     @_again
     def delete(self, name: str) -> None:
@@ -159,13 +166,65 @@ class Store:
 
     def is_occupied(self) -> bool:
         """Whether a local folder has anything in it; a remote one is never called occupied."""
-        return self.is_local and Path(self.url).exists() and any(Path(self.url).iterdir())
+        if not self.is_local or not Path(self.url).exists():
+            return False
+        return any(entry.name != LOCK for entry in Path(self.url).iterdir())
+
+    @contextmanager
+    def alone(self) -> Iterator[str | None]:
+        """No other job writes to the folder while the body runs.
+
+        The system lets go of the lock of a killed process. The value is None, or a sentence that
+        says why others cannot be kept out: object storage has no locks, some mounts neither.
+
+        Raises:
+            UsageError: another job is writing to it.
+        """
+        if not self.is_local:
+            yield None
+            return
+        try:
+            descriptor = _lock(self._path(LOCK))
+        except BlockingIOError:
+            raise UsageError(
+                f"another job is writing to {self.url}: wait until it has ended, then run the "
+                "same command again"
+            ) from None
+        except (FileNotFoundError, NotADirectoryError):
+            yield None  # there is nothing to write to, as whoever tries will say
+            return
+        except OSError as error:
+            yield f"{self.url} cannot be locked ({error.strerror}): run no other job on it"
+            return
+        try:
+            yield None
+        finally:
+            Path(self._path(LOCK)).unlink(missing_ok=True)  # while it is held: see `_lock`
+            os.close(descriptor)
 
     def remove_unfinished(self) -> None:
         """Delete what a killed writer left in a local store. No writer may be at work in it."""
         if self.is_local:
             for leftover in Path(self.url).rglob(f"{TEMPORARY_PREFIX}*"):
                 leftover.unlink()
+
+
+def _lock(path: str) -> int:
+    """Lock a file, made where it is absent; returns its descriptor. BlockingIOError: it is held.
+
+    Whoever holds the lock deletes the file in the end, so what is locked may have no name any more.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Writing one shard: first the tar, then its Parquet, whose appearance commits the shard."""
 
+import io
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -58,7 +59,13 @@ def tar_bytes(end: int) -> int:
     return -(-(end + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file; the same table gives the same bytes."""
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+    return file.getvalue()
+
+
 def write_table(store: Store, name: str, table: pa.Table) -> None:
-    """Write a Parquet file atomically; the same table gives the same bytes."""
-    with store.publish(name) as file:
-        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+    """Write a Parquet file atomically."""
+    store.write(name, table_bytes(table))

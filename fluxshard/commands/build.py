@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from fluxshard.arguments import Resources, check_writable
+from fluxshard.arguments import Resources, check_writable, writing
 from pipeline.planning.config import BuildConfig
 
 
@@ -40,7 +40,7 @@ def build(
     flow_specs(config)  # refuses an unknown or unusable estimator before anything is decoded
     catalog = resources.catalog()
     check_writable(out)
-    with resources.cluster(out) as client, progress_bars() as show:
+    with writing(out), resources.cluster(out) as client, progress_bars() as show:
         outcome = make_dataset(sources, missing, Store(out), config, client, show, catalog)
     print_rejects(outcome.rejects)
     print_outcome(outcome, out)

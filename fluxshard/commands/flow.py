@@ -4,7 +4,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from fluxshard.arguments import DatasetPath, Resources, check_writable
+from fluxshard.arguments import DatasetPath, Resources, check_writable, writing
 
 
 def flow(
@@ -30,11 +30,12 @@ def flow(
     from pipeline.building.add_layer import add_layer, layer_spec
     from shards.index import Dataset
 
-    opened = Dataset(dataset)
-    spec = layer_spec(opened, estimator, from_clips=from_clips, levels=levels)
-    catalog = resources.catalog()
-    check_writable(dataset)
-    with resources.cluster(dataset) as client, progress_bars() as show:
-        outcome = add_layer(opened, spec, client, show, catalog)
+    with writing(dataset):
+        opened = Dataset(dataset)
+        spec = layer_spec(opened, estimator, from_clips=from_clips, levels=levels)
+        catalog = resources.catalog()
+        check_writable(dataset)
+        with resources.cluster(dataset) as client, progress_bars() as show:
+            outcome = add_layer(opened, spec, client, show, catalog)
     print_outcome(outcome, f"{dataset}/flow/{spec.layer}")
     return outcome.exit_code(strict=False)

@@ -8,6 +8,9 @@ from tyro.conf import Positional, arg
 def merge(paths: Annotated[Positional[tuple[str, ...]], arg(metavar="DATASET... OUT")], /) -> int:
     """Make one dataset of several; it refers to their shards, no data is copied.
 
+    Datasets beside the new one, or below its parent folder, are referred to from there: all can be
+    moved together. Others are referred to by absolute paths or URLs.
+
     Args:
         paths: datasets whose keys differ; last, the folder of the new dataset.
     """

@@ -48,8 +48,8 @@ class LayerTask(Task):
     """One shard of a new layer, from the rows of the shard's clip Parquet; it has one spec."""
 
     @property
-    def committed(self) -> bool:
-        return self.store.exists(f"{self.layer_stem(*self.specs)}.parquet")
+    def stems(self) -> tuple[str, ...]:
+        return (self.layer_stem(*self.specs),)
 
     def run(self) -> Costs:
         """Write the shard of the layer.
@@ -57,7 +57,8 @@ class LayerTask(Task):
         Raises:
             SourceChanged: a source video is not what the clips were made from.
             UsageError: a clip does not decode any more.
-            DamagedDataset: a stored clip is not what was written.
+            DamagedDataset: a stored clip is not what was written, or the shard would not be what
+                the manifest records.
         """
         settle_worker()
         watch, clips, videos = Stopwatch(), clips_of(self.rows), spans_of(self.rows, "mp4")
@@ -70,7 +71,9 @@ class LayerTask(Task):
                     frames = next(pictures)
                 layer.add(clip, frames, video)
                 announce_clip()
-        layer.commit(self.store, self.layer_stem(layer.spec))
+            files = self.serialised({self.layer_stem(layer.spec): layer.table()})
+        for stem, data in files.items():
+            self.store.write(f"{stem}.parquet", data)
         return Costs(seconds=dict(watch.seconds)) + layer.costs
 
     def _clip_frames(self, clips: Sequence[Clip], videos: Sequence[Span]) -> Iterator[np.ndarray]:
@@ -121,7 +124,7 @@ def add_layer(
     Store(dataset.store.at("flow", spec.layer)).remove_unfinished()
     tasks = layer_tasks(dataset, spec)
     if spec.frames_from == "source":
-        _check_sources([task for task in tasks if not task.committed])
+        _check_sources([task for task in tasks if not task.committed or task.damage()])
     outcome = build_shards(tasks, client, partial(progress, "flow"), catalog)
     if outcome.failed:
         return outcome
@@ -131,10 +134,14 @@ def add_layer(
 
 def layer_tasks(dataset: Dataset, spec: FlowSpec) -> list[LayerTask]:
     """One task for each shard of the dataset."""
-    ends, store = np.cumsum(dataset.shard_rows), dataset.store
-    return [
-        LayerTask(store=store, shard=int(name), rows=dataset.clips.slice(end - n, n), specs=(spec,))
+    ends, store, digests = np.cumsum(dataset.shard_rows), dataset.store, dataset.manifest.digests
+    parts = [
+        (int(name), dataset.clips.slice(end - n, n))
         for name, end, n in zip(dataset.shards, ends, dataset.shard_rows, strict=True)
+    ]
+    return [
+        LayerTask(store=store, shard=shard, rows=rows, specs=(spec,)).knowing(digests)
+        for shard, rows in parts
     ]
 
 
@@ -158,8 +165,7 @@ def add_to_manifest(store: Store, tasks: Sequence[LayerTask], spec: FlowSpec) ->
 def stored_layer(tasks: Sequence[Task], spec: FlowSpec) -> Layer:
     """The manifest's entry of a layer whose shards are all there."""
     digests = {
-        shard_name(task.shard): sha256_of(task.store.read(f"{task.layer_stem(spec)}.parquet"))
-        for task in tasks
+        shard_name(task.shard): sha256_of(task.read_index(task.layer_stem(spec))) for task in tasks
     }
     return Layer(name=spec.layer, spec=spec.to_json(), shards=digests)
 

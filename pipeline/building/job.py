@@ -62,19 +62,25 @@ def build_shards(
     progress: Callable[[int, int], None],
     catalog: Catalog | None,
 ) -> Outcome:
-    """Build those shards that are not committed, with flow from the catalog where it has some.
+    """Build the shards that are not committed or are damaged, with flow from the catalog.
 
     Raises:
         UsageError: they cannot be built with the estimators that are here.
     """
-    pending = [task for task in tasks if not task.committed]
+    found = [(task, task.damage() if task.committed else []) for task in tasks]
+    pending = [task for task, damage in found if damage or not task.committed]
+    mended = frozenset(
+        f"{task.store.at(problem.file)}: {problem.what}; its shard is built again"
+        for task, damage in found
+        for problem in damage
+    )
     pending, warnings = with_stored(pending, catalog)
     failed, costs = run_shards(client, pending, progress)
     return Outcome(
         built=len(pending) - len(failed),
         kept=len(tasks) - len(pending),
         failed=failed,
-        costs=costs + Costs(warnings=warnings),
+        costs=costs + Costs(warnings=warnings | mended),
     )
 
 
@@ -134,4 +140,4 @@ def run_shards(
 
 def run_task(task: Task) -> Costs:
     """On a worker: write the shard, unless an earlier attempt committed it."""
-    return Costs() if task.committed else task.run()
+    return Costs() if task.committed and not task.damage() else task.run()

@@ -27,7 +27,7 @@ from flow_cache import (
 from flow_cache.reuse.copying import StoredFields, frames_identity
 from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
-from shards import Clip, Span, Stopwatch, Store, write_table
+from shards import Clip, Span, Stopwatch
 from shards.schema import FLOW_MEMBERS, FLOW_TABLE, member_columns, span_columns
 from shards.writer import ShardTar
 
@@ -122,9 +122,9 @@ class LayerWriter:
             for pair, field in fields.items()
         }
 
-    def commit(self, store: Store, stem: str) -> None:
-        """Write the shard's Parquet, once its tar is in place."""
-        write_table(store, f"{stem}.parquet", pa.Table.from_pylist(self._rows, schema=_SCHEMA))
+    def table(self) -> pa.Table:
+        """The shard's Parquet, to be written once its tar is in place."""
+        return pa.Table.from_pylist(self._rows, schema=_SCHEMA)
 
 
 def _figures(images: torch.Tensor, blobs: Mapping[Pair, bytes]) -> dict[str, float]:

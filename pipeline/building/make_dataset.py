@@ -1,7 +1,7 @@
 """The build job: plan the clips, build the shards that are missing, close the manifest."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from pipeline.planning.clip_plan import (
     CLIPS_FILE,
     REJECTS_FILE,
     Progress,
+    damaged_tables,
     inputs_digest,
     plan_dataset,
     read_plan,
@@ -27,6 +28,7 @@ from pipeline.planning.clip_table import reject_table
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Reject, Source
 from shards import (
+    DamagedDataset,
     Layer,
     Manifest,
     NoDataset,
@@ -52,7 +54,9 @@ def make_dataset(
 ) -> Outcome:
     """Build a dataset, or continue it: inputs that it has not seen add shards.
 
-    All flow layers of the dataset grow, also those that were added later.
+    All flow layers of the dataset grow, also those that were added later. Files that are not what
+    the manifest records are made again, and must then be so. No other job may write to the store
+    (`Store.alone`).
 
     Args:
         sources, missing: what `find_sources` found, and what it did not.
@@ -62,22 +66,28 @@ def make_dataset(
     Raises:
         UsageError: the store holds a dataset of another configuration, or something else; or an
             estimator here is not the one that made the dataset's flow.
+        DamagedDataset: a file is not what the manifest records and cannot be made again.
     """
     manifest = open_manifest(store, config)
     store.remove_unfinished()
-    planned = replace(manifest, inputs=inputs_digest(sources, missing))
-    if manifest.inputs != planned.inputs:
-        plan_dataset(sources, missing, store, config, client, progress)
-        if manifest.state == "building":
-            write_manifest(store, planned)
+    inputs = inputs_digest(sources, missing)
+    damaged = damaged_tables(store, manifest.tables)
+    if damaged and manifest.inputs != inputs:
+        raise DamagedDataset(
+            f"{store.at(damaged[0])} is damaged or gone: name the sources that the dataset was "
+            "built from last, and no others, to have it made again, or bring it back from a copy"
+        )
+    if damaged or manifest.inputs != inputs:
+        plan = partial(plan_dataset, sources, missing, store, config, client, progress)
+        manifest = write_plan(store, plan(afresh=bool(damaged)), manifest, inputs)
     table, rejects = read_plan(store)  # as a rerun reads them: a table in memory differs in details
     specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
-    tasks = shard_tasks(table, store, config, specs)
+    tasks = [task.knowing(manifest.digests) for task in shard_tasks(table, store, config, specs)]
     outcome = build_shards(tasks, client, partial(progress, "build"), catalog)
     outcome = replace(outcome, inputs=len(sources) + len(missing), rejects=rejects)
     if outcome.failed:
         return outcome
-    clips, rejects = close_manifest(store, tasks, specs, rejects, planned)
+    clips, rejects = close_manifest(store, tasks, specs, rejects, manifest)
     return replace(outcome, clips=clips, rejects=rejects).registered(catalog, store)
 
 
@@ -114,6 +124,33 @@ def open_manifest(store: Store, config: BuildConfig) -> Manifest:
     return manifest
 
 
+def write_plan(
+    store: Store, files: Mapping[str, bytes], manifest: Manifest, inputs: str
+) -> Manifest:
+    """Write the plan's tables and what the manifest says of them; returns the manifest.
+
+    Raises:
+        DamagedDataset: the inputs were planned before, and the clips are not what was planned.
+    """
+    clips = sha256_of(files[CLIPS_FILE])
+    again = manifest.inputs == inputs
+    if again and manifest.tables.get(CLIPS_FILE) != clips:
+        raise DamagedDataset(
+            f"{store.at(*damaged_tables(store, manifest.tables)[:1])} is damaged or gone, and "
+            "planning again gives other clips: the dataset has grown, or a version has changed. "
+            "Bring the file back from a copy, or build a new dataset; the flow of this one is "
+            "copied"
+        )
+    if not again:  # until the new plan stands, the tables may be of the old one or of the new
+        write_manifest(store, replace(manifest, tables={}))
+    for name, data in files.items():
+        store.write(name, data)
+    if not again:
+        manifest = replace(manifest, inputs=inputs, tables={CLIPS_FILE: clips})
+        write_manifest(store, manifest)
+    return manifest
+
+
 def shard_tasks(
     table: pa.Table, store: Store, config: BuildConfig, specs: tuple[FlowSpec, ...]
 ) -> list[ShardTask]:
@@ -137,18 +174,27 @@ def close_manifest(
     rejects: Sequence[Reject],
     manifest: Manifest,
 ) -> tuple[int, list[Reject]]:
-    """Write the complete list of rejects and the final manifest.
+    """Write the complete list of rejects and the final manifest; what is recorded stays so.
 
     Returns the number of clips in the dataset and all rejects.
+
+    Raises:
+        DamagedDataset: a file is not what the manifest records.
     """
     shards, rejects = {}, list(rejects)
     for task in tasks:
-        data = store.read(f"{task.clips_stem}.parquet")
+        data = task.read_index(task.clips_stem)
         file = pq.ParquetFile(pa.BufferReader(data))
         clips = file.metadata.num_rows
         shards[shard_name(task.shard)] = Shard(clips=clips, sha256=sha256_of(data))
         rejects += [Reject(**row) for row in json.loads(file.schema_arrow.metadata[REJECTS_KEY])]
-    write_table(store, REJECTS_FILE, reject_table(rejects))
+    if REJECTS_FILE not in manifest.tables or damaged_tables(store, manifest.tables):
+        write_table(store, REJECTS_FILE, reject_table(rejects))
+    if damaged := damaged_tables(store, manifest.tables):
+        raise DamagedDataset(
+            f"{store.at(damaged[0])} is not what the manifest records, and cannot be made again: "
+            "bring it back from a copy, or build a new dataset; the flow of this one is copied"
+        )
     layers = [stored_layer(tasks, spec) for spec in specs]
     tables = {name: sha256_of(store.read(name)) for name in (CLIPS_FILE, REJECTS_FILE)}
     closed = replace(

@@ -19,7 +19,7 @@ from pipeline.building.task import Task
 from pipeline.cluster import announce_clip
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
-from shards import Clip, Span, Stopwatch, clips_of, decode_clip, encode_clip, shard_tar, write_table
+from shards import Clip, Span, Stopwatch, clips_of, decode_clip, encode_clip, shard_tar
 from shards.manifest import canonical_json
 from shards.schema import CLIP_MEMBERS, member_columns, shard_name, span_columns
 from shards.writer import ShardTar
@@ -44,9 +44,8 @@ class ShardTask(Task):
         return f"clips/{shard_name(self.shard)}"
 
     @property
-    def committed(self) -> bool:
-        stems = [self.clips_stem, *map(self.layer_stem, self.specs)]
-        return all(self.store.exists(f"{stem}.parquet") for stem in stems)
+    def stems(self) -> tuple[str, ...]:
+        return (*map(self.layer_stem, self.specs), self.clips_stem)
 
     def run(self) -> Costs:
         """Write the shard's tars and Parquet files.
@@ -55,16 +54,18 @@ class ShardTask(Task):
 
         Raises:
             SourceChanged: a video is not the one that was scanned; nothing is committed.
+            DamagedDataset: they would not be those that the manifest records.
         """
         settle_worker()
         with ExitStack() as stack:
             tar = stack.enter_context(shard_tar(self.store, f"{self.clips_stem}.tar"))
             layers = self.open_layers(stack)
             spans, rejects, costs = self._write_clips(tar, layers)
-        for layer in layers:
-            layer.commit(self.store, self.layer_stem(layer.spec))
-        table = committed_rows(self.rows, spans, rejects)
-        write_table(self.store, f"{self.clips_stem}.parquet", table)
+            tables = {self.layer_stem(layer.spec): layer.table() for layer in layers}
+            tables[self.clips_stem] = committed_rows(self.rows, spans, rejects)
+            files = self.serialised(tables)
+        for stem, data in files.items():
+            self.store.write(f"{stem}.parquet", data)
         return sum((layer.costs for layer in layers), costs)
 
     def _write_clips(

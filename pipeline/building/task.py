@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import pyarrow as pa
 
@@ -11,7 +12,8 @@ from flow_cache import FlowSpec
 from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
-from shards import Store, shard_tar
+from shards import DamagedDataset, Problem, Store, check_commit, shard_tar, table_bytes
+from shards.manifest import sha256_of
 from shards.schema import shard_name
 
 
@@ -25,6 +27,7 @@ class Task(ABC):
         rows: of its clips.
         specs: of the flow layers to write.
         stored: where flow of the clips may be already, by layer.
+        recorded: SHA-256 of its Parquet files, by name without suffix, where the manifest has them.
     """
 
     store: Store
@@ -32,15 +35,55 @@ class Task(ABC):
     rows: pa.Table
     specs: tuple[FlowSpec, ...]
     stored: Mapping[str, tuple[StoredShard, ...]] = field(default_factory=dict)
+    recorded: Mapping[str, str] = field(default_factory=dict)
 
     @property
     @abstractmethod
-    def committed(self) -> bool:
-        """Whether all that the task writes is there."""
+    def stems(self) -> tuple[str, ...]:
+        """Names of the files that it writes, without suffix; the last Parquet commits them all."""
 
     @abstractmethod
     def run(self) -> Costs:
         """Write it; on a worker."""
+
+    @property
+    def committed(self) -> bool:
+        """Whether it was written once: the manifest says so, or the Parquet that commits it."""
+        return bool(self.recorded) or self.store.exists(f"{self.stems[-1]}.parquet")
+
+    def damage(self) -> list[Problem]:
+        """What a glance finds wrong with files that were committed."""
+        glances = (check_commit(self.store, stem, self.recorded.get(stem)) for stem in self.stems)
+        return [problem for problem in glances if problem]
+
+    def knowing(self, digests: Mapping[str, str]) -> Self:
+        """The same, with what a manifest's `digests` record of it."""
+        return replace(self, recorded={s: digests[s] for s in self.stems if s in digests})
+
+    def serialised(self, tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
+        """Parquet files of tables by name without suffix, before any of the shard's files appears.
+
+        Raises:
+            DamagedDataset: one is not what the manifest records; nothing may replace what is there.
+        """
+        files = {stem: table_bytes(table) for stem, table in tables.items()}
+        for stem, data in files.items():
+            self._check(stem, data, "cannot be made again, as a source or a version has changed")
+        return files
+
+    def read_index(self, stem: str) -> bytes:
+        """A committed Parquet file; DamagedDataset if it is not what the manifest records."""
+        data = self.store.read(f"{stem}.parquet")
+        self._check(stem, data, "has changed while the job was running")
+        return data
+
+    def _check(self, stem: str, data: bytes, why: str) -> None:
+        if self.recorded.get(stem) not in (None, sha256_of(data)):
+            raise DamagedDataset(
+                f"{self.store.at(stem)}.parquet {why}: its digest would not be what the manifest "
+                "records. Bring the files of this shard back from a copy, or build a new dataset; "
+                "the flow that is sound here is copied"
+            )
 
     def layer_stem(self, spec: FlowSpec) -> str:
         """Name of the shard's files of a layer, without suffix."""

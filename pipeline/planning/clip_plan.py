@@ -1,7 +1,7 @@
 """The clip table of a dataset: scan the inputs, keep what is stored, plan the rest anew."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import PurePath
@@ -16,7 +16,7 @@ from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan import Scan, reject_duplicates, scan_video
 from pipeline.records import Reject, Source
 from pipeline.source.inputs import with_sidecar_caption
-from shards import Clip, Store, clips_of, read_manifest, read_table, write_table
+from shards import Clip, Store, clips_of, read_manifest, read_table, table_bytes
 from shards.manifest import canonical_json, sha256_of
 from shards.schema import shard_name
 
@@ -43,22 +43,40 @@ def plan_dataset(
     config: BuildConfig,
     client: Client,
     progress: Progress,
-) -> None:
-    """Scan the videos, then write `clips.parquet` and `rejects.parquet`.
+    *,
+    afresh: bool = False,
+) -> dict[str, bytes]:
+    """Scan the videos; returns `clips.parquet` and `rejects.parquet`, to be written.
 
     Clips of committed shards keep their rows, see `extend_plan`.
+
+    Args:
+        afresh: as if no earlier build had planned or stored any.
     """
     scans = scan_all(sources, config, client, progress)
-    planned = store.exists(CLIPS_FILE)
+    planned = store.exists(CLIPS_FILE) and not afresh
     table, rejects = read_plan(store) if planned else (None, [])
     before = table
-    table, added = extend_plan(table, scans, config, committed_shards(store))
+    committed = committed_shards(store) if planned else set()
+    table, added = extend_plan(table, scans, config, committed)
     if before is not None:
         _forget(store, {*before["shard"].to_pylist()} - {*table["shard"].to_pylist()})
     named = {source.path for source in sources} | {reject.path for reject in missing}
     rejects = [reject for reject in rejects if reject.path not in named] + [*missing, *added]
-    write_table(store, REJECTS_FILE, reject_table(rejects))
-    write_table(store, CLIPS_FILE, table)
+    return {REJECTS_FILE: table_bytes(reject_table(rejects)), CLIPS_FILE: table_bytes(table)}
+
+
+def damaged_tables(store: Store, recorded: Mapping[str, str]) -> list[str]:
+    """Those of the recorded tables that are gone or have another SHA-256."""
+    return [name for name, digest in recorded.items() if digest_of(store, name) != digest]
+
+
+def digest_of(store: Store, name: str) -> str | None:
+    """SHA-256 of a file; None if it is absent."""
+    try:
+        return sha256_of(store.read(name))
+    except FileNotFoundError:
+        return None
 
 
 def read_plan(store: Store) -> tuple[pa.Table, list[Reject]]:

@@ -1,13 +1,18 @@
 """Opening datasets: the manifest proves itself, layers are chosen by name."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from shards.index import Dataset
-from shards.manifest import DamagedDataset, read_manifest, write_manifest
+from shards.manifest import DamagedDataset, read_manifest, sha256_of, write_manifest
+from shards.merge import merge
 from shards.store import Store
+from shards.writer import write_table
 
 
 def test_a_layer_is_found_by_estimator_name_or_digest(dataset_url: str):
@@ -51,6 +56,33 @@ def test_the_dataset_digest_changes_with_the_clips_only(dataset_url: str):
     manifest = read_manifest(store)
     write_manifest(store, replace(manifest, layers={}))
     assert Dataset(dataset_url).digest == before
-    other = replace(manifest.shards["000001"], sha256="0" * 64)
+    write_table(store, "clips/000001.parquet", pa.table({"key": ["other"]}))
+    sha256 = sha256_of(store.read("clips/000001.parquet"))
+    other = replace(manifest.shards["000001"], sha256=sha256)
     write_manifest(store, replace(manifest, shards={**manifest.shards, "000001": other}))
     assert Dataset(dataset_url).digest != before
+
+
+@pytest.mark.parametrize("harm", ["another", "gone"])
+def test_an_index_that_is_not_the_recorded_one_is_refused_and_named(dataset_url: str, harm: str):
+    """Also where it is a sound Parquet file: it would give other rows."""
+    for folder in ("flow/toy-0123456789ab", "clips"):
+        path = Path(dataset_url, folder, "000001.parquet")
+        if harm == "gone":
+            path.unlink()
+        else:
+            write_table(Store(dataset_url), f"{folder}/000001.parquet", pa.table({"key": ["x"]}))
+        with pytest.raises(DamagedDataset, match=rf"{path} is .*`fluxshard verify {dataset_url}`"):
+            Dataset(dataset_url).fields(Dataset(dataset_url).layer())
+
+
+def test_a_merged_dataset_whose_part_was_made_anew_is_refused(
+    make_dataset: Callable[[str], str], tmp_path: Path
+):
+    parts, merged = [make_dataset("one"), make_dataset("two")], f"{tmp_path}/merged"
+    merge([Store(part) for part in parts], Store(merged))
+    shutil.rmtree(parts[1])
+    Path(make_dataset("three")).rename(parts[1])
+    assert len(Dataset(parts[1]).clips) == 5, "the part itself is sound"
+    with pytest.raises(DamagedDataset, match=rf"{parts[1]}/clips/000000.* merge {merged} again"):
+        Dataset(merged)

@@ -1,5 +1,6 @@
 """A merged dataset reads as one and owns nothing."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,3 +94,42 @@ def test_the_output_must_be_new_and_two_datasets_given(dataset_url: str, other_u
         combine([dataset_url, other_url], dataset_url)
     with pytest.raises(ValueError, match="at least two datasets"):
         combine([dataset_url], other_url)
+
+
+def test_datasets_beside_each_other_move_together(
+    dataset_url: str, other_url: str, merged_url: str, tmp_path: Path
+):
+    written = json.loads(Path(merged_url, "manifest.json").read_text())
+    assert written["merged"] == ["../clip", "../other"]
+    assert {shard["url"] for shard in written["shards"].values()} == {"../clip", "../other"}
+    clips, moved = Dataset(merged_url).clips, tmp_path / "moved" / "here"
+    moved.mkdir(parents=True)
+    for url in (dataset_url, other_url, merged_url):
+        Path(url).rename(moved / Path(url).name)
+    merged = Dataset(moved / "merged")
+    assert merged.clips.equals(clips)
+    assert merged.manifest.merged == (f"{moved}/clip", f"{moved}/other")
+    assert ShardReader(merged, merged.layer("toy")).fields(9, PAIRS)
+    assert list(verify(merged.store)) == []
+
+
+def test_a_merged_dataset_is_read_through_a_link_and_under_a_relative_path(
+    merged_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "link"
+    link.symlink_to(merged_url)
+    assert len(Dataset(link).clips) == 10
+    monkeypatch.chdir(merged_url)
+    assert len(Dataset(".").clips) == 10
+
+
+def test_datasets_elsewhere_are_referred_to_by_their_absolute_paths(
+    dataset_url: str, other_url: str, tmp_path: Path
+):
+    """Which manifests of merged datasets always had; they move alone."""
+    combine([dataset_url, other_url], f"{tmp_path}/deeper/merged")
+    written = json.loads(Path(tmp_path, "deeper", "merged", "manifest.json").read_text())
+    assert written["merged"] == [dataset_url, other_url]
+    Path(tmp_path, "deeper", "merged").rename(tmp_path / "moved")
+    assert len(Dataset(tmp_path / "moved").clips) == 10

@@ -1,14 +1,18 @@
 """Publishing is all or nothing, on disk and on object storage; passing errors are tried again."""
 
 import errno
+import fcntl
 import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tenacity
 
-from shards.store import TEMPORARY_PREFIX, Store, UsageError, is_passing
+from shards.store import LOCK, TEMPORARY_PREFIX, Store, UsageError, is_passing
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -150,3 +154,86 @@ def test_errors_that_pass_are_tried_again(monkeypatch: pytest.MonkeyPatch):
 )
 def test_errors_that_stay_are_not_tried_again(error: Exception):
     assert not is_passing(error)
+
+
+def test_a_second_job_on_a_local_folder_is_refused_and_touches_nothing(tmp_path: Path):
+    store = Store(tmp_path)
+    with store.alone() as unlocked:
+        assert unlocked is None
+        with pytest.raises(UsageError, match=rf"another job is writing to {tmp_path}"):
+            store.alone().__enter__()
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+        assert store.files() == []
+        assert not store.is_occupied(), "a lock is no file of a dataset"
+    assert list(tmp_path.iterdir()) == []
+    with store.alone():
+        pass
+
+
+HOLD = """
+import sys
+from shards import Store
+with Store(sys.argv[1]).alone():
+    print(flush=True)
+    input()
+"""
+
+
+def test_the_lock_of_a_killed_job_does_not_block(tmp_path: Path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(UsageError, match="another job"):
+            Store(tmp_path).alone().__enter__()
+        process.send_signal(signal.SIGKILL)
+    assert (tmp_path / LOCK).exists()
+    with Store(tmp_path).alone():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_its_holder_deletes_at_that_moment_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Two jobs would else hold locks on two files, one of them without a name."""
+    flock, calls = fcntl.flock, 0
+
+    def delete_first(descriptor: int, how: int) -> None:
+        nonlocal calls
+        flock(descriptor, how)
+        calls += 1
+        if calls == 1:
+            (tmp_path / LOCK).unlink()
+
+    monkeypatch.setattr(fcntl, "flock", delete_first)
+    with Store(tmp_path).alone():
+        assert (tmp_path / LOCK).exists()
+        with pytest.raises(UsageError, match="another job"):
+            Store(tmp_path).alone().__enter__()
+
+
+def test_where_there_are_no_locks_the_job_goes_on_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with Store("memory://lock").alone() as unlocked:
+        assert unlocked is None
+    with Store(tmp_path / "absent").alone() as unlocked:
+        assert unlocked is None
+    assert not (tmp_path / "absent").exists()
+
+    def none_here(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none_here)
+    with Store(tmp_path).alone() as unlocked:
+        assert (
+            unlocked == f"{tmp_path} cannot be locked (No locks available): run no other job on it"
+        )
+
+
+def test_the_size_of_a_file(store: Store):
+    store.write("a/file.bin", bytes(7))
+    assert store.size("a/file.bin") == 7
+    with pytest.raises(FileNotFoundError):
+        store.size("a/nothing")

@@ -3,10 +3,13 @@
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from shards.manifest import read_manifest
 from shards.store import Store
-from shards.verify import verify
+from shards.verify import check_commit, verify
+from shards.writer import shard_tar, write_table
 
 
 def tar_members(path: Path) -> list[tuple[int, int, str]]:
@@ -74,3 +77,44 @@ def test_a_missing_file_is_found(dataset_url: str, name: str):
     assert [str(problem) for problem in verify(Store(dataset_url))] == [
         f"{name}: the file is missing"
     ]
+
+
+@pytest.mark.parametrize("stem", ["clips/000001", "flow/toy-0123456789ab/000000"])
+def test_a_glance_finds_what_cannot_be_the_committed_shard(dataset_url: str, stem: str):
+    store, parquet, tar = (
+        Store(dataset_url),
+        *(Path(dataset_url, f"{stem}.{kind}") for kind in ("parquet", "tar")),
+    )
+    digest = read_manifest(store).digests[stem]
+    index, media = parquet.read_bytes(), tar.read_bytes()
+    assert check_commit(store, stem, digest) is None
+    assert check_commit(store, stem) is None
+
+    def found(digest: str | None = digest) -> str:
+        problem = str(check_commit(store, stem, digest))
+        parquet.write_bytes(index)
+        tar.write_bytes(media)
+        return problem
+
+    tar.unlink()
+    assert found() == f"{stem}.tar: the file is missing"
+    tar.write_bytes(media[:-512])
+    assert (
+        found(None)
+        == f"{stem}.tar: the file has {len(media) - 512} bytes, {len(media)} were written"
+    )
+    parquet.unlink()
+    assert found() == f"{stem}.parquet: the file is missing"
+    parquet.write_bytes(index[:-7])
+    assert f"{stem}.parquet: it cannot be read" in found(None)
+    parquet.write_bytes(index + b"\0")
+    assert "differs from the manifest's digest" in found()
+
+
+def test_a_glance_knows_the_length_of_an_empty_shard(tmp_path: Path):
+    store = Store(tmp_path)
+    with shard_tar(store, "clips/000000.tar"):
+        pass
+    columns = {"txt_offset": pa.array([], "i8"), "txt_size": pa.array([], "i8")}
+    write_table(store, "clips/000000.parquet", pa.table(columns))
+    assert check_commit(store, "clips/000000") is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fluxshard.commands.build import check_paths
-from shards import UsageError
+from shards import Store, UsageError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -116,3 +116,20 @@ def test_ctrl_c_leaves_whole_files_and_the_same_command_goes_on(
 def contents(folder: Path) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_second_job_on_the_same_folder_says_so_and_stops(
+    dataset: str, sources: list[str], run: Run, build_options: tuple[str, ...]
+):
+    with Store(dataset).alone():
+        before = contents(Path(dataset))
+        for command in (
+            ["build", *sources, dataset, *build_options],
+            ["flow", dataset, "--estimator=dis"],
+        ):
+            code, _, err = run(*command)
+            assert code == 2
+            assert f"another job is writing to {dataset}" in err
+        assert contents(Path(dataset)) == before
+    assert run("build", *sources, dataset, *build_options)[0] == 0
+    assert set(contents(Path(dataset))) == set(before) - {".lock"}

@@ -1,12 +1,13 @@
 """`fluxshard merge` makes one dataset of several, which trains as one."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_merged_datasets_train(
+def test_merged_datasets_train_also_when_all_were_moved_together(
     dataset: str,
     demo_videos: list[str],
     tmp_path: Path,
@@ -14,12 +15,16 @@ def test_merged_datasets_train(
     facts_of: Callable[[str], dict],
     build_options: tuple[str, ...],
 ):
-    other, merged = str(tmp_path / "other"), str(tmp_path / "merged")
+    together = tmp_path / "together"
+    other, merged = str(together / "other"), str(together / "merged")
+    dataset = str(shutil.copytree(dataset, together / "dataset"))
     assert run("build", str(Path(demo_videos[-1], "h264.mp4")), other, *build_options)[0] == 0
     assert run("merge", dataset, other, merged)[0] == 0
     assert run("verify", merged)[0] == 0
     clips = [facts_of(url)["clips"] for url in (dataset, other, merged)]
     assert clips[0] + clips[1] == clips[2]
+    merged = str(together.rename(tmp_path / "moved") / "merged")
+    assert run("verify", merged)[0] == 0
     options = ["--preset", "tiny", "--steps", "2"]
     code, _, err = run("train", "--data", merged, "--out", str(tmp_path / "r"), *options)
     assert code == 0, err

@@ -23,7 +23,16 @@ from pipeline.planning.config import BuildConfig
 from pipeline.records import Source
 from pipeline.source import rgb
 from pipeline.source.inputs import find_sources
-from shards import Dataset, ShardReader, Store, clip_video, decode_clip, verify
+from shards import (
+    Dataset,
+    ShardReader,
+    Store,
+    clip_video,
+    decode_clip,
+    read_manifest,
+    verify,
+    write_manifest,
+)
 from shards.merge import merge
 
 CONFIG = BuildConfig(
@@ -257,3 +266,35 @@ def test_a_merged_dataset_takes_no_layer_and_no_videos(
         add_flow(tmp_path / "merged", client)
     with pytest.raises(ValueError, match=r"is merged of .*add the videos to one of these"):
         make_dataset(other, [], Store(tmp_path / "merged"), CONFIG, client, lambda *_: None)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
+def test_a_damaged_shard_of_a_layer_is_made_again_and_never_blessed(
+    dataset: Path, client: Client, kind: str
+):
+    before = contents(dataset)
+    path = next(dataset.glob(f"flow/*/000000.{kind}"))
+    if kind == "tar":
+        path.unlink()
+    else:
+        path.write_bytes(next(dataset.glob("flow/*/000001.parquet")).read_bytes())
+    outcome = add_flow(dataset, client, "dis")
+    assert outcome.built == 1
+    assert [warning.partition(": ")[0] for warning in outcome.costs.warnings] == [str(path)]
+    assert contents(dataset) == before
+
+
+def test_a_layer_that_would_come_out_otherwise_fails_and_keeps_its_digest(
+    dataset: Path, client: Client
+):
+    store = Store(dataset)
+    manifest = read_manifest(store)
+    (layer,) = manifest.layers.values()
+    digests = {**layer.shards, "000000": "0" * 64}
+    write_manifest(store, replace(manifest, layers={layer.name: replace(layer, shards=digests)}))
+    before, opened = contents(dataset), Dataset(store)
+    spec = layer_spec(opened, "dis", from_clips=False)
+    outcome = add_layer(opened, spec, client, lambda *_: None)
+    assert list(outcome.failed) == ["000000"]
+    assert "cannot be made again" in outcome.failed["000000"]
+    assert contents(dataset) == before

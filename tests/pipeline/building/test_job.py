@@ -17,22 +17,27 @@ from pipeline.building.task import Task
 from pipeline.cluster import connect
 from pipeline.records import Reject
 from shards.store import Store, UsageError
+from shards.writer import shard_tar, write_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note(Task):
-    """A shard that is one small file."""
+    """A shard of one empty tar."""
 
     fails: bool = False
 
     @property
-    def committed(self) -> bool:
-        return self.store.exists(f"{self.shard}.txt")
+    def stems(self) -> tuple[str, ...]:
+        return (f"clips/{self.shard}",)
 
     def run(self) -> Costs:
         if self.fails:
             raise RuntimeError("disk on fire")
-        self.store.write(f"{self.shard}.txt", b"done")
+        (stem,) = self.stems
+        with shard_tar(self.store, f"{stem}.tar"):
+            pass
+        table = pa.table({"txt_offset": pa.array([], "i8"), "txt_size": pa.array([], "i8")})
+        write_table(self.store, f"{stem}.parquet", table)
         return Costs(computed=Counter(toy=len(self.rows)), seconds={"flow": 1.0})
 
 

@@ -17,7 +17,7 @@ from pipeline.planning.config import BuildConfig, flow_specs
 from shards.manifest import sha256_of
 from shards.schema import Clip, Span
 from shards.store import Store
-from shards.writer import shard_tar
+from shards.writer import shard_tar, write_table
 
 CONFIG = BuildConfig(size=(48, 64), frames=5, flow="dis", levels=(1, 2))
 VIDEO = Span(offset=512, size=1000, crc32=7)
@@ -55,7 +55,7 @@ def write(
     with shard_tar(store, "x.tar") as tar:
         writer = LayerWriter(spec, tar, stored)
         writer.add(CLIP, frames, VIDEO)
-    writer.commit(store, "x")
+    write_table(store, "x.parquet", writer.table())
     return writer
 
 

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from distributed import Client
@@ -24,7 +25,16 @@ from pipeline.building.make_dataset import make_dataset
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.source.inputs import find_sources
-from shards import Dataset, ShardReader, Store, verify
+from shards import (
+    DamagedDataset,
+    Dataset,
+    ShardReader,
+    Store,
+    read_manifest,
+    verify,
+    write_manifest,
+    write_table,
+)
 from shards.schema import CLIP_MEMBERS, CLIP_TABLE, member_columns
 
 CONFIG = BuildConfig(
@@ -228,3 +238,144 @@ def test_progress_moves_clip_by_clip_and_ends_at_the_total(
     assert build_steps == sorted(build_steps)
     assert (build_steps[0], build_steps[-1]) == (0, total)
     assert len(set(build_steps)) > total // 2, "one shard, yet many steps"
+
+
+def other_caption(path: Path) -> None:
+    """A sound Parquet file that says something else."""
+    table = pq.read_table(path)
+    name = "caption" if "caption" in table.column_names else "key"
+    column = pa.array(["something else"] * len(table))
+    table = table.set_column(table.schema.get_field_index(name), name, column)
+    write_table(Store(path.parent), path.name, table)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-512])
+
+
+HARM = [
+    ("clips/000000.parquet", other_caption),
+    ("clips/000001.parquet", cut),
+    ("flow/*/000000.parquet", other_caption),
+    ("flow/*/000001.parquet", Path.unlink),
+    ("clips/000001.tar", Path.unlink),
+    ("flow/*/000000.tar", cut),
+]
+
+
+@pytest.mark.parametrize(("pattern", "harm"), HARM)
+def test_a_damaged_shard_is_built_again_and_named_and_never_blessed(
+    demo_videos: list[str],
+    built: Path,
+    client: Client,
+    tmp_path: Path,
+    pattern: str,
+    harm: Callable[[Path], None],
+):
+    url = Path(shutil.copytree(built, tmp_path / "dataset"))
+    (path,) = url.glob(pattern)
+    harm(path)
+    outcome = build(demo_videos, url, client)
+    (warning,) = outcome.costs.warnings
+    assert warning.startswith(f"{path}: ")
+    assert (outcome.built, outcome.failed) == (1, {})
+    assert contents(url) == contents(built)
+
+
+@pytest.mark.parametrize("name", ["clips.parquet", "rejects.parquet"])
+@pytest.mark.parametrize("harm", [cut, Path.unlink, lambda path: path.write_bytes(b"PAR1")])
+def test_a_damaged_plan_is_made_again(
+    demo_videos: list[str],
+    built: Path,
+    client: Client,
+    tmp_path: Path,
+    name: str,
+    harm: Callable[[Path], None],
+):
+    url = Path(shutil.copytree(built, tmp_path / "dataset"))
+    harm(url / name)
+    assert build(demo_videos, url, client).built == 0
+    assert contents(url) == contents(built)
+
+
+def test_a_damaged_plan_that_cannot_be_made_again_is_refused_and_kept_as_it_is(
+    demo_videos: list[str], client: Client, tmp_path: Path
+):
+    videos, url = copy_of_videos(demo_videos, tmp_path), tmp_path / "dataset"
+    build(videos[:1], url, client)
+    build(videos, url, client)  # it grows: planned in two steps
+    intact = contents(url)
+    cut(url / "clips.parquet")
+    harmed = contents(url)
+    for sources, why in ((videos[:1], "name the sources that"), (videos, "gives other clips")):
+        with pytest.raises(DamagedDataset, match=rf"clips\.parquet is damaged or gone.*{why}"):
+            build(sources, url, client)
+        assert contents(url) == harmed
+    (url / "clips.parquet").write_bytes(intact["clips.parquet"])
+    assert build(videos, url, client).built == 0
+    assert contents(url) == intact
+
+
+def copy_of_videos(demo_videos: list[str], folder: Path) -> list[str]:
+    """Two videos that a test may change."""
+    (folder / "videos").mkdir()
+    names = ("h264.mp4", "vp9.webm")
+    return [str(shutil.copy(Path(demo_videos[-1], name), folder / "videos")) for name in names]
+
+
+def test_a_damaged_shard_whose_source_is_gone_fails_and_nothing_is_overwritten(
+    demo_videos: list[str], client: Client, tmp_path: Path
+):
+    videos, url = copy_of_videos(demo_videos, tmp_path), tmp_path / "dataset"
+    build(videos, url, client, replace(CONFIG, clips_per_shard=100))
+    other_caption(url / "clips" / "000000.parquet")
+    before, state = contents(url), os.stat(videos[0])
+    Path(videos[0]).write_bytes(bytes(state.st_size))
+    os.utime(videos[0], ns=(state.st_atime_ns, state.st_mtime_ns))
+    outcome = build(videos, url, client, replace(CONFIG, clips_per_shard=100))
+    assert "is not the video that clip" in outcome.failed["000000"]
+    assert outcome.exit_code(strict=False) == 1
+    assert contents(url) == before
+    assert [problem.file for problem in verify(Store(url))] == ["clips/000000.parquet"]
+
+
+def test_an_unfinished_build_trusts_no_commit_without_its_tar(
+    demo_videos: list[str], built: Path, client: Client, tmp_path: Path
+):
+    url = Path(shutil.copytree(built, tmp_path / "dataset"))
+    manifest = read_manifest(Store(url))
+    layers = {name: replace(layer, shards={}) for name, layer in manifest.layers.items()}
+    write_manifest(
+        Store(url), replace(manifest, state="building", shards={}, layers=layers, tables={})
+    )
+    (url / "clips" / "000001.tar").unlink()
+    outcome = build(demo_videos, url, client)
+    assert outcome.built == 1
+    assert outcome.costs.warnings
+    assert contents(url) == contents(built)
+
+
+def test_growth_that_is_interrupted_is_no_damage(
+    demo_videos: list[str], client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    videos = copy_of_videos(demo_videos, tmp_path)
+    for name in ("dataset", "undisturbed"):
+        build(videos[:1], tmp_path / name, client)
+    build(videos, tmp_path / "undisturbed", client)
+    url, store = tmp_path / "dataset", Store(tmp_path / "dataset")
+    write = Store.write
+    for last in ("rejects.parquet", "clips.parquet", "manifest.json"):
+
+        def write_until(self: Store, name: str, data: bytes, last: str = last) -> None:
+            write(self, name, data)
+            if name == last:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "write", write_until)
+            with pytest.raises(KeyboardInterrupt):
+                build(videos, url, client)
+        assert list(verify(store)) == [], last
+        assert Dataset(store).clips
+    build(videos, url, client)
+    assert contents(url) == contents(tmp_path / "undisturbed")

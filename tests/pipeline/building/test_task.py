@@ -5,9 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from pipeline.building.add_layer import LayerTask
 from pipeline.planning.config import BuildConfig, flow_specs
+from shards.manifest import DamagedDataset
 from shards.store import Store
 
 
@@ -28,3 +30,20 @@ def test_layers_appear_when_the_stack_closes(tmp_path: Path):
         assert [layer.spec for layer in layers] == list(specs)
         assert task.store.files() == []
     assert len(task.store.files()) == 2
+
+
+def test_a_task_knows_what_the_manifest_records_of_its_own_files(tmp_path: Path):
+    specs = flow_specs(BuildConfig(flow="dis"))
+    task = LayerTask(store=Store(tmp_path), shard=1, rows=pa.table({"key": []}), specs=specs)
+    (stem,) = task.stems
+    assert not task.committed
+    digests = {stem: "0" * 64, "clips/000001": "1" * 64}
+    known = task.knowing(digests)
+    assert known.recorded == {stem: "0" * 64}
+    assert known.committed, "it was, although its files are gone"
+    assert [problem.file for problem in known.damage()] == [f"{stem}.parquet"]
+    with pytest.raises(DamagedDataset, match=rf"{stem}\.parquet cannot be made again"):
+        known.serialised({stem: pa.table({"key": ["a"]})})
+    known.store.write(f"{stem}.parquet", b"another")
+    with pytest.raises(DamagedDataset, match="has changed while the job was running"):
+        known.read_index(stem)
