@@ -1,7 +1,7 @@
 """The build job: plan the clips, build the shards that are missing, close the manifest."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from distributed import Client
 from flow_cache import FlowSpec
 from flow_cache.reuse.catalog import Catalog
 from pipeline.building.add_layer import stored_layer
+from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards
 from pipeline.building.shard import REJECTS_KEY, ShardTask
 from pipeline.planning.clip_plan import (
@@ -33,6 +34,7 @@ from shards import (
     Shard,
     Store,
     UsageError,
+    clips_of,
     read_manifest,
     write_manifest,
     write_table,
@@ -49,6 +51,8 @@ def make_dataset(
     client: Client,
     progress: Progress,
     catalog: Catalog | None = None,
+    *,
+    allow_failed: bool = False,
 ) -> Outcome:
     """Build a dataset, or continue it: inputs that it has not seen add shards.
 
@@ -58,6 +62,8 @@ def make_dataset(
         sources, missing: what `find_sources` found, and what it did not.
         store: of the dataset.
         catalog: where to look for flow that exists, and to enter this dataset's.
+        allow_failed: close the dataset without the shards that failed. Their clips stand in the
+            rejects; a later build tries them again.
 
     Raises:
         UsageError: the store holds a dataset of another configuration, or something else; or an
@@ -66,17 +72,22 @@ def make_dataset(
     manifest = open_manifest(store, config)
     store.remove_unfinished()
     planned = replace(manifest, inputs=inputs_digest(sources, missing))
+    warnings: frozenset[str] = frozenset()
     if manifest.inputs != planned.inputs:
-        plan_dataset(sources, missing, store, config, client, progress)
+        warnings = plan_dataset(sources, missing, store, config, client, progress)
         if manifest.state == "building":
             write_manifest(store, planned)
     table, rejects = read_plan(store)  # as a rerun reads them: a table in memory differs in details
     specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
     tasks = shard_tasks(table, store, config, specs)
     outcome = build_shards(tasks, client, partial(progress, "build"), catalog)
-    outcome = replace(outcome, inputs=len(sources) + len(missing), rejects=rejects)
+    costs = outcome.costs + Costs(warnings=warnings)
+    outcome = replace(outcome, inputs=len(sources) + len(missing), rejects=rejects, costs=costs)
     if outcome.failed:
-        return outcome
+        if not allow_failed:
+            return outcome
+        rejects = rejects + lost_clips(tasks, outcome.failed)
+        tasks = [task for task in tasks if shard_name(task.shard) not in outcome.failed]
     clips, rejects = close_manifest(store, tasks, specs, rejects, planned)
     return replace(outcome, clips=clips, rejects=rejects).registered(catalog, store)
 
@@ -127,6 +138,22 @@ def shard_tasks(
             crf=config.crf,
         )
         for shard in table["shard"].unique().to_pylist()
+    ]
+
+
+def lost_clips(tasks: Sequence[ShardTask], failed: Mapping[str, str]) -> list[Reject]:
+    """A reject for each clip of the shards that failed, given the error of each."""
+    return [
+        Reject(
+            path=clip.path,
+            sha256=clip.source_sha256,
+            stage="build",
+            reason="shard_failed",
+            detail=f"clip {clip.key} is in shard {shard_name(task.shard)}, which failed: {error}",
+        )
+        for task in tasks
+        if (error := failed.get(shard_name(task.shard))) is not None
+        for clip in clips_of(task.rows)
     ]
 
 
