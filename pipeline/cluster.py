@@ -44,7 +44,8 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
                 cluster = LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
-                    dashboard_address=":0",  # any free port
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",  # any free port, for this machine alone
                     silence_logs=logging.CRITICAL,
                 )
                 client = stack.enter_context(Client(stack.enter_context(cluster)))

@@ -10,8 +10,8 @@ verify       every byte against the index             merge       one dataset of
 stopwatch    where the time goes
 """
 
-from shards.clip_video import decode_clip, encode_clip
-from shards.index import Dataset, read_index, read_table
+from shards.clip_video import decode_clip, encode_clip, is_storable
+from shards.index import Dataset, check_agreement, read_index, read_table
 from shards.manifest import (
     DamagedDataset,
     Layer,
@@ -36,8 +36,8 @@ __all__ = [  # noqa: RUF022 - grouped
     "Dataset", "Manifest", "Shard", "Layer", "Clip", "Span", "clips_of", "read_manifest",
     "write_manifest",
     # bytes
-    "Store", "ShardReader", "read_table", "read_index", "shard_tar", "table_bytes", "write_table",
-    "encode_clip", "decode_clip",
+    "Store", "ShardReader", "read_table", "read_index", "check_agreement", "shard_tar",
+    "table_bytes", "write_table", "encode_clip", "decode_clip", "is_storable",
     # the stream's order
     "Order", "Cursor", "fold", "rank_rows",
     # whole datasets

@@ -80,6 +80,20 @@ def encode_clip(frames: UInt8[np.ndarray, "t 3 h w"], fps: Fraction, *, crf: int
     return buffer.getvalue()
 
 
+def is_storable(fps: Fraction) -> bool:
+    """Whether a clip can have this rate: about one frame in seven hours is the slowest.
+
+    The muxer counts time in units of 1 / (numerator · 2^k), at least 10,000 a second; five frames
+    of a clip, as far as x264 reorders, must fit 31 bits of them.
+    """
+    if not 0 < fps.numerator < 2**31:
+        return False
+    unit = 1
+    while fps.numerator * unit < 10_000:
+        unit *= 2
+    return 5 * fps.denominator * unit < 2**31
+
+
 def decode_clip(
     data: bytes, *, stride: int = 1, stop: int | None = None
 ) -> UInt8[np.ndarray, "n 3 h w"]:

@@ -1,6 +1,6 @@
 """A dataset opened for reading: its manifest, its clip rows, its flow layers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from os import PathLike
 
@@ -9,6 +9,13 @@ import pyarrow.parquet as pq
 
 from shards.manifest import DamagedDataset, Layer, canonical_json, read_manifest, sha256_of
 from shards.store import Store, UsageError
+
+_KINDS = {
+    pa.string(): "text",
+    pa.int64(): "whole numbers",
+    pa.float64(): "fractions",
+    pa.bool_(): "true and false",
+}
 
 
 def read_table(store: Store, name: str) -> pa.Table:
@@ -29,6 +36,30 @@ def read_index(store: Store, name: str, digest: str, columns: list[str] | None =
     if sha256_of(data) != digest:
         raise DamagedDataset(f"{store.at(name)} is not the file that was written")
     return pq.read_table(pa.BufferReader(data), columns=columns)
+
+
+def check_agreement(tables: Iterable[tuple[str, pa.Table]]) -> None:
+    """UsageError if a column holds one kind of value in one table and another in another.
+
+    Args:
+        tables: what to call each, and the table; columns of nulls only agree with all.
+    """
+    first: dict[str, tuple[str, pa.Table]] = {}
+    for where, table in tables:
+        for name in table.column_names:
+            column = table.select([name])
+            if column.schema.types[0] == pa.null():
+                continue
+            there, other = first.setdefault(name, (where, column))
+            try:
+                pa.concat_tables([other, column], promote_options="permissive")
+            except pa.ArrowException:
+                kinds = [t.schema.types[0] for t in (other, column)]
+                raise UsageError(
+                    f"column {name!r} holds {_KINDS.get(kinds[0], kinds[0])} in {there}, but "
+                    f"{_KINDS.get(kinds[1], kinds[1])} in {where}: give it another name in one of "
+                    "them, or values of one kind"
+                ) from None
 
 
 class Dataset:

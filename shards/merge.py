@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from shards.index import Dataset, read_table
+from shards.index import Dataset, check_agreement, read_table
 from shards.manifest import FILE, Layer, Manifest, Shard, sha256_of, write_manifest
 from shards.schema import shard_name
 from shards.store import Store, UsageError
@@ -28,8 +28,8 @@ def merge(parts: Sequence[Store], out: Store) -> list[Layer]:
         The layers left out, because some dataset has no layer of the same spec.
 
     Raises:
-        UsageError: fewer than two datasets, keys that occur in several of them, or an `out` that
-            is not empty.
+        UsageError: fewer than two datasets, keys that occur in several of them, a column that holds
+            text in one and numbers in another, or an `out` that is not empty.
     """
     if len(parts) < 2:
         raise UsageError("name at least two datasets and, last, the folder of the new one")
@@ -37,6 +37,7 @@ def merge(parts: Sequence[Store], out: Store) -> list[Layer]:
         raise UsageError(f"{out.url} is not empty; give a new folder for the merged dataset")
     datasets = [Dataset(_absolute(part)) for part in parts]
     check_keys(datasets)
+    check_agreement((dataset.url, dataset.clips) for dataset in datasets)
     manifest = merged_manifest(datasets)
     rejects = [read_table(dataset.store, REJECTS_FILE) for dataset in datasets]
     write_table(out, REJECTS_FILE, pa.concat_tables(rejects))

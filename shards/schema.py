@@ -19,6 +19,7 @@ import pyarrow as pa
 FORMAT_VERSION = 1
 CLIP_MEMBERS = ("json", "mp4", "txt")  # in the order TarWriter writes them
 FLOW_MEMBERS = ("flow",)
+_USER = "user_"
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
@@ -63,7 +64,7 @@ class Clip:
         repeated: slots that show the same source frame as the slot before.
         decode_errors: damaged packets in the source video.
         seekable: the source gives the same frames after a seek.
-        columns: of the user, passed through.
+        columns: of the user, passed through, by the names that they gave.
     """
 
     key: str
@@ -117,13 +118,27 @@ class Clip:
             fps=Fraction(row["fps_num"], row["fps_den"]),
             size=(row["height"], row["width"]),
             caption=row["caption"],
-            columns={name: row[name] for name in row if name not in _KNOWN},
+            columns={_as_given(name): row[name] for name in row if name not in _KNOWN},
         )
 
 
 def user_name(name: str) -> str:
-    """The column of a user's value: `user_` comes before a name that is taken."""
-    return f"user_{name}" if name in CLIP_TABLE.names else name
+    """The column of a user's value: `user_` comes before a name that is taken.
+
+    Also before one that this could give, as `user_path`: no two columns meet under one name.
+    """
+    return f"{_USER}{name}" if _bare(name) in _KNOWN else name
+
+
+def _as_given(column: str) -> str:
+    """The name for which `user_name` gives this column."""
+    return column.removeprefix(_USER) if _bare(column) in _KNOWN else column
+
+
+def _bare(name: str) -> str:
+    while name.startswith(_USER):
+        name = name.removeprefix(_USER)
+    return name
 
 
 def clips_of(table: pa.Table) -> list[Clip]:

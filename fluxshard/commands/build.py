@@ -16,6 +16,7 @@ def build(
     config: Annotated[BuildConfig, arg(name="")] = BuildConfig(),  # noqa: B008 - frozen
     resources: Annotated[Resources, arg(name="")] = Resources(),  # noqa: B008 - frozen
     strict: bool = False,
+    allow_failed: bool = False,
 ) -> int:
     """Build a dataset of clips and flow from videos.
 
@@ -27,8 +28,10 @@ def build(
         paths: videos, folders, globs, or CSV / JSONL / Parquet manifests with a `video` column;
             last, the folder of the dataset.
         strict: exit with 1 if any input was refused.
+        allow_failed: finish the dataset without the shards that fail, and exit with 1 all the same;
+            rejects.parquet names their clips, and a later build tries them again.
     """
-    from fluxshard.terminal import print_outcome, print_rejects, progress_bars
+    from fluxshard.terminal import print_outcome, print_rejects, progress_bars, say
     from pipeline.building.make_dataset import make_dataset
     from pipeline.planning.config import flow_specs
     from pipeline.source.inputs import find_sources
@@ -41,9 +44,15 @@ def build(
     catalog = resources.catalog()
     check_writable(out)
     with writing(out), resources.cluster(out) as client, progress_bars() as show:
-        outcome = make_dataset(sources, missing, Store(out), config, client, show, catalog)
+        outcome = make_dataset(
+            *(sources, missing, Store(out), config, client, show, catalog),
+            allow_failed=allow_failed,
+        )
     print_rejects(outcome.rejects)
     print_outcome(outcome, out)
+    if outcome.failed:
+        closed = "the dataset is finished without the shards that failed; a later build tries them"
+        say(closed if allow_failed else "run it again, or with --allow-failed to do without these")
     return outcome.exit_code(strict=strict)
 
 

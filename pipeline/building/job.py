@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes:
         inputs: videos given.
-        clips: clips in the dataset; 0 if a shard failed.
+        clips: clips in the dataset; 0 if a shard failed and it was not closed without that.
         built, kept: shards written now, and shards that were committed before.
         failed: the error of each shard that could not be built.
         rejects: every input and every clip refused.

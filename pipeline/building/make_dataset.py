@@ -13,6 +13,7 @@ from distributed import Client
 from flow_cache import FlowSpec
 from flow_cache.reuse.catalog import Catalog
 from pipeline.building.add_layer import stored_layer
+from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards
 from pipeline.building.shard import REJECTS_KEY, ShardTask
 from pipeline.planning.clip_plan import (
@@ -35,6 +36,7 @@ from shards import (
     Shard,
     Store,
     UsageError,
+    clips_of,
     read_manifest,
     write_manifest,
     write_table,
@@ -51,6 +53,8 @@ def make_dataset(
     client: Client,
     progress: Progress,
     catalog: Catalog | None = None,
+    *,
+    allow_failed: bool = False,
 ) -> Outcome:
     """Build a dataset, or continue it: inputs that it has not seen add shards.
 
@@ -62,6 +66,8 @@ def make_dataset(
         sources, missing: what `find_sources` found, and what it did not.
         store: of the dataset.
         catalog: where to look for flow that exists, and to enter this dataset's.
+        allow_failed: close the dataset without the shards that failed. Their clips stand in the
+            rejects; a later build tries them again.
 
     Raises:
         UsageError: the store holds a dataset of another configuration, or something else; or an
@@ -77,16 +83,26 @@ def make_dataset(
             f"{store.at(damaged[0])} is damaged or gone: name the sources that the dataset was "
             "built from last, and no others, to have it made again, or bring it back from a copy"
         )
+    warnings: frozenset[str] = frozenset()
     if damaged or manifest.inputs != inputs:
         plan = partial(plan_dataset, sources, missing, store, config, client, progress)
-        manifest = write_plan(store, plan(afresh=bool(damaged)), manifest, inputs)
+        files, warnings = plan(afresh=bool(damaged))
+        manifest = write_plan(store, files, manifest, inputs)
     table, rejects = read_plan(store)  # as a rerun reads them: a table in memory differs in details
     specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
     tasks = [task.knowing(manifest.digests) for task in shard_tasks(table, store, config, specs)]
     outcome = build_shards(tasks, client, partial(progress, "build"), catalog)
-    outcome = replace(outcome, inputs=len(sources) + len(missing), rejects=rejects)
+    costs = outcome.costs + Costs(warnings=warnings)
+    outcome = replace(outcome, inputs=len(sources) + len(missing), rejects=rejects, costs=costs)
     if outcome.failed:
-        return outcome
+        if not allow_failed:
+            return outcome
+        rejects = rejects + lost_clips(tasks, outcome.failed)
+        tasks = [task for task in tasks if shard_name(task.shard) not in outcome.failed]
+    if {shard_name(task.shard) for task in tasks} != manifest.shards.keys():
+        # Clips that are missing for now, or are not any more, are among the rejects.
+        tables = {name: sha for name, sha in manifest.tables.items() if name != REJECTS_FILE}
+        manifest = replace(manifest, tables=tables)
     clips, rejects = close_manifest(store, tasks, specs, rejects, manifest)
     return replace(outcome, clips=clips, rejects=rejects).registered(catalog, store)
 
@@ -164,6 +180,22 @@ def shard_tasks(
             crf=config.crf,
         )
         for shard in table["shard"].unique().to_pylist()
+    ]
+
+
+def lost_clips(tasks: Sequence[ShardTask], failed: Mapping[str, str]) -> list[Reject]:
+    """A reject for each clip of the shards that failed, given the error of each."""
+    return [
+        Reject(
+            path=clip.path,
+            sha256=clip.source_sha256,
+            stage="build",
+            reason="shard_failed",
+            detail=f"clip {clip.key} is in shard {shard_name(task.shard)}, which failed: {error}",
+        )
+        for task in tasks
+        if (error := failed.get(shard_name(task.shard))) is not None
+        for clip in clips_of(task.rows)
     ]
 
 

@@ -11,14 +11,22 @@ import pyarrow.compute as pc
 from distributed import Client
 
 from pipeline.cluster import run_tasks
-from pipeline.planning.clip_table import clip_table, reject_table, rejects_of_table
+from pipeline.planning.clip_table import clip_table, reject_table, rejects_of_table, users_columns
 from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan import Scan, reject_duplicates, scan_video
 from pipeline.records import Reject, Source
 from pipeline.source.inputs import with_sidecar_caption
-from shards import Clip, Store, clips_of, read_manifest, read_table, table_bytes
+from shards import (
+    Clip,
+    Store,
+    check_agreement,
+    clips_of,
+    read_manifest,
+    read_table,
+    table_bytes,
+)
 from shards.manifest import canonical_json, sha256_of
-from shards.schema import shard_name
+from shards.schema import Scalar, shard_name
 
 CLIPS_FILE, REJECTS_FILE = "clips.parquet", "rejects.parquet"
 
@@ -36,6 +44,14 @@ def inputs_digest(sources: Sequence[Source], rejects: Sequence[Reject]) -> str:
     return sha256_of(canonical_json([listing, [asdict(reject) for reject in rejects]]))
 
 
+def check_new_columns(sources: Sequence[Source], store: Store) -> None:
+    """UsageError if a column was text when the dataset was planned and is numbers now, say."""
+    if store.exists(CLIPS_FILE):
+        new = users_columns([source.columns for source in sources])
+        stored = read_table(store, CLIPS_FILE)
+        check_agreement([(store.url, stored), ("the new inputs", new)])
+
+
 def plan_dataset(
     sources: Sequence[Source],
     missing: Sequence[Reject],
@@ -45,14 +61,20 @@ def plan_dataset(
     progress: Progress,
     *,
     afresh: bool = False,
-) -> dict[str, bytes]:
-    """Scan the videos; returns `clips.parquet` and `rejects.parquet`, to be written.
+) -> tuple[dict[str, bytes], frozenset[str]]:
+    """Scan the videos; returns `clips.parquet` and `rejects.parquet`, to be written; and warnings.
 
-    Clips of committed shards keep their rows, see `extend_plan`.
+    Clips of committed shards keep their rows, see `extend_plan`. A warning is a sentence for each
+    video whose new caption or columns stay out of the dataset.
 
     Args:
         afresh: as if no earlier build had planned or stored any.
+
+    Raises:
+        UsageError: a column that held text when the dataset was planned holds numbers now, say.
     """
+    if not afresh:
+        check_new_columns(sources, store)
     scans = scan_all(sources, config, client, progress)
     planned = store.exists(CLIPS_FILE) and not afresh
     table, rejects = read_plan(store) if planned else (None, [])
@@ -62,8 +84,15 @@ def plan_dataset(
     if before is not None:
         _forget(store, {*before["shard"].to_pylist()} - {*table["shard"].to_pylist()})
     named = {source.path for source in sources} | {reject.path for reject in missing}
+    named |= {str(folder) for path in named for folder in PurePath(path).parents}  # now readable
     rejects = [reject for reject in rejects if reject.path not in named] + [*missing, *added]
-    return {REJECTS_FILE: table_bytes(reject_table(rejects)), CLIPS_FILE: table_bytes(table)}
+    files = {REJECTS_FILE: table_bytes(reject_table(rejects)), CLIPS_FILE: table_bytes(table)}
+    warnings = frozenset(
+        f"{path}: its caption or columns have changed, but its clips are built: those that are "
+        "stored stay. A new dataset takes the new ones, and copies the flow of this one"
+        for path in outdated(table, scans, committed)
+    )
+    return files, warnings
 
 
 def damaged_tables(store: Store, recorded: Mapping[str, str]) -> list[str]:
@@ -77,6 +106,21 @@ def digest_of(store: Store, name: str) -> str | None:
         return sha256_of(store.read(name))
     except FileNotFoundError:
         return None
+
+
+def outdated(table: pa.Table, scans: Sequence[Scan], committed: Collection[int]) -> set[str]:
+    """Paths of the videos of which committed clips have another caption or other columns now.
+
+    These are part of the shard's bytes; what is not committed is planned with the new ones.
+    """
+    given = {clip.key: clip for s in scans if not isinstance(s, Reject) for clip in s[1]}
+    rows = zip(clips_of(table), table["shard"].to_pylist(), strict=True)
+    stored = [clip for clip, shard in rows if shard in committed and clip.key in given]
+    return {clip.path for clip in stored if _told(clip) != _told(given[clip.key])}
+
+
+def _told(clip: Clip) -> tuple[str, dict[str, Scalar]]:
+    return clip.caption, {name: v for name, v in clip.columns.items() if v is not None}
 
 
 def read_plan(store: Store) -> tuple[pa.Table, list[Reject]]:

@@ -1,6 +1,6 @@
 """Clips and rejects as Arrow tables, and rejects back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import count
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.records import Reject
 from shards import Clip
-from shards.schema import CLIP_TABLE, REJECTS, user_name
+from shards.schema import CLIP_TABLE, REJECTS, Scalar, user_name
 
 
 def clip_table(
@@ -23,10 +23,16 @@ def clip_table(
     places = (shard for shard in free for _ in range(clips_per_shard))
     rows = [clip.to_row(shard) for shard, clip in zip(places, clips, strict=False)]
     table = pa.Table.from_pylist(rows, schema=CLIP_TABLE)
-    for name in dict.fromkeys(name for clip in clips for name in clip.columns):
-        column = pa.array([clip.columns.get(name) for clip in clips])
-        table = table.append_column(user_name(name), column)
+    users = users_columns([clip.columns for clip in clips])
+    for field in users.schema:
+        table = table.append_column(field, users[field.name])
     return table
+
+
+def users_columns(rows: Sequence[Mapping[str, Scalar]]) -> pa.Table:
+    """What users gave for each clip or video, under the names that it gets in the index."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({user_name(name): pa.array([row.get(name) for row in rows]) for name in names})
 
 
 def reject_table(rejects: Sequence[Reject]) -> pa.Table:

@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import PurePath
 
 from pipeline.records import Reject, Source, Video
-from pipeline.source.timestamps import frame_rate, typical_step
-from shards import Clip
+from pipeline.source.timestamps import frame_rate, longest_step, typical_step
+from shards import Clip, is_storable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +24,7 @@ class ClipRule:
         size: (height, width) in pixels.
         fps: slots a second; None takes the source's frames one after another.
         max_repeated: largest share of a clip's slots that may show the frame of the slot before.
+            Of clips that show one and the same frame only, the first counts.
     """
 
     frames: int
@@ -32,8 +33,8 @@ class ClipRule:
     max_repeated: float = 0.25
 
 
-def grid(times: Sequence[int], end: int, time_base: Fraction, fps: Fraction) -> list[int]:
-    """Index of the frame in each slot of a shot sampled at `fps`.
+class Grid:
+    """The slots of a shot sampled at a rate, worked out one by one: there may be any number.
 
     Slot k is at time t_k = times[0] + k / fps and shows the last frame with time <= t_k + e, for
     all k with t_k + e < end. Containers round times to ticks, the shot's start as well as the
@@ -42,11 +43,50 @@ def grid(times: Sequence[int], end: int, time_base: Fraction, fps: Fraction) -> 
     Args:
         times: of the shot's frames in units of the time base, strictly increasing.
         end: when the last frame's display ends.
+        fps: slots a second; None takes the frames one after another.
+
+    Attributes:
+        slots: how many there are.
     """
-    step = 1 / (fps * time_base)
-    start = times[0] + min(Fraction(1), Fraction(typical_step([*times, end]), 2))
-    slots = math.ceil((end - start) / step)
-    return [bisect_right(times, math.floor(start + k * step)) - 1 for k in range(slots)]
+
+    def __init__(
+        self, times: Sequence[int], end: int, time_base: Fraction, fps: Fraction | None
+    ) -> None:
+        self._times, self._step = times, None if fps is None else 1 / (fps * time_base)
+        self.slots = len(times)
+        if times and self._step is not None:
+            self._start = times[0] + min(Fraction(1), Fraction(typical_step([*times, end]), 2))
+            self.slots = max(0, math.ceil((end - self._start) / self._step))
+
+    def frame(self, slot: int) -> int:
+        """Index of the frame that a slot shows."""
+        if self._step is None:
+            return slot
+        return bisect_right(self._times, math.floor(self._start + slot * self._step)) - 1
+
+    def after(self, slot: int) -> int:
+        """The first slot that shows a later frame than this one does, or `slots`."""
+        later = self.frame(slot) + 1
+        if later == len(self._times):
+            return self.slots
+        if self._step is None:
+            return later
+        return min(self.slots, math.ceil((self._times[later] - self._start) / self._step))
+
+    def clips(self, rule: ClipRule) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Frame indices of each clip that the rule keeps, and how many repeat the one before.
+
+        Of a frame that stands for several clips, at most the first is kept and the others are
+        stepped over at once: the work is bounded by the number of frames, whatever their times.
+        """
+        slot = 0
+        while slot + rule.frames <= self.slots:
+            chosen = tuple(self.frame(k) for k in range(slot, slot + rule.frames))
+            repeated = sum(a == b for a, b in pairwise(chosen))
+            if repeated <= rule.max_repeated * rule.frames:
+                yield chosen, repeated
+            still = chosen[0] == chosen[-1]
+            slot += rule.frames * ((self.after(slot) - slot) // rule.frames if still else 1)
 
 
 def plan_clips(
@@ -61,25 +101,28 @@ def plan_clips(
         shots: half-open ranges of frame numbers; frames outside all of them are not used.
     """
     rate = frame_rate(times, video.time_base, video.average_rate)
-    ends = [*times, video.end_pts]
+    if problem := _beyond_the_index(video, times, rule.fps or rate):
+        return Reject(
+            path=video.path, sha256=video.sha256, stage="clips", reason="timestamps", detail=problem
+        )
+    ends = _ends(times, video)
     clips: list[Clip] = []
-    dropped = planned = longest = 0
+    planned = longest = 0
     for shot, numbers in enumerate(shots):
-        shown = [n for n in numbers if ends[n] < ends[n + 1]]  # a frame of no duration is unseen
-        slots = _slots(shown, times, ends[numbers.stop], video.time_base, rule.fps)
-        longest = max(longest, len(slots))
-        for chosen in _chunks(slots, rule.frames):
-            repeated = sum(a == b for a, b in pairwise(chosen))
-            if repeated > rule.max_repeated * rule.frames:
-                dropped += 1
-                continue
+        shown = [n for n in numbers if times[n] < ends[n]]  # a frame of no duration is unseen
+        end = ends[shown[-1]] if shown else 0
+        grid = Grid([times[n] for n in shown], end, video.time_base, rule.fps)
+        longest = max(longest, grid.slots)
+        planned += grid.slots // rule.frames
+        for chosen, repeated in grid.clips(rule):
+            frames = tuple(shown[i] for i in chosen)
             clips.append(
                 Clip(
-                    key=clip_key(video.path, video.sha256, planned),
+                    key=clip_key(video.path, video.sha256, len(clips)),
                     path=video.path,
                     source_sha256=video.sha256,
-                    numbers=chosen,
-                    pts=tuple(times[n] for n in chosen),
+                    numbers=frames,
+                    pts=tuple(times[n] for n in frames),
                     time_base=video.time_base,
                     fps=rule.fps or rate,
                     size=rule.size,
@@ -91,25 +134,32 @@ def plan_clips(
                     columns=source.columns,
                 )
             )
-            planned += 1
+    dropped = planned - len(clips)
     if clips:
         return tuple(clips), dropped
     lost = video.frames - sum(map(len, shots))
     return _no_clip(video, rule, rate, longest=longest, dropped=dropped, lost=lost)
 
 
-def _slots(
-    shown: list[int], times: Sequence[int], end: int, time_base: Fraction, fps: Fraction | None
-) -> list[int]:
-    """Frame number in each slot of a shot, given its numbers that are shown for some time."""
-    if fps is None or not shown:
-        return shown
-    return [shown[i] for i in grid([times[n] for n in shown], end, time_base, fps)]
+def _ends(times: Sequence[int], video: Video) -> list[int]:
+    """When the display of each frame ends: at the next, or after a typical step before a gap."""
+    longest, step = longest_step(times, video.time_base), typical_step(times)
+    return [
+        end if end - time <= longest else time + step
+        for time, end in pairwise([*times, video.end_pts])
+    ]
 
 
-def _chunks(slots: list[int], length: int) -> Iterator[tuple[int, ...]]:
-    for start in range(0, len(slots) - length + 1, length):
-        yield tuple(slots[start : start + length])
+def _beyond_the_index(video: Video, times: Sequence[int], rate: Fraction) -> str | None:
+    """What of a video's times the columns of the clip table cannot hold, or no clip can have."""
+    base = video.time_base
+    if not (0 < base.numerator < 2**31 and base.denominator < 2**31):
+        return f"the time base is {base} s; numerator and denominator must be 1 to {2**31 - 1}"
+    if not -(2**63) <= times[0] <= times[-1] < 2**63:
+        return f"times go from {times[0]} to {times[-1]}, beyond 64 bits"
+    if not is_storable(rate):
+        return f"{rate} frames a second are more or fewer than a clip can be stored with"
+    return None
 
 
 def _no_clip(

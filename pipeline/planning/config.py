@@ -57,8 +57,9 @@ class BuildConfig:
         )
         _require(self.frames >= 2, f"frames is {self.frames}; a clip has motion from 2 frames on")
         _require(
-            self.fps is None or self.fps > 0,
-            f"fps is {self.fps}; give a positive rate, or none for the source's",
+            self.fps is None or clip_video.is_storable(self.fps),
+            f"fps is {self.fps}; give a positive rate that video files can hold, such as 12 or "
+            "30000/1001, or none for the source's",
         )
         _require(
             0 <= self.max_repeated <= 1,

@@ -14,7 +14,7 @@ from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.source.inputs import with_sidecar_caption
 from pipeline.source.probe import probe
 from pipeline.source.rgb import Thumbnail, orientation
-from pipeline.source.timestamps import are_clean, repair, typical_step
+from pipeline.source.timestamps import are_clean, gaps, repair, typical_step
 from shards import Clip
 
 # Where the index leads to keyframes from which decoding is exact, as the tests show, if all that
@@ -105,7 +105,8 @@ def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
         and video.container in _SEEKABLE_CONTAINERS
         and video.codec in _SEEKABLE_CODECS,
     )
-    shots = [s for s in as_shots(sorted(seen.cuts), len(times)) if s.start not in seen.unsound]
+    cuts = sorted(seen.cuts | gaps(times, video.time_base))
+    shots = [shot for shot in as_shots(cuts, len(times)) if shot.start not in seen.unsound]
     planned = plan_clips(video, source, times, shots, rule)
     if isinstance(planned, Reject):
         return planned

@@ -13,6 +13,31 @@ import av
 from av.stream import Disposition
 
 TIMEOUT_S = 600.0
+# What FFmpeg may take a file for: containers of videos, and pictures and sound so that they are
+# refused as what they are. No playlist (concat, hls, dash, sdp, imf ...), whose text would have it
+# open other files, and no guesses at raw samples or text art.
+_FORMATS = (
+    *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf", "flv", "live_flv", "kux", "gif"),
+    *("mpegts", "mpeg", "mpegvideo", "m4v", "h263", "h264", "hevc", "vvc", "av1", "obu", "ivf"),
+    *(
+        "mxf",
+        "gxf",
+        "lxf",
+        "ogg",
+        "rm",
+        "nut",
+        "nuv",
+        "nsv",
+        "dv",
+        "wtv",
+        "ty",
+        "swf",
+        "yuv4mpegpipe",
+    ),
+    *("dirac", "vc1", "mjpeg", "apng", "amv", "bink", "roq", "smk"),
+    *("jpeg_pipe", "png_pipe", "bmp_pipe", "gif_pipe", "tiff_pipe", "webp_pipe"),
+    *("mp3", "aac", "ac3", "amr", "flac", "wav"),
+)
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -54,15 +79,24 @@ class Decoder:
         self.unkept: set[int | None] = set()
         self._damaged_at: int | None = None  # time of the last damage
         self.allow(timeout_s)
-        # `file:` keeps colons in names from being read as protocols; the whitelist keeps a
+        # `file:` keeps colons in names from being read as protocols; the whitelists keep a
         # playlist that poses as a video from opening anything else.
         try:
             self.container = av.open(
                 f"file:{path}",
-                container_options={"protocol_whitelist": "file"},
+                container_options={
+                    "protocol_whitelist": "file",
+                    "format_whitelist": ",".join(_FORMATS),
+                },
                 metadata_errors="replace",
                 timeout=timeout_s,
             )
+        except av.ArgumentError as error:
+            raise NoVideo(
+                "container",
+                "it is no container of videos but a playlist, a text or raw samples, or one whose "
+                "header is damaged",
+            ) from error
         except av.FFmpegError:
             self._check_deadline()
             raise

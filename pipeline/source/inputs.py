@@ -22,6 +22,7 @@ VIDEO_SUFFIXES = frozenset(
         *("mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
     )
 )
+UNREADABLE_FOLDER = "unreadable_folder"  # reason of a reject
 MANIFEST_SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson", ".parquet"})
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
@@ -40,9 +41,14 @@ def find_sources(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Sour
     rejects: list[Reject] = []
     for argument in arguments:
         for source in _expand(os.fspath(argument)):
-            if (legible := _legible(source.path)) != source.path:
+            if isinstance(source, Reject):
+                rejects.append(source)
+            elif (legible := _legible(source.path)) != source.path:
                 detail = "the name is not UTF-8, which the index needs: rename the file"
                 rejects.append(_refused(replace(source, path=legible), "not_utf8", detail))
+            elif place := _illegible_text(source):
+                detail = f"its {place} in {argument} holds half a character (a lone surrogate)"
+                rejects.append(_refused(source, "not_utf8", detail))
             elif not os.path.isfile(source.path):
                 rejects.append(_refused(source, "missing", f"listed in {argument}, not there"))
             elif source.path not in sources:
@@ -57,15 +63,27 @@ def _refused(source: Source, reason: str, detail: str) -> Reject:
     return Reject(path=source.path, sha256=None, stage="input", reason=reason, detail=detail)
 
 
+def _illegible_text(source: Source) -> str | None:
+    """Which of a source's texts no file can hold; JSON can write down half a character."""
+    texts = {"caption": source.caption, **{f"column {n!r}": v for n, v in source.columns.items()}}
+    for place, text in texts.items():
+        if isinstance(text, str) and _legible(text) != text:
+            return place
+    return None
+
+
 def _legible(path: str) -> str:
     r"""The path with `\udc..` for the bytes of a name that is not UTF-8."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def _expand(argument: str) -> Iterator[Source]:
+def _expand(argument: str) -> Iterator[Source | Reject]:
     # Remote addresses (s3://...) would be listed here, through fsspec.
     if os.path.isdir(argument):
-        found = _videos_below(argument)
+        found, unread = _videos_below(argument)
+        yield from unread
+        if unread and not found:
+            return
     elif os.path.isfile(argument):
         if Path(argument).suffix.lower() in MANIFEST_SUFFIXES:
             yield from read_listed(argument)
@@ -90,11 +108,21 @@ def _known() -> str:
     return " ".join(sorted(VIDEO_SUFFIXES))
 
 
-def _videos_below(folder: str) -> list[str]:
-    """Videos in a folder and all below it, through links, each real folder once."""
+def _videos_below(folder: str) -> tuple[list[str], list[Reject]]:
+    """Videos in a folder and all below it, through links, each real folder once.
+
+    And the folders that cannot be listed.
+    """
     found: list[str] = []
+    unread: list[Reject] = []
     visited: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        source = Source(path=_legible(os.path.abspath(error.filename)))
+        detail = f"what is in it is not known: {error.strerror}"
+        unread.append(_refused(source, UNREADABLE_FOLDER, detail))
+
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(parent)
         if real in visited:
             folders.clear()
@@ -102,7 +130,7 @@ def _videos_below(folder: str) -> list[str]:
         visited.add(real)
         folders.sort()
         found += [os.path.join(parent, name) for name in files if _is_video(name)]
-    return sorted(found)
+    return sorted(found), unread
 
 
 def read_listed(path: str) -> list[Source]:
@@ -137,6 +165,8 @@ def _source(row: Any, folder: str, where: str) -> Source:
     if caption is not None and not isinstance(caption, str):
         raise UsageError(f"{where}, column 'caption': {caption!r} is no text")
     for name, value in columns.items():
+        if not name or _legible(name) != name:
+            raise UsageError(f"{where}: a column is named {name!r}; give it a name of plain text")
         if not isinstance(value, Scalar) or not _fits(value):
             raise UsageError(
                 f"{where}, column {name!r}: {type(value).__name__} {value!r}, but only text, "
@@ -151,6 +181,7 @@ def _csv_rows(path: str) -> list[dict[str, Scalar]]:
         reader = csv.DictReader(file, strict=True)
         rows: list[dict[str, Any]] = list(reader)
     names = reader.fieldnames or []
+    _check_names(path, names)
     for number, row in enumerate(rows, start=1):
         if None in row or None in row.values():
             raise UsageError(f"{path}, row {number}: not the {len(names)} columns of the header")
@@ -184,10 +215,31 @@ def _json_rows(path: str) -> list[Any]:
             if not line.strip():
                 continue
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
+                rows.append(json.loads(line, object_pairs_hook=_named_once))
+            except (json.JSONDecodeError, _NamedTwice) as error:
                 raise UsageError(f"{path}, line {number}: no JSON object: {error}") from error
     return rows
+
+
+class _NamedTwice(ValueError):
+    pass
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _NamedTwice(f"{_twice(names)} is named twice")
+    return row
+
+
+def _twice(names: Sequence[str]) -> str:
+    return repr(next(name for name in names if names.count(name) > 1))
+
+
+def _check_names(path: str, names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise UsageError(f"{path}: column {_twice(names)} is there twice; name each column once")
 
 
 def _parquet_rows(path: str) -> list[Any]:
@@ -195,14 +247,20 @@ def _parquet_rows(path: str) -> list[Any]:
     from pyarrow import parquet
 
     try:
+        _check_names(path, parquet.read_schema(path).names)
         return parquet.read_table(path).to_pylist()
     except pyarrow.ArrowException as error:
         raise UsageError(f"{path}: not readable as parquet: {error}") from error
 
 
 def check_columns(sources: Iterable[Source]) -> None:
-    """UsageError if a passed-through column holds text in one row and numbers in another."""
+    """UsageError if a passed-through column holds text in one row and numbers in another.
+
+    Or whole numbers that are not exact as fractions, beside fractions.
+    """
     kinds: dict[str, tuple[type, str]] = {}
+    large: dict[str, int] = {}
+    fractions: set[str] = set()
     for source in sources:
         for name, value in source.columns.items():
             if value is None:
@@ -213,6 +271,15 @@ def check_columns(sources: Iterable[Source]) -> None:
                 raise UsageError(
                     f"column {name!r}: {value!r} for {source.path}, but {seen.__name__} for {path}"
                 )
+            if type(value) is float:
+                fractions.add(name)
+            elif type(value) is int and abs(value) > 2**53:
+                large[name] = value
+    for name in sorted(fractions & large.keys()):
+        raise UsageError(
+            f"column {name!r} holds fractions and {large[name]}, which is not exact as one: write "
+            "such numbers as text"
+        )
 
 
 def with_sidecar_caption(source: Source) -> Source:

@@ -17,6 +17,11 @@ def client() -> Iterator[Client]:
         yield client
 
 
+def test_the_dashboard_of_the_local_cluster_answers_on_this_machine_alone(client: Client):
+    services = client.cluster.scheduler.http_server._sockets.values()
+    assert {listener.getsockname()[0] for listener in services} == {"127.0.0.1"}
+
+
 def invert(number: int) -> float:
     return 1 / number
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from shards.clip_video import decode_clip, encode_clip
+from shards.clip_video import decode_clip, encode_clip, is_storable
 
 
 def moving_noise(frames: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -188,3 +188,25 @@ def test_a_truncated_clip_is_a_value_error():
     data = encode_clip(CLIP[:17], Fraction(24))
     with pytest.raises(ValueError, match="clip video"):
         decode_clip(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    ("fps", "storable"),
+    [
+        (Fraction(1, 26_000), True),
+        (Fraction(1, 27_000), False),
+        (Fraction(2**31 - 1), True),
+        (Fraction(2**31), False),
+        (Fraction(10**9, 10**9 - 63), False),
+        (Fraction(0), False),
+        (Fraction(-25), False),
+    ],
+)
+def test_a_rate_is_storable_where_the_muxer_takes_it(fps: Fraction, storable: bool):
+    assert is_storable(fps) == storable
+    frames = np.zeros((6, 3, 32, 48), np.uint8)
+    if storable:
+        assert len(decode_clip(encode_clip(frames, fps))) == 6
+    elif 0 < fps < 2**31:
+        with pytest.raises(av.FFmpegError):
+            encode_clip(frames, fps)

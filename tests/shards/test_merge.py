@@ -4,14 +4,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from shards.index import Dataset
-from shards.manifest import Layer, read_manifest, write_manifest
+from shards.index import Dataset, check_agreement
+from shards.manifest import Layer, read_manifest, sha256_of, write_manifest
 from shards.merge import merge
 from shards.order import Order
 from shards.reader import ShardReader
-from shards.store import Store
+from shards.store import Store, UsageError
 from shards.verify import verify
 
 PAIRS = [(0, 1), (2, 1)]
@@ -133,3 +135,22 @@ def test_datasets_elsewhere_are_referred_to_by_their_absolute_paths(
     assert written["merged"] == [dataset_url, other_url]
     Path(tmp_path, "deeper", "merged").rename(tmp_path / "moved")
     assert len(Dataset(tmp_path / "moved").clips) == 10
+
+
+def test_a_column_of_another_kind_in_another_part_is_named(dataset_url: str, other_url: str):
+    words: list[pa.Table] = []
+    for url, values in ((dataset_url, [1, 2, 3]), (other_url, ["a", "b", "c"])):
+        path = Path(url, "clips", "000000.parquet")
+        words.append(pq.read_table(path).append_column("label", pa.array(values)))
+        nulls = pq.read_table(path).append_column("label", pa.nulls(3))
+        check_agreement([("nulls", nulls), (url, words[-1]), ("nulls", nulls)])
+        pq.write_table(words[-1], path)
+        manifest = read_manifest(Store(url))
+        shard = replace(manifest.shards["000000"], sha256=sha256_of(path.read_bytes()))
+        shards = {**manifest.shards, "000000": shard}
+        write_manifest(Store(url), replace(manifest, shards=shards))
+    out = Path(dataset_url).with_name("merged")
+    expected = f"'label' holds whole numbers in {dataset_url}, but text in {other_url}: give it"
+    with pytest.raises(UsageError, match=expected):
+        combine([dataset_url, other_url], str(out))
+    assert not out.exists()

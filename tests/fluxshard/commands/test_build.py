@@ -133,3 +133,23 @@ def test_a_second_job_on_the_same_folder_says_so_and_stops(
         assert contents(Path(dataset)) == before
     assert run("build", *sources, dataset, *build_options)[0] == 0
     assert set(contents(Path(dataset))) == set(before) - {".lock"}
+
+
+def test_failed_shards_can_be_left_out_and_the_exit_code_still_says_so(
+    sources: list[str], tmp_path: Path, run: Run, build_options: tuple[str, ...]
+):
+    out = tmp_path / "out"
+    command = ["build", *sources, str(out), *build_options, "--flow=none"]
+    assert run(*command)[0] == 0
+    last = max(out.glob("clips/*.tar"))
+    last.unlink()
+    last.with_suffix(".parquet").unlink()
+    (last / "folder").mkdir(parents=True)
+    code, _, err = run(*command)
+    assert code == 1
+    assert "run it again, or with --allow-failed to do without these" in err
+    code, _, err = run(*command, "--allow-failed")
+    assert code == 1
+    assert "finished without the shards that failed" in err
+    assert "shard_failed" in err
+    assert run("verify", str(out))[0] == 0

@@ -1,6 +1,7 @@
 """Whole builds: what they write, that they are reproducible, and that they survive anything."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -30,6 +31,8 @@ from shards import (
     Dataset,
     ShardReader,
     Store,
+    UsageError,
+    clips_of,
     read_manifest,
     verify,
     write_manifest,
@@ -379,3 +382,58 @@ def test_growth_that_is_interrupted_is_no_damage(
         assert Dataset(store).clips
     build(videos, url, client)
     assert contents(url) == contents(tmp_path / "undisturbed")
+
+
+def test_a_dataset_is_closed_without_the_shards_that_fail_and_later_made_whole(
+    demo_videos: list[str], built: Path, tmp_path: Path, client: Client
+):
+    url = tmp_path / "dataset"
+    blocked = url / "clips" / "000001.tar"  # a folder where the tar is to be
+    (blocked / "x").mkdir(parents=True)
+    (url / "manifest.json").write_bytes((built / "manifest.json").read_bytes())
+    manifest = replace(read_manifest(Store(built)), state="building", inputs=None)
+    layers = {name: replace(layer, shards={}) for name, layer in manifest.layers.items()}
+    write_manifest(Store(url), replace(manifest, shards={}, layers=layers, tables={}))
+    assert build(demo_videos, url, client).clips == 0
+    assert read_manifest(Store(url)).state == "building"
+    found, missing = find_sources(demo_videos)
+    arguments = found, missing, Store(url), CONFIG, client, lambda *_: None
+    outcome = make_dataset(*arguments, allow_failed=True)
+    assert (list(outcome.failed), outcome.exit_code(strict=False)) == (["000001"], 1)
+    whole = Dataset(built)
+    assert outcome.clips == len(Dataset(url).clips) == len(whole.clips) - 6
+    lost = [reject for reject in outcome.rejects if reject.reason == "shard_failed"]
+    stored = pq.read_table(url / "rejects.parquet").to_pylist()
+    assert [r["detail"] for r in stored if r["stage"] == "build"] == [r.detail for r in lost]
+    for key, reject in zip(whole.clips["key"].to_pylist()[6:12], lost, strict=True):
+        assert f"clip {key} is in shard 000001, which failed: IsADirectoryError" in reject.detail
+    assert list(verify(Store(url))) == []
+    shutil.rmtree(blocked)
+    assert build(demo_videos, url, client).exit_code(strict=False) == 0
+    assert contents(url) == contents(built)
+
+
+def test_any_name_of_a_column_reaches_the_index_and_a_new_caption_is_never_silent(
+    demo_videos: list[str], tmp_path: Path, client: Client
+):
+    folder, listed = Path(demo_videos[-1]), tmp_path / "list.jsonl"
+    row = {"video": str(folder / "slow.mp4"), "caption": "one", "mp4_size": 7, "json_offset": "x"}
+    row |= {"path": "p", "user_path": "up", "shard": 0.5, "key": True, "later": None}
+    listed.write_text(json.dumps(row))
+    config, url = replace(CONFIG, flow="none"), tmp_path / "dataset"
+    assert build([str(listed)], url, client, config).exit_code(strict=False) == 0
+    given = {name: value for name, value in row.items() if name not in ("video", "caption")}
+    assert clips_of(Dataset(url).clips)[0].columns == given
+    assert list(verify(Store(url))) == []
+    before = contents(url, (".tar",))
+    listed.write_text(json.dumps(row | {"caption": "two"}))
+    (warning,) = build([str(listed)], url, client, config).costs.warnings
+    assert "slow.mp4: its caption or columns have changed" in warning
+    assert contents(url, (".tar",)) == before
+    more = row | {"video": str(folder / "vp9.webm"), "later": 3}
+    listed.write_text(json.dumps(more))
+    build([str(listed)], url, client, config)
+    assert {clip.columns["later"] for clip in clips_of(Dataset(url).clips)} == {None, 3}
+    listed.write_text(json.dumps(more | {"video": str(folder / "cuts.mp4"), "later": "x"}))
+    with pytest.raises(UsageError, match=r"column 'later' holds whole numbers in .* but text in"):
+        build([str(listed)], url, client, config)

@@ -10,14 +10,21 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline.planning import clip_plan
-from pipeline.planning.clip_plan import committed_shards, extend_plan, inputs_digest, read_plan
+from pipeline.planning.clip_plan import (
+    check_new_columns,
+    committed_shards,
+    extend_plan,
+    inputs_digest,
+    outdated,
+    read_plan,
+)
 from pipeline.planning.clip_table import clip_table, reject_table
 from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan import Scan
 from pipeline.records import Reject, Source, Video
 from shards import Manifest, Shard, write_manifest
-from shards.schema import Clip, clips_of
-from shards.store import Store
+from shards.schema import Clip, Scalar, clips_of
+from shards.store import Store, UsageError
 from shards.writer import write_table
 
 CONFIG = BuildConfig(size=(32, 48), frames=2, levels=(1,), clips_per_shard=2)
@@ -202,3 +209,46 @@ def test_the_digest_of_the_inputs_changes_with_each_of_them(tmp_path: Path, chan
         case "column":
             source = replace(source, columns={"label": 2})
     assert inputs_digest([source], []) != before
+
+
+def told(scanned: Scan, caption: str, **columns: Scalar) -> Scan:
+    assert not isinstance(scanned, Reject)
+    video, clips = scanned
+    return video, tuple(replace(clip, caption=caption, columns=columns) for clip in clips)
+
+
+def test_a_new_caption_reaches_the_rows_that_are_not_committed_and_is_told_of_the_others():
+    before, _ = extend_plan(None, [told(scan("a", 3), "old"), told(scan("b", 1), "b")], CONFIG)
+    scans = [told(scan("a", 3), "new", n=1), told(scan("b", 1), "b", empty=None)]
+    after, _ = extend_plan(before, scans, CONFIG, {0})
+    assert after["caption"].to_pylist() == ["old", "old", "new", "b"]
+    assert after["n"].to_pylist() == [None, None, 1, None]
+    assert outdated(after, scans, {0}) == {"/a.mp4"}
+    assert outdated(after, scans, {1}) == set()
+
+
+@pytest.mark.parametrize(
+    ("stored", "new", "words"),
+    [
+        ("text", 3, "column 'n' holds text in .*, but whole numbers in the new inputs: give it"),
+        (2**53 + 1, 0.5, "holds whole numbers in .*, but fractions in"),
+        (True, 1, "holds true and false in .*, but whole numbers in"),
+        (None, 1, None),
+        ("text", None, None),
+        (1, 0.5, None),
+    ],
+)
+def test_a_column_that_changes_its_kind_is_refused(
+    tmp_path: Path, stored: Scalar, new: Scalar, words: str | None
+):
+    store = Store(tmp_path)
+    source = Source(path="/b.mp4", columns={"n": new})
+    check_new_columns([source], store)  # nothing is planned yet
+    write_table(
+        store, "clips.parquet", extend_plan(None, [told(scan("a", 1), "", n=stored)], CONFIG)[0]
+    )
+    if words is None:
+        check_new_columns([source], store)
+    else:
+        with pytest.raises(UsageError, match=words):
+            check_new_columns([source], store)

@@ -5,11 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.planning.clips import ClipRule, clip_key, grid, plan_clips
+from pipeline.planning.clips import ClipRule, Grid, clip_key, plan_clips
 from pipeline.records import Reject, Source, Video
 from shards.schema import Clip
 
 MS = Fraction(1, 1000)
+
+
+def grid(times: list[int], end: int, time_base: Fraction, fps: Fraction) -> list[int]:
+    slots = Grid(times, end, time_base, fps)
+    return [slots.frame(k) for k in range(slots.slots)]
 
 
 def rule_of(frames: int, fps: Fraction | None, max_repeated: float = 0.25) -> ClipRule:
@@ -206,3 +211,84 @@ def test_keys_are_short_ascii_without_dots(stem: str) -> None:
 def test_key_reads_like_its_video() -> None:
     assert clip_key("/in/Señor Río. v2.mp4", "ab" * 32, 0) == "Senor_Rio_v2-abababababab-00000"
     assert clip_key("/in/視頻.mp4", "ab" * 32, 12) == "video-abababababab-00012"
+
+
+@given(
+    steps=st.lists(st.one_of(st.integers(0, 100), st.integers(0, 2**59)), min_size=1, max_size=16),
+    fps=st.sampled_from([None, Fraction(12), Fraction(10**6), Fraction(1, 1000)]),
+    repeats=st.sampled_from([0.0, 0.25, 0.7]),
+    frames=st.integers(2, 5),
+)
+def test_any_times_are_planned_with_work_bounded_by_the_frames(
+    steps: list[int], fps: Fraction | None, repeats: float, frames: int
+) -> None:
+    """Also where a frame stands for 10^18 slots: they are never walked through."""
+    times = [sum(steps[:i]) for i in range(len(steps))]
+    planned = plan(times, sum(steps), rule_of(frames, fps, repeats))
+    if isinstance(planned, Reject):
+        return
+    clips, dropped = planned
+    assert dropped >= 0
+    assert 1 <= len(clips) <= frames * len(times)
+    for clip in clips:
+        assert len(clip.numbers) == frames
+        assert list(clip.numbers) == sorted(clip.numbers)
+        assert clip.repeated == frames - len(set(clip.numbers)) <= repeats * frames
+    if fps is None:
+        assert dropped == 0
+
+
+@given(
+    steps=st.lists(st.integers(1, 500), min_size=1, max_size=30),
+    fps=st.fractions(min_value=1, max_value=60, max_denominator=1001),
+    repeats=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    frames=st.integers(2, 6),
+)
+def test_stepping_over_a_standing_frame_loses_no_clip(
+    steps: list[int], fps: Fraction, repeats: float, frames: int
+) -> None:
+    times = [sum(steps[:i]) for i in range(len(steps))]
+    slots = grid(times, sum(steps), MS, fps)
+    chunks = [slots[i : i + frames] for i in range(0, len(slots) - frames + 1, frames)]
+    kept = [tuple(c) for c in chunks if frames - len(set(c)) <= repeats * frames]
+    kept = [c for n, c in enumerate(kept) if n == 0 or c != kept[n - 1]]  # one frame that stands
+    rule = rule_of(frames, fps, repeats)
+    assert [chosen for chosen, _ in Grid(times, sum(steps), MS, fps).clips(rule)] == kept
+
+
+def test_no_frame_is_repeated_through_a_gap() -> None:
+    """The frame before it shows for a typical step; what comes after is used as well."""
+    times = [*range(0, 400, 40), *range(10**12, 10**12 + 400, 40)]
+    rule = rule_of(3, Fraction(25), max_repeated=1.0)
+    clips = clips_of(plan(times, times[-1] + 10**15, rule, [range(10), range(10, 20)]))
+    slots = [number for clip in clips for number in clip.numbers]
+    assert slots == [*range(9), *range(10, 19)]
+
+
+@pytest.mark.parametrize(
+    ("times", "time_base", "words"),
+    [
+        ([0, 1, 2], Fraction(1, 3 * 10**9), "the time base is 1/3000000000 s"),
+        ([0, 1, 2], Fraction(2**31, 10**9 + 7), "the time base is 2147483648/1000000007 s"),
+        ([0, 2**62, 2**63], MS, "beyond 64 bits"),
+        ([0, 10**9, 2 * 10**9], MS, "1/1000000 frames a second are more or fewer than"),
+    ],
+)
+def test_times_that_the_index_or_a_clip_cannot_hold_are_a_reject(
+    times: list[int], time_base: Fraction, words: str
+) -> None:
+    video = video_of(times, times[-1] + 1, time_base)
+    reject = plan_clips(video, Source(path="x"), times, [range(3)], rule_of(2, None))
+    assert isinstance(reject, Reject)
+    assert (reject.stage, reject.reason) == ("clips", "timestamps")
+    assert words in reject.detail
+
+
+def test_one_frame_an_hour_is_a_clip_like_others() -> None:
+    times = [3_600_000 * i for i in range(6)]
+    clips = clips_of(plan(times, times[-1] + 40, rule_of(3, None)))
+    assert [clip.fps for clip in clips] == [Fraction(1, 3600)] * 2
+    reject = plan(times, times[-1] + 40, rule_of(3, Fraction(12)))
+    assert isinstance(reject, Reject)
+    assert reject.reason == "repeated_frames"
+    assert "about 0.000278 fps" in reject.detail

@@ -91,3 +91,22 @@ def test_frames_that_the_header_counts(data_dir: Path) -> None:
     for name, frames in [("bikes.mp4", 250), ("test.ogv", 443), ("sample_av1.mp4", 30)]:
         with Decoder(str(data_dir / "videos" / name)) as decoder:
             assert sum(1 for _ in decoder.frames()) == frames
+
+
+PLAYLISTS = {
+    "concat.mp4": "ffconcat version 1.0\nfile plain.mp4\n",
+    "hls.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nplain.mp4\n#EXT-X-ENDLIST\n",
+    "sdp.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+}
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_a_playlist_opens_nothing(
+    write_video: Callable[..., str], moving_pictures: Pictures, name: str
+) -> None:
+    path = Path(write_video("plain.mp4", moving_pictures(2)))
+    playlist = path.with_name(name)
+    playlist.write_text(PLAYLISTS[name])
+    with pytest.raises(NoVideo, match="no container of videos but a playlist") as caught:
+        Decoder(str(playlist))
+    assert caught.value.reason == "container"

@@ -144,6 +144,11 @@ def test_a_second_row_for_a_video_is_rejected(tmp_path: Path, write: Write) -> N
         ("d.jsonl", '{"video": "a", "tags": ["x"]}\n', r"row 1, column 'tags': list"),
         ("e.jsonl", '{"video": "a", "caption": 1}\n', r"row 1, column 'caption'"),
         ("a.parquet", "not parquet", r"not readable as parquet"),
+        ("f.csv", "video,x,x\na.mp4,1,2\n", r"column 'x' is there twice"),
+        ("g.csv", "video,\na.mp4,1\n", r"row 1: a column is named ''"),
+        ("f.jsonl", '{"video": "a", "x": 1, "x": 2}\n', r"line 1: .*'x' is named twice"),
+        ("g.jsonl", '{"video": "a", "": 1}\n', r"row 1: a column is named ''"),
+        ("h.jsonl", '{"video": "a", "\\ud800": 1}\n', r"row 1: a column is named '.ud800'"),
     ],
 )
 def test_malformed_manifests_name_row_and_column(
@@ -209,3 +214,52 @@ def test_a_name_that_is_not_utf_8_is_a_reject_that_can_be_written_down(write: Wr
     assert source.path.endswith("good.mp4")
     assert (reject.reason, reject.path) == ("not_utf8", f"{folder}/caf\\udce9.mp4")
     reject.path.encode("utf-8")
+
+
+def test_a_parquet_with_two_columns_of_one_name_is_refused(tmp_path: Path):
+    table = pa.Table.from_arrays(
+        [pa.array(["a.mp4"]), pa.array([1]), pa.array([2])], ["video", *"xx"]
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match="column 'x' is there twice"):
+        find_sources([tmp_path / "a.parquet"])
+
+
+@pytest.mark.parametrize("place", ["caption", "note"])
+def test_half_a_character_is_a_reject_of_that_row_alone(write: Write, place: str):
+    for name in ("a.mp4", "b.mp4"):
+        write(name)
+    rows = f'{{"video": "a.mp4", "{place}": "x\\ud83d"}}\n{{"video": "b.mp4", "{place}": "x"}}\n'
+    (good,), (reject,) = find_sources([write("list.jsonl", rows)])
+    assert good.path.endswith("b.mp4")
+    assert (os.path.basename(reject.path), reject.reason) == ("a.mp4", "not_utf8")
+    assert place in reject.detail
+    reject.detail.encode("utf-8")
+
+
+def test_whole_numbers_that_fractions_cannot_hold_are_refused_beside_them(write: Write):
+    for name in ("a.mp4", "b.mp4"):
+        write(name)
+    rows = '{"video": "a.mp4", "n": 9007199254740993}\n{"video": "b.mp4", "n": 0.5}\n'
+    with pytest.raises(UsageError, match="column 'n' holds fractions and 9007199254740993"):
+        find_sources([write("list.jsonl", rows)])
+
+
+def test_a_folder_that_cannot_be_listed_is_a_reject(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+):
+    write("in/a.mp4")
+    closed = write("in/closed/b.mp4").parent
+    scandir = os.scandir
+
+    def refuse(path: str):
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (source,), (reject,) = find_sources([tmp_path / "in"])
+    assert source.path.endswith("a.mp4")
+    assert (reject.path, reject.reason) == (str(closed), "unreadable_folder")
+    assert "Permission denied" in reject.detail
+    assert [r.path for r in find_sources([closed])[1]] == [str(closed)]

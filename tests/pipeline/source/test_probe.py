@@ -21,7 +21,7 @@ BAD = {
     "derived_trunc60_moov_at_end.mp4": "truncated",
     "derived_zero_length.mp4": "empty",
     "empty.flv": "unreadable",
-    "ffprobe-big_buck_bunny_720p_1mb.mp4": "unreadable",
+    "ffprobe-big_buck_bunny_720p_1mb.mp4": "container",
     "invalid-bitstream.webm": "no_frames",
     "nowhere.mp4": "missing",
     "sample_fragmented_clearkey.mp4": "encrypted",

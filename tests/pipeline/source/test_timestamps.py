@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.source.timestamps import are_clean, frame_rate, repair, typical_step
+from pipeline.source.timestamps import are_clean, frame_rate, gaps, repair, typical_step
 
 increasing = st.lists(st.integers(1, 50), min_size=1, max_size=60).map(
     lambda steps: [sum(steps[:i]) - 100 for i in range(len(steps))]
@@ -64,3 +64,25 @@ def test_a_wrong_claim_is_measured_instead() -> None:
     assert frame_rate([0, 50, 100, 150], MS, Fraction(600)) == 20
     assert frame_rate([0, 50, 100, 150], MS, None) == 20
     assert frame_rate([7], Fraction(1, 10), None) == 10
+
+
+@pytest.mark.parametrize(
+    ("times", "after"),
+    [
+        ([0, 40, 80, 1080, 1120, 1160], set()),  # a second is none yet
+        ([0, 40, 80, 1081, 1121, 1161], {3}),
+        ([0, 500, 1000, 6000, 6500, 7000], set()),  # nor are ten steps of a slow video
+        ([0, 500, 1000, 6001, 6501, 7000], {3}),
+        ([0, 3_600_000, 7_200_000], set()),  # one frame an hour is its pace
+        ([0], set()),
+    ],
+)
+def test_a_gap_is_more_than_a_second_and_than_ten_steps(times: list[int], after: set[int]):
+    assert gaps(times, Fraction(1, 1000)) == after
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 7, 2000, 3600, 86400])
+def test_no_rate_is_zero(seconds: int):
+    times = [seconds * i for i in range(5)]
+    assert frame_rate(times, Fraction(1), None) == Fraction(1, seconds)
+    assert frame_rate(times, Fraction(1), Fraction(25)) == Fraction(1, seconds)
