@@ -326,19 +326,24 @@ def copy_of_videos(demo_videos: list[str], folder: Path) -> list[str]:
     return [str(shutil.copy(Path(demo_videos[-1], name), folder / "videos")) for name in names]
 
 
-def test_a_damaged_shard_whose_source_is_gone_fails_and_nothing_is_overwritten(
-    demo_videos: list[str], client: Client, tmp_path: Path
+@pytest.mark.parametrize(
+    ("gone", "why"), [(True, "is gone, the video"), (False, "is not the video")]
+)
+def test_a_damaged_shard_whose_source_is_gone_or_another_fails_and_nothing_is_overwritten(
+    demo_videos: list[str], client: Client, tmp_path: Path, gone: bool, why: str
 ):
     videos, url = copy_of_videos(demo_videos, tmp_path), tmp_path / "dataset"
-    build(videos, url, client, replace(CONFIG, clips_per_shard=100))
+    folder, one_shard = [str(tmp_path / "videos")], replace(CONFIG, clips_per_shard=100)
+    build(folder, url, client, one_shard)
     other_caption(url / "clips" / "000000.parquet")
-    before, state = contents(url), os.stat(videos[0])
-    Path(videos[0]).write_bytes(bytes(state.st_size))
-    os.utime(videos[0], ns=(state.st_atime_ns, state.st_mtime_ns))
-    outcome = build(videos, url, client, replace(CONFIG, clips_per_shard=100))
-    assert "is not the video that clip" in outcome.failed["000000"]
+    before = contents(url / "clips") | contents(url / "flow")
+    Path(videos[0]).unlink()
+    if not gone:
+        Path(videos[0]).write_bytes(b"another video")
+    outcome = build(folder, url, client, one_shard)
+    assert why in outcome.failed["000000"]
     assert outcome.exit_code(strict=False) == 1
-    assert contents(url) == before
+    assert contents(url / "clips") | contents(url / "flow") == before
     assert [problem.file for problem in verify(Store(url))] == ["clips/000000.parquet"]
 
 
