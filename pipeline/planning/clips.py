@@ -22,7 +22,7 @@ class ClipRule:
     Attributes:
         frames: slots in a clip.
         size: (height, width) in pixels.
-        fps: slots a second; None takes the source's frames one after another.
+        fps: slots per second; None takes the source's frames one after another.
         max_repeated: largest share of a clip's slots that may show the frame of the slot before.
             Of clips that show one and the same frame only, the first counts.
     """
@@ -43,7 +43,7 @@ class Grid:
     Args:
         times: of the shot's frames in units of the time base, strictly increasing.
         end: when the last frame's display ends.
-        fps: slots a second; None takes the frames one after another.
+        fps: slots per second; None takes the frames one after another.
 
     Attributes:
         slots: how many there are.
