@@ -1,10 +1,12 @@
 """What travels through the build job: metadata only, never pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from shards.schema import Scalar
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -75,12 +75,13 @@ class Manifest:
     Attributes:
         state: `complete` when all shards of the plan are committed.
         config: JSON of the settings that decide the bytes.
-        inputs: digest of the inputs' paths, sizes and times; None before the first scan, and in a
-            merged dataset.
+        inputs: digest of the inputs' paths, bytes, captions and columns; None before they are
+            planned, and in a merged dataset.
         shards, layers: by name, in the order of the dataset.
         merged: URLs of the datasets that a merged one refers to; in the file relative to it, where
             they can move with it (`merge`), else absolute.
         tables: SHA-256 of the tables beside it.
+        settled: how many files of the plan a finished build has left: later inputs add to them.
     """
 
     state: Literal["building", "complete"]
@@ -90,6 +91,7 @@ class Manifest:
     layers: Mapping[str, Layer] = field(default_factory=dict)
     merged: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    settled: int = 0
 
     @property
     def digest(self) -> str:
@@ -112,7 +114,8 @@ class Manifest:
             },
             "tables": dict(self.tables),
         }
-        return content | _given({"inputs": self.inputs, "merged": list(self.merged) or None})
+        optional = {"inputs": self.inputs, "settled": self.settled, "merged": list(self.merged)}
+        return content | {name: value for name, value in optional.items() if value}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -132,6 +135,7 @@ class Manifest:
             layers={name: Layer(name=name, **f) for name, f in content.get("layers", {}).items()},
             merged=tuple(content.get("merged", ())),
             tables=content.get("tables", {}),
+            settled=content.get("settled", 0),
         )
 
     @property

@@ -21,9 +21,8 @@ from pipeline.building.job import Outcome, build_shards
 from pipeline.building.shard import settle_worker
 from pipeline.building.task import Task
 from pipeline.cluster import announce_clip
-from pipeline.planning.clip_plan import Progress
 from pipeline.planning.config import BuildConfig, flow_specs
-from pipeline.records import Reject
+from pipeline.records import Progress, Reject
 from pipeline.source.clip_frames import read_clips
 from shards import (
     Clip,

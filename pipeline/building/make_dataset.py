@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import PurePath
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from distributed import Client
 
@@ -16,18 +16,21 @@ from pipeline.building.add_layer import stored_layer
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards
 from pipeline.building.shard import REJECTS_KEY, ShardTask
-from pipeline.planning.clip_plan import (
-    CLIPS_FILE,
-    REJECTS_FILE,
-    Progress,
-    damaged_tables,
-    inputs_digest,
-    plan_dataset,
-    read_plan,
-)
-from pipeline.planning.clip_table import reject_table
+from pipeline.planning.clip_plan import by_shard
+from pipeline.planning.clip_table import reject_table, rejects_of_table
 from pipeline.planning.config import BuildConfig, flow_specs
-from pipeline.records import Reject, Source
+from pipeline.planning.plan_dataset import Inputs, plan_anew, plan_on
+from pipeline.planning.plan_files import (
+    damaged_tables,
+    mend_plan,
+    plan_files,
+    read_files,
+    write_plan,
+)
+from pipeline.planning.scan_all import scan_all
+from pipeline.planning.scans import Scans
+from pipeline.records import Progress, Reject, Source
+from pipeline.source.inputs import with_sidecar_caption
 from shards import (
     DamagedDataset,
     Layer,
@@ -38,10 +41,12 @@ from shards import (
     UsageError,
     clips_of,
     read_manifest,
+    read_table,
     write_manifest,
     write_table,
 )
 from shards.manifest import sha256_of
+from shards.merge import REJECTS_FILE
 from shards.schema import shard_name
 
 
@@ -76,19 +81,21 @@ def make_dataset(
     """
     manifest = open_manifest(store, config)
     store.remove_unfinished()
-    inputs = inputs_digest(sources, missing)
-    damaged = damaged_tables(store, manifest.tables)
-    if damaged and manifest.inputs != inputs:
-        raise DamagedDataset(
-            f"{store.at(damaged[0])} is damaged or gone: name the sources that the dataset was "
-            "built from last, and no others, to have it made again, or bring it back from a copy"
-        )
-    warnings: frozenset[str] = frozenset()
-    if damaged or manifest.inputs != inputs:
-        plan = partial(plan_dataset, sources, missing, store, config, client, progress)
-        files, warnings = plan(afresh=bool(damaged))
-        manifest = write_plan(store, files, manifest, inputs)
-    table, rejects = read_plan(store)  # as a rerun reads them: a table in memory differs in details
+    scans = Scans(store, config.scan_settings)
+    places, events = scan_all(sources, scans, config, client, partial(progress, "scan"))
+    if events and not allow_failed:
+        failed = {reject.path: reject.detail for reject in events.values()}
+        return Outcome(inputs=len(sources) + len(missing), built=0, kept=0, failed=failed)
+    scanned = [number for number in range(len(sources)) if number not in events]
+    inputs = Inputs(
+        sources=[with_sidecar_caption(sources[number]) for number in scanned],
+        scans=scans,
+        places=places[scanned],
+        rejects=[*missing, *events.values()],
+    )
+    manifest, warnings = planned(inputs, store, manifest, config)
+    rejects = planned_rejects(store)
+    table = pa.concat_tables(read_files(store, plan_files(manifest)), promote_options="permissive")
     specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
     tasks = [task.knowing(manifest.digests) for task in shard_tasks(table, store, config, specs)]
     outcome = build_shards(tasks, client, partial(progress, "build"), catalog)
@@ -140,31 +147,49 @@ def open_manifest(store: Store, config: BuildConfig) -> Manifest:
     return manifest
 
 
-def write_plan(
-    store: Store, files: Mapping[str, bytes], manifest: Manifest, inputs: str
-) -> Manifest:
-    """Write the plan's tables and what the manifest says of them; returns the manifest.
+def planned(
+    inputs: Inputs, store: Store, manifest: Manifest, config: BuildConfig
+) -> tuple[Manifest, frozenset[str]]:
+    """The manifest of a dataset whose inputs are planned, and whose plan is whole; and warnings.
 
     Raises:
-        DamagedDataset: the inputs were planned before, and the clips are not what was planned.
+        UsageError, DamagedDataset: see `make_dataset`.
     """
-    clips = sha256_of(files[CLIPS_FILE])
-    again = manifest.inputs == inputs
-    if again and manifest.tables.get(CLIPS_FILE) != clips:
+    damaged, digest = damaged_tables(store, manifest.tables), inputs.digest
+    if damaged and manifest.inputs != digest:
         raise DamagedDataset(
-            f"{store.at(*damaged_tables(store, manifest.tables)[:1])} is damaged or gone, and "
-            "planning again gives other clips: the dataset has grown, or a version has changed. "
-            "Bring the file back from a copy, or build a new dataset; the flow of this one is "
-            "copied"
+            f"{store.at(damaged[0])} is damaged or gone: name the sources that the dataset was "
+            "built from last, and no others, to have it made again, or bring it back from a copy"
         )
-    if not again:  # until the new plan stands, the tables may be of the old one or of the new
-        write_manifest(store, replace(manifest, tables={}))
-    for name, data in files.items():
-        store.write(name, data)
-    if not again:
-        manifest = replace(manifest, inputs=inputs, tables={CLIPS_FILE: clips})
-        write_manifest(store, manifest)
-    return manifest
+    if manifest.inputs == digest and not damaged:
+        return manifest, frozenset()
+    if damaged:
+        plan = plan_anew(inputs, config.clips_per_shard)
+        mend_plan(store, manifest, plan)
+        write_rejects(store, plan.rejects)
+        return manifest, frozenset()
+    plan = plan_on(inputs.settled(), store, manifest, config.clips_per_shard)
+    write_rejects(store, [*earlier_rejects(store, inputs), *plan.rejects])
+    return write_plan(store, manifest, plan, digest), plan.warnings
+
+
+def planned_rejects(store: Store) -> list[Reject]:
+    """The rejects that were planned, without what was rejected while building shards."""
+    rejects = rejects_of_table(read_table(store, REJECTS_FILE))
+    return [reject for reject in rejects if reject.stage != "build"]
+
+
+def earlier_rejects(store: Store, inputs: Inputs) -> list[Reject]:
+    """Those of earlier builds whose files, or folders, are not among the inputs now."""
+    if not store.exists(REJECTS_FILE):
+        return []
+    named = {item.path for item in (*inputs.sources, *inputs.rejects)}
+    named |= {str(folder) for path in named for folder in PurePath(path).parents}  # now readable
+    return [reject for reject in planned_rejects(store) if reject.path not in named]
+
+
+def write_rejects(store: Store, rejects: Sequence[Reject]) -> None:
+    write_table(store, REJECTS_FILE, reject_table(rejects))
 
 
 def shard_tasks(
@@ -175,11 +200,11 @@ def shard_tasks(
         ShardTask(
             store=store,
             shard=shard,
-            rows=table.filter(pc.field("shard") == shard),
+            rows=rows,
             specs=specs,
             crf=config.crf,
         )
-        for shard in table["shard"].unique().to_pylist()
+        for shard, rows in by_shard(table)
     ]
 
 
@@ -221,20 +246,22 @@ def close_manifest(
         shards[shard_name(task.shard)] = Shard(clips=clips, sha256=sha256_of(data))
         rejects += [Reject(**row) for row in json.loads(file.schema_arrow.metadata[REJECTS_KEY])]
     if REJECTS_FILE not in manifest.tables or damaged_tables(store, manifest.tables):
-        write_table(store, REJECTS_FILE, reject_table(rejects))
+        write_rejects(store, rejects)
     if damaged := damaged_tables(store, manifest.tables):
         raise DamagedDataset(
             f"{store.at(damaged[0])} is not what the manifest records, and cannot be made again: "
             "bring it back from a copy, or build a new dataset; the flow of this one is copied"
         )
     layers = [stored_layer(tasks, spec) for spec in specs]
-    tables = {name: sha256_of(store.read(name)) for name in (CLIPS_FILE, REJECTS_FILE)}
+    plan = plan_files(manifest)
+    tables = {**plan, REJECTS_FILE: sha256_of(store.read(REJECTS_FILE))}
     closed = replace(
         manifest,
         state="complete",
         shards=shards,
         layers={layer.name: layer for layer in layers},
         tables=tables,
+        settled=len(plan),
     )
     write_manifest(store, closed)
     return sum(shard.clips for shard in shards.values()), rejects

@@ -1,225 +1,114 @@
-"""The clip table of a dataset: scan the inputs, keep what is stored, plan the rest anew."""
+"""Clips to shards: pure functions from the clips of all videos, streamed, to rows with a shard.
 
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
-from pathlib import PurePath
+The plan is made in blocks of some thousand clips, each laid out by itself. In a block, runs of
+neighbouring clips are spread over the shards by a keyed permutation: clips of one video do not
+come together in training, yet a shard reads each video in one pass.
+"""
 
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from distributed import Client
+from jaxtyping import Bool, Int, Int64
 
-from pipeline.cluster import run_tasks
-from pipeline.planning.clip_table import clip_table, reject_table, rejects_of_table, users_columns
-from pipeline.planning.config import BuildConfig
-from pipeline.planning.scan import Scan, reject_duplicates, scan_video
-from pipeline.records import Reject, Source
-from pipeline.source.inputs import with_sidecar_caption
-from shards import (
-    Clip,
-    Store,
-    check_agreement,
-    clips_of,
-    read_manifest,
-    read_table,
-    table_bytes,
-)
-from shards.manifest import canonical_json, sha256_of
-from shards.schema import Scalar, shard_name
+from shards.order import fold, permutation
+from shards.schema import CLIP_TABLE
 
-CLIPS_FILE, REJECTS_FILE = "clips.parquet", "rejects.parquet"
-
-Progress = Callable[[str, int, int], None]  # stage, done, total
+BLOCK_CLIPS = 4096  # at least so many, and so many shards, are laid out together
+BLOCK_SHARDS = 4
+RUN = 4  # neighbouring clips that stay together: to decode one, its group of pictures is decoded
 
 
-def inputs_digest(sources: Sequence[Source], rejects: Sequence[Reject]) -> str:
-    """Changes whenever the inputs do: their paths, sizes, times, captions or columns."""
-    files = [with_sidecar_caption(source) for source in sources]
-    states = [os.stat(file.path) for file in files]
-    listing = [
-        [asdict(file), state.st_size, state.st_mtime_ns]
-        for file, state in zip(files, states, strict=True)
-    ]
-    return sha256_of(canonical_json([listing, [asdict(reject) for reject in rejects]]))
-
-
-def check_new_columns(sources: Sequence[Source], store: Store) -> None:
-    """UsageError if a column was text when the dataset was planned and is numbers now, say."""
-    if store.exists(CLIPS_FILE):
-        new = users_columns([source.columns for source in sources])
-        stored = read_table(store, CLIPS_FILE)
-        check_agreement([(store.url, stored), ("the new inputs", new)])
-
-
-def plan_dataset(
-    sources: Sequence[Source],
-    missing: Sequence[Reject],
-    store: Store,
-    config: BuildConfig,
-    client: Client,
-    progress: Progress,
-    *,
-    afresh: bool = False,
-) -> tuple[dict[str, bytes], frozenset[str]]:
-    """Scan the videos; returns `clips.parquet` and `rejects.parquet`, to be written; and warnings.
-
-    Clips of committed shards keep their rows, see `extend_plan`. A warning is a sentence for each
-    video whose new caption or columns stay out of the dataset.
+def blocks(clips: Iterable[pa.Table], per_shard: int, free: Iterator[int]) -> Iterator[pa.Table]:
+    """The clips with their shards, block by block, each sorted by shard.
 
     Args:
-        afresh: as if no earlier build had planned or stored any.
-
-    Raises:
-        UsageError: a column that held text when the dataset was planned holds numbers now, say.
+        clips: clip tables but for the column `shard`, in the order of the videos.
+        per_shard: clips in a shard; the last of a block may have fewer only at the end.
+        free: numbers of the shards to fill, ascending.
     """
-    if not afresh:
-        check_new_columns(sources, store)
-    scans = scan_all(sources, config, client, progress)
-    planned = store.exists(CLIPS_FILE) and not afresh
-    table, rejects = read_plan(store) if planned else (None, [])
-    before = table
-    committed = committed_shards(store) if planned else set()
-    table, added = extend_plan(table, scans, config, committed)
-    if before is not None:
-        _forget(store, {*before["shard"].to_pylist()} - {*table["shard"].to_pylist()})
-    named = {source.path for source in sources} | {reject.path for reject in missing}
-    named |= {str(folder) for path in named for folder in PurePath(path).parents}  # now readable
-    rejects = [reject for reject in rejects if reject.path not in named] + [*missing, *added]
-    files = {REJECTS_FILE: table_bytes(reject_table(rejects)), CLIPS_FILE: table_bytes(table)}
-    warnings = frozenset(
-        f"{path}: its caption or columns have changed, but its clips are built: those that are "
-        "stored stay. A new dataset takes the new ones, and copies the flow of this one"
-        for path in outdated(table, scans, committed)
+    shards = max(BLOCK_SHARDS, -(-BLOCK_CLIPS // per_shard))
+    for block in regroup(clips, shards * per_shard):
+        numbers = list(islice(free, -(-len(block) // per_shard)))
+        yield with_shards(block, layout(block, per_shard, numbers))
+
+
+def regroup(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `rows` each; the last may have fewer."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        while (count := sum(map(len, held))) >= rows:
+            joined = pa.concat_tables(held)
+            yield joined.slice(0, rows)
+            held = [joined.slice(rows)] if count > rows else []
+    if any(map(len, held)):
+        yield pa.concat_tables(held)
+
+
+def layout(clips: pa.Table, per_shard: int, numbers: Sequence[int]) -> Int64[np.ndarray, " clips"]:
+    """The shard of each clip of a block.
+
+    Args:
+        numbers: of the shards; they are filled one after the other.
+    """
+    groups = groups_of(clips, per_shard)
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    sizes = np.diff(np.append(starts, len(groups)))
+    order = permutation(len(starts), fold("clips over shards", *numbers[:1]))
+    rows = np.concatenate([np.arange(starts[g], starts[g] + sizes[g]) for g in order])
+    shards = np.empty(len(clips), np.int64)
+    shards[rows] = np.repeat(numbers, per_shard)[: len(clips)]
+    return shards
+
+
+def groups_of(clips: pa.Table, per_shard: int) -> Int64[np.ndarray, " clips"]:
+    """The number of the run that each clip is in, ascending.
+
+    Of a video that cannot be sought a whole shard stays together: each shard that has clips of it
+    decodes it from its start.
+    """
+    videos = np.asarray(clips["source_sha256"].combine_chunks().dictionary_encode().indices)
+    first = changes(videos)
+    starts = np.flatnonzero(first)
+    place = np.arange(len(videos)) - np.repeat(starts, np.diff(np.append(starts, len(videos))))
+    seekable = np.asarray(clips["seekable"].combine_chunks().cast(pa.int8())).astype(bool)
+    longest = np.where(seekable, min(RUN, per_shard), per_shard)
+    return np.cumsum(first | (place % longest == 0)) - 1
+
+
+def changes(values: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Where a value differs from the one before; True for the first."""
+    return np.append(np.ones(min(len(values), 1), bool), values[1:] != values[:-1])
+
+
+def with_shards(clips: pa.Table, shards: Int64[np.ndarray, " clips"]) -> pa.Table:
+    """The clips with the column `shard`, where `CLIP_TABLE` has it, sorted by it."""
+    place = CLIP_TABLE.get_field_index("shard")
+    table = clips.add_column(place, CLIP_TABLE.field("shard"), pa.array(shards, pa.int32()))
+    return table.take(pa.array(np.argsort(shards, kind="stable"))).combine_chunks()
+
+
+def by_shard(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """Each shard of a block, with its rows."""
+    shards = table["shard"].to_numpy()
+    starts = np.flatnonzero(changes(shards)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(shards)], strict=True):
+        yield int(shards[start]), table.slice(start, end - start)
+
+
+def without(clips: Iterable[pa.Table], keys: Collection[str]) -> Iterator[pa.Table]:
+    """The clips but those of some keys."""
+    known = pa.array(sorted(keys), pa.string())
+    return (table.filter(pc.invert(pc.is_in(table["key"], known))) for table in clips)
+
+
+def agrees(planned: pa.Table, stored: pa.Table) -> bool:
+    """Whether a stored shard is what is planned for it, but for clips refused while building."""
+    kept = planned.filter(pc.is_in(planned["key"], stored["key"].combine_chunks()))
+    names = planned.column_names
+    return not {*names} - {*stored.column_names} and kept.combine_chunks().equals(
+        stored.select(names).cast(kept.schema).combine_chunks()
     )
-    return files, warnings
-
-
-def damaged_tables(store: Store, recorded: Mapping[str, str]) -> list[str]:
-    """Those of the recorded tables that are gone or have another SHA-256."""
-    return [name for name, digest in recorded.items() if digest_of(store, name) != digest]
-
-
-def digest_of(store: Store, name: str) -> str | None:
-    """SHA-256 of a file; None if it is absent."""
-    try:
-        return sha256_of(store.read(name))
-    except FileNotFoundError:
-        return None
-
-
-def outdated(table: pa.Table, scans: Sequence[Scan], committed: Collection[int]) -> set[str]:
-    """Paths of the videos of which committed clips have another caption or other columns now.
-
-    These are part of the shard's bytes; what is not committed is planned with the new ones.
-    """
-    given = {clip.key: clip for s in scans if not isinstance(s, Reject) for clip in s[1]}
-    rows = zip(clips_of(table), table["shard"].to_pylist(), strict=True)
-    stored = [clip for clip, shard in rows if shard in committed and clip.key in given]
-    return {clip.path for clip in stored if _told(clip) != _told(given[clip.key])}
-
-
-def _told(clip: Clip) -> tuple[str, dict[str, Scalar]]:
-    return clip.caption, {name: v for name, v in clip.columns.items() if v is not None}
-
-
-def read_plan(store: Store) -> tuple[pa.Table, list[Reject]]:
-    """The clips and rejects that were planned, without what was rejected while building shards."""
-    clips, rejects = (read_table(store, name) for name in (CLIPS_FILE, REJECTS_FILE))
-    return clips, [reject for reject in rejects_of_table(rejects) if reject.stage != "build"]
-
-
-def scan_all(
-    sources: Sequence[Source], config: BuildConfig, client: Client, progress: Progress
-) -> list[Scan]:
-    """One result for each video, in their order."""
-    scan = partial(scan_video, rule=config.clip_rule, detector=config.shots)
-    results: dict[int, Scan] = {}
-    progress("scan", 0, len(sources))
-    for index, result in run_tasks(client, scan, sources):
-        if isinstance(result, Exception):
-            result = _crashed(sources[index], result)
-        results[index] = result
-        progress("scan", len(results), len(sources))
-    return [results[index] for index in range(len(sources))]
-
-
-def _crashed(source: Source, error: Exception) -> Reject:
-    detail = f"the worker process died or failed on it: {type(error).__name__}: {error}"
-    return Reject(path=source.path, sha256=None, stage="scan", reason="crashed", detail=detail)
-
-
-def committed_shards(store: Store) -> set[int]:
-    """Shards whose clips are stored, and those that the manifest says are, whatever was lost."""
-    files = [PurePath(name) for name in store.files("clips")]
-    stored = [file.stem for file in files if file.suffix == ".parquet"]
-    return {int(name) for name in (*stored, *read_manifest(store).shards)}
-
-
-def _forget(store: Store, shards: Collection[int]) -> None:
-    """Delete what interrupted attempts left of shards that are not planned any more."""
-    names = {shard_name(shard) for shard in shards}
-    for folder in ("clips", "flow") if names else ():
-        for file in store.files(folder):
-            if PurePath(file).stem in names:
-                store.delete(file)
-
-
-def extend_plan(
-    table: pa.Table | None,
-    scans: Sequence[Scan],
-    config: BuildConfig,
-    committed: Collection[int] = (),
-) -> tuple[pa.Table, list[Reject]]:
-    """The clips of the inputs as they are now, and the rejects among the scans; pure.
-
-    Rows of committed shards stay: their clips are stored. The rest is planned anew, as on the first
-    run, into the shards that are free: what a video held before it changed is gone from the plan,
-    and comes back to the same place with the video.
-
-    Args:
-        table: what was planned before.
-        committed: numbers of its shards that are stored.
-    """
-    empty = clip_table([], config.clips_per_shard)
-    if table is None:
-        table = empty
-    is_stored = pc.is_in(table["shard"], pa.array(sorted(committed), pa.int32()))
-    stored = table.filter(is_stored)
-    kept = _unseen(clips_of(table.filter(pc.invert(is_stored))), scans)
-    sources = zip(stored["source_sha256"].to_pylist(), stored["path"].to_pylist(), strict=True)
-    known = {**dict(sources), **{clip.source_sha256: clip.path for clip in kept}}
-    scans = reject_duplicates(scans, known)
-    keys = set(stored["key"].to_pylist())
-    new = [clip for clip in _in_order(kept, scans) if clip.key not in keys]
-    added = clip_table(new, config.clips_per_shard, taken=set(committed))
-    # First comes what was never in a file: reading one changes details of the types.
-    grown = pa.concat_tables([empty, stored, added], promote_options="permissive")
-    paths = {clip.path for clip in kept}
-    rejects = [scan for scan in scans if isinstance(scan, Reject) and scan.path not in paths]
-    return grown.sort_by("shard").combine_chunks(), rejects
-
-
-def _unseen(waiting: Sequence[Clip], scans: Sequence[Scan]) -> list[Clip]:
-    """Planned clips that the scans say nothing of: neither their video's path nor its bytes.
-
-    A reject says nothing of them either unless it knows that the video is another now.
-    """
-    videos = {scan[0].sha256 for scan in scans if not isinstance(scan, Reject)}
-    now = {scan.path: scan.sha256 for scan in (s if isinstance(s, Reject) else s[0] for s in scans)}
-    return [
-        clip
-        for clip in waiting
-        if clip.source_sha256 not in videos and now.get(clip.path) in (None, clip.source_sha256)
-    ]
-
-
-def _in_order(kept: Sequence[Clip], scans: Sequence[Scan]) -> list[Clip]:
-    """Clips of videos that are not among the scans, then, video by video, of those that are."""
-    of_video: dict[str, list[Clip]] = {}
-    for clip in kept:
-        of_video.setdefault(clip.path, []).append(clip)
-    scanned = [
-        of_video.pop(scan.path, ()) if isinstance(scan, Reject) else scan[1] for scan in scans
-    ]
-    return [clip for clips in (*of_video.values(), *scanned) for clip in clips]

@@ -1,32 +1,75 @@
-"""Clips and rejects as Arrow tables, and rejects back."""
+"""Scans as clips, and rejects, in Arrow tables."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from itertools import count
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int64
 
-from pipeline.records import Reject
-from shards import Clip
+from pipeline.planning.scans import Scans
+from pipeline.records import Reject, Source
 from shards.schema import CLIP_TABLE, REJECTS, Scalar, user_name
 
+_CHUNK = 256  # videos that are held at once
+_OURS = [name for name in CLIP_TABLE.names if name != "shard"]
 
-def clip_table(
-    clips: Sequence[Clip], clips_per_shard: int, *, taken: Collection[int] = ()
-) -> pa.Table:
-    """`CLIP_TABLE`, then the users' columns; shards are filled in the order of the clips.
+
+def accepted(
+    scans: Scans,
+    places: Int64[np.ndarray, " sources"],
+    sources: Sequence[Source],
+    known: Mapping[str, str],
+) -> tuple[list[int], list[Reject]]:
+    """Numbers of the sources that give clips of their own, and a reject for each of the others.
+
+    Of several videos with the same bytes the first is kept. A known one is neither.
 
     Args:
-        taken: numbers of shards that are passed over.
+        places: of the result of each source.
+        known: path of each video that was planned before, by its SHA-256.
     """
-    free = (shard for shard in count() if shard not in taken)
-    places = (shard for shard in free for _ in range(clips_per_shard))
-    rows = [clip.to_row(shard) for shard, clip in zip(places, clips, strict=False)]
-    table = pa.Table.from_pylist(rows, schema=CLIP_TABLE)
-    users = users_columns([clip.columns for clip in clips])
-    for field in users.schema:
-        table = table.append_column(field, users[field.name])
-    return table
+    first = dict(known)
+    numbers: list[int] = []
+    rejects: list[Reject] = []
+    for start, rows in _chunks(scans, places):
+        for number, row in enumerate(rows.drop_columns("clips").to_pylist(), start):
+            path, sha256 = sources[number].path, row["source_sha256"]
+            if row["reason"] is not None:
+                rejects.append(_reject(path, sha256, row["stage"], row["reason"], row["detail"]))
+            elif first.setdefault(sha256, path) != path:
+                detail = f"the same bytes as {first[sha256]}"
+                rejects.append(_reject(path, sha256, "input", "duplicate", detail))
+            elif sha256 not in known:
+                numbers.append(number)
+    return numbers, rejects
+
+
+def _reject(path: str, sha256: str | None, stage: str, reason: str, detail: str) -> Reject:
+    return Reject(path=path, sha256=sha256, stage=stage, reason=reason, detail=detail)
+
+
+def clips_of_scans(
+    scans: Scans, places: Int64[np.ndarray, " sources"], sources: Sequence[Source]
+) -> Iterator[pa.Table]:
+    """The clips of some sources, in their order: `CLIP_TABLE` without `shard`, users' columns."""
+    users = users_columns([source.columns for source in sources])
+    captions = pa.array([source.caption or "" for source in sources], pa.string())
+    for start, rows in _chunks(scans, places):
+        lists = rows["clips"].combine_chunks()
+        counts = pc.list_value_length(lists).to_numpy()
+        source = pa.array(start + np.repeat(np.arange(len(rows)), counts))
+        clips = pa.Table.from_struct_array(lists.flatten())
+        table = clips.append_column("caption", captions.take(source)).select(_OURS)
+        for field in users.schema:
+            table = table.append_column(field, users[field.name].take(source))
+        yield table
+
+
+def _chunks(scans: Scans, places: np.ndarray) -> Iterator[tuple[int, pa.Table]]:
+    for start in range(0, len(places), _CHUNK):
+        yield start, scans.rows(places[start : start + _CHUNK])
 
 
 def users_columns(rows: Sequence[Mapping[str, Scalar]]) -> pa.Table:

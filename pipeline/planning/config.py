@@ -13,6 +13,7 @@ from pipeline.source import rgb
 from shards import UsageError, clip_video
 
 NO_FLOW = "none"
+SCAN_REVISION = 1  # of the code that finds the clips of a video
 FRAMES_REVISION = {"source": rgb.REVISION, "clip": clip_video.REVISION}  # of the pixels
 
 
@@ -102,6 +103,12 @@ class BuildConfig:
         return ClipRule(
             frames=self.frames, size=self.size, fps=self.fps, max_repeated=self.max_repeated
         )
+
+    @property
+    def scan_settings(self) -> str:
+        """Text that changes with whatever decides the clips of a video."""
+        names = ("size", "frames", "fps", "shots", "max_repeated")
+        return " ".join([f"revision {SCAN_REVISION}", *(f"{n} {getattr(self, n)}" for n in names)])
 
     def to_json(self) -> dict[str, Any]:
         """As stored in the manifest."""

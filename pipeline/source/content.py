@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,3 +48,22 @@ def check_content(clip: Clip, remedy: str) -> None:
     else:
         problem = "is not the video that clip"
     raise SourceChanged(f"{clip.path} {problem} {clip.key} was made from: {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileState:
+    """What tells, without reading it, that a file is the one that was seen before.
+
+    Attributes:
+        size: bytes.
+        state: text that changes with the file: when it was written.
+    """
+
+    size: int
+    state: str
+
+
+def file_state(path: str) -> FileState:
+    """Of the file as it is now; OSError if it cannot be looked at."""
+    stat = os.stat(path)
+    return FileState(size=stat.st_size, state=str(stat.st_mtime_ns))

@@ -70,7 +70,7 @@ def contents(url: Path, suffixes: tuple[str, ...] = (".tar", ".parquet", ".json"
 
 def test_every_input_is_in_the_clips_or_in_the_rejects(demo_videos: list[str], built: Path):
     sources, _ = find_sources(demo_videos)
-    clips = set(pq.read_table(built / "clips.parquet")["path"].to_pylist())
+    clips = set(Dataset(built).clips["path"].to_pylist())
     rejects = pq.read_table(built / "rejects.parquet").to_pylist()
     refused = {reject["path"] for reject in rejects}
     assert {source.path for source in sources} == clips | refused
