@@ -26,10 +26,11 @@ from pipeline.building.job import Outcome, with_stored
 from pipeline.building.make_dataset import close_manifest, make_dataset, shard_tasks
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig, flow_specs
+from pipeline.planning.plan_files import plan_files, read_files
 from pipeline.records import Source
 from pipeline.source.inputs import find_sources
 from shards import Dataset, ShardReader
-from shards.manifest import Manifest
+from shards.manifest import Manifest, read_manifest
 from shards.store import Store
 from shards.writer import write_table
 
@@ -267,13 +268,17 @@ def test_a_moved_dataset_is_found_again_once_it_is_added(
     assert [entry.url for entry in catalog.prune()] == [str(earlier)]
 
 
+def planned_clips(url: Path) -> pa.Table:
+    """The rows of a dataset's plan."""
+    return pa.concat_tables(read_files(Store(url), plan_files(read_manifest(Store(url)))))
+
+
 def build_here(
     url: Path, clips: pa.Table, config: BuildConfig, catalog: Catalog | None = None
 ) -> Costs:
     """Build planned clips in this process, without Dask."""
     specs, store = flow_specs(config), Store(url)
-    write_table(store, "clips.parquet", clips)
-    tasks = shard_tasks(clips, store, config, specs)
+    tasks = shard_tasks([clips.sort_by("shard")], store, config, specs)
     told, warnings = with_stored(tasks, catalog)
     costs = sum((task.run() for task in told), Costs(warnings=warnings))
     manifest = Manifest(state="building", config=config.to_json())
@@ -312,7 +317,7 @@ def test_flow_of_whole_clips_is_copied_for_the_same_clips_only(
     for module in ("planning.config", "building.layer_writer", "building.job"):
         monkeypatch.setattr(f"pipeline.{module}.load_estimator", lambda name: ClipMean())
     config, catalog = replace(LONG, flow="clip-mean"), Catalog(Store(tmp_path / "catalog"))
-    rows = pq.read_table(long / "clips.parquet").slice(0, 3)
+    rows = planned_clips(long).slice(0, 3)
     build_here(tmp_path / "first", rows, config, catalog)
     same = build_here(tmp_path / "same", rows, config, catalog)
     assert (same.computed.total(), same.reused.total()) == (0, 3 * fields(config))
@@ -328,7 +333,7 @@ def fields(config: BuildConfig) -> int:
 def test_repeated_frames_share_their_flow(long: Path, tmp_path: Path):
     """Slots that show one source frame: their pairs have one identity and equal fields."""
     rows, catalog = (
-        pq.read_table(long / "clips.parquet").slice(0, 1),
+        planned_clips(long).slice(0, 1),
         Catalog(Store(f"{tmp_path}/c")),
     )
     shown = [0, 0, 1, 1, 2, 2, 3, 4, 5]
@@ -354,7 +359,7 @@ def test_any_history_of_the_catalog_gives_the_bytes_of_an_empty_one(
 ):
     """Datasets of random clips, lengths and levels come, are harmed, and go."""
     draw = random.Random(seed)
-    planned = pq.read_table(long / "clips.parquet")
+    planned = planned_clips(long)
     catalog, copied = Catalog(Store(f"{tmp_path}/catalog")), 0
     made: list[Path] = []
     for number in range(8):

@@ -1,7 +1,7 @@
 """The build job: plan the clips, build the shards that are missing, close the manifest."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
@@ -95,9 +95,9 @@ def make_dataset(
     )
     manifest, warnings = planned(inputs, store, manifest, config)
     rejects = planned_rejects(store)
-    table = pa.concat_tables(read_files(store, plan_files(manifest)), promote_options="permissive")
+    files = list(read_files(store, plan_files(manifest)))
     specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
-    tasks = [task.knowing(manifest.digests) for task in shard_tasks(table, store, config, specs)]
+    tasks = [task.knowing(manifest.digests) for task in shard_tasks(files, store, config, specs)]
     outcome = build_shards(tasks, client, partial(progress, "build"), catalog)
     costs = outcome.costs + Costs(warnings=warnings)
     outcome = replace(outcome, inputs=len(sources) + len(missing), rejects=rejects, costs=costs)
@@ -193,9 +193,9 @@ def write_rejects(store: Store, rejects: Sequence[Reject]) -> None:
 
 
 def shard_tasks(
-    table: pa.Table, store: Store, config: BuildConfig, specs: tuple[FlowSpec, ...]
+    files: Iterable[pa.Table], store: Store, config: BuildConfig, specs: tuple[FlowSpec, ...]
 ) -> list[ShardTask]:
-    """One task for each shard of the clip table."""
+    """One task for each shard of the plan."""
     return [
         ShardTask(
             store=store,
@@ -204,6 +204,7 @@ def shard_tasks(
             specs=specs,
             crf=config.crf,
         )
+        for table in files
         for shard, rows in by_shard(table)
     ]
 
