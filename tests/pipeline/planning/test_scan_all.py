@@ -123,7 +123,7 @@ def test_a_file_that_was_touched_or_renamed_is_recognised_by_its_bytes(
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (KilledWorker("task", None, 3), "crashed"),
+        (KilledWorker("task", WorkerState(), 3), "crashed"),
         (FileNotFoundError(2, "gone"), "missing"),
         (OSError(5, "Input/output error"), "event"),
     ],
