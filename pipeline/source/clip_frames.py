@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipeline.records import Reject
-from pipeline.source.content import check_content
-from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.source.content import TIMEOUT_S, check_content
+from pipeline.source.decoder import Decoder, NoVideo
 from pipeline.source.rgb import Picture
 from shards import Clip
 
@@ -30,13 +30,11 @@ class _ClipReader:
 
     def close(self) -> None:
         if self._decoder is not None:
-            self._decoder.container.close()
+            self._decoder.close()
             self._decoder = None
 
     def read(self, clip: Clip) -> UInt8[np.ndarray, "t 3 h w"]:
         """RGB; LookupError if a frame of the clip does not come out."""
-        if self._decoder is not None:
-            self._decoder.allow(self._timeout_s)
         if clip.seekable and self._trusts_seeking:
             try:
                 return self._by_time(clip)
@@ -99,12 +97,12 @@ def read_clips(
     the clip is read.
 
     Args:
-        timeout_s: for decoding one clip.
+        timeout_s: see `Decoder`.
         remedy: what to do about a video that changed.
 
     Raises:
         SourceChanged: a video is another now, or gone.
-        OSError: a video cannot be read.
+        OSError, Event, MemoryError: a video cannot be read; another try may succeed.
     """
     for (path, size), run in groupby(clips, key=lambda clip: (clip.path, clip.size)):
         reader = _ClipReader(path, size, timeout_s)
@@ -121,11 +119,9 @@ def read_clips(
 def _read_or_reject(reader: _ClipReader, clip: Clip) -> UInt8[np.ndarray, "t 3 h w"] | Reject:
     try:
         return reader.read(clip)
-    except DecodeTimeout:
-        reason, detail = "decode_timeout", f"clip {clip.key}: the deadline passed while decoding"
-    except (av.FFmpegError, OSError, NoVideo, LookupError) as error:
-        reason, detail = "unreadable", f"clip {clip.key} was planned but now fails: {error}"
+    except (av.FFmpegError, NoVideo, LookupError) as error:
+        detail = f"clip {clip.key} was planned but now fails: {error}"
     reader.close()  # what is half-way is not trusted for the next clip
     return Reject(
-        path=clip.path, sha256=clip.source_sha256, stage="build", reason=reason, detail=detail
+        path=clip.path, sha256=clip.source_sha256, stage="build", reason="unreadable", detail=detail
     )

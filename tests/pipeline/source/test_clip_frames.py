@@ -15,7 +15,7 @@ from pipeline.planning.scan import scan_video
 from pipeline.records import Reject, Source
 from pipeline.source import clip_frames
 from pipeline.source.clip_frames import read_clips
-from pipeline.source.content import SourceChanged
+from pipeline.source.content import SourceChanged, Stalled
 from pipeline.source.decoder import Decoder
 from pipeline.source.rgb import Picture
 from shards.schema import Clip
@@ -240,9 +240,24 @@ def test_a_video_that_is_gone_is_no_reject(
         next(read)
 
 
-def test_deadline(write_video: Callable[..., str], moving_pictures: Pictures) -> None:
+def test_what_stalls_is_no_reject(
+    write_video: Callable[..., str], moving_pictures: Pictures
+) -> None:
     path = write_video("late.mp4", moving_pictures(20))
     clip = clips_of(path, ClipRule(size=SIZE, frames=5, fps=None))[0]
-    (reject,) = read_clips([clip], timeout_s=0)
-    assert isinstance(reject, Reject)
-    assert reject.reason == "decode_timeout"
+    with pytest.raises(Stalled):
+        list(read_clips([clip], timeout_s=0))
+
+
+@pytest.mark.parametrize("name", ["bikes.mp4", "mmaction2_test.avi", "flower.webm"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_read_that_fails_is_no_reject(
+    data_dir: Path, fail_reads: Callable[..., Any], name: str, share: float
+) -> None:
+    """Where the container can be sought in, and where it is read from the start."""
+    clips = clips_of(str(data_dir / "videos" / name), ClipRule(size=SIZE, frames=9, fps=None))
+    with fail_reads() as reads:
+        list(read_clips(clips))
+    with fail_reads(after=int(share * len(reads))):  # noqa: SIM117
+        with pytest.raises(OSError, match="Input/output error"):
+            list(read_clips(clips))
