@@ -12,6 +12,7 @@ from jaxtyping import config, install_import_hook
 import tests.shape_checker  # noqa: F401  # the hook below looks it up
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch loads: waiting threads leave their core
+os.environ.setdefault("FLUXSHARD_PATIENCE_S", "120")  # a test that stands still has less time
 
 # No deadline: how fast a machine is must not decide a test. The same examples every time.
 settings.register_profile("steady", deadline=None, max_examples=50, derandomize=True)

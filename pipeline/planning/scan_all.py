@@ -17,7 +17,7 @@ from pipeline.planning.scan import scan_video
 from pipeline.planning.scans import Scans, moved, scanned
 from pipeline.planning.shots import Detector
 from pipeline.records import Reject, Source
-from pipeline.source.content import FileState, SourceChanged, content_sha256, file_state
+from pipeline.source.content import FileState, content_sha256, file_state
 
 PAUSES_S = (1.0, 5.0)  # before what failed is tried again
 
@@ -36,15 +36,13 @@ def scan_file(
     """On a worker: the result of one file, given SHA-256 of known videos of its size.
 
     Raises:
-        Exception: an event of the environment; it says nothing about the video.
+        OSError, Event, MemoryError: see `scan_video`.
     """
     path, known = item
     state = file_state(path)
     if known and (sha256 := content_sha256(path)) in known:
         return Recognised(sha256=sha256, state=state)
     scan = scan_video(Source(path=path, caption=""), rule, detector=detector)
-    if file_state(path) != state:
-        raise SourceChanged(f"{path} became another file while it was scanned: run again")
     return scanned(scan, state)
 
 
