@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
@@ -93,9 +93,11 @@ def heard_clips(client: Client, hear: Callable[[], None]) -> Iterator[None]:
 
 
 def run_tasks(
-    client: Client, function: Callable[[Item], Result], items: Sequence[Item]
+    client: Client, function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[tuple[int, Result | Exception]]:
     """Call `function` on each item; yields (index, result or exception) as they end.
+
+    Items are taken as they are submitted, a few for each thread of the cluster ahead.
 
     A task whose worker dies is run again elsewhere; one that kills several workers comes back as
     `distributed.KilledWorker`. Cancels what is left if the caller stops early.
