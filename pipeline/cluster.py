@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
@@ -109,11 +109,13 @@ def heard_clips(client: Client, hear: Callable[[], None]) -> Iterator[None]:
 def run_tasks(
     client: Client,
     function: Callable[[Item], Result],
-    items: Sequence[Item],
+    items: Iterable[Item],
     *,
     patience_s: float = PATIENCE_S,
 ) -> Iterator[tuple[int, Result | Exception]]:
     """Call `function` on each item; yields (index, result or exception) as they end.
+
+    Items are taken as they are submitted, a few for each thread of the cluster ahead.
 
     A task whose worker dies is run again elsewhere; one that kills several workers comes back as
     `distributed.KilledWorker`. Cancels what is left if the caller stops early.

@@ -142,16 +142,20 @@ class Store:
         """Whether there is a file or folder of that name."""
         return self._filesystem.exists(self._path(name))
 
-    @_again
     def files(self, folder: str = "") -> list[str]:
         """Names of the files in a folder and below it, sorted; none if it does not exist."""
+        names = self._found(folder)
+        return [name for name in names if TEMPORARY_PREFIX not in name and name != LOCK]
+
+    @_again
+    def _found(self, folder: str) -> list[str]:
+        """The same, with what is no file of the dataset."""
         self._filesystem.invalidate_cache()  # others may have written since it was last listed
         try:
             found = sorted(self._filesystem.find(self._path(folder)))
         except FileNotFoundError:
             return []
-        names = [path[len(self._root.rstrip("/")) + 1 :] for path in found]
-        return [name for name in names if TEMPORARY_PREFIX not in name and name != LOCK]
+        return [path[len(self._root.rstrip("/")) + 1 :] for path in found]
 
     @_again
     def size(self, name: str) -> int:
@@ -203,10 +207,14 @@ class Store:
             os.close(descriptor)
 
     def remove_unfinished(self) -> None:
-        """Delete what a killed writer left in a local store. No writer may be at work in it."""
+        """Delete what a killed writer left. No writer may be at work in the store."""
         if self.is_local:
             for leftover in Path(self.url).rglob(f"{TEMPORARY_PREFIX}*"):
                 leftover.unlink()
+            return
+        for name in self._found(""):
+            if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
+                self.delete(name)
 
 
 def _lock(path: str) -> int:

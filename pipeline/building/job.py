@@ -4,8 +4,10 @@ Metadata travels between processes, pixels never do. Killed at any moment and st
 ends with the same bytes: what is committed is kept, the rest is redone.
 """
 
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Self
 
 from distributed import Client
@@ -15,6 +17,7 @@ from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.copying import find_stored, register
 from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
+from pipeline.building.pieces import Split, split_last
 from pipeline.building.task import Task
 from pipeline.cluster import heard_clips, run_tasks
 from pipeline.planning.config import FRAMES_REVISION
@@ -118,26 +121,68 @@ def run_shards(
     client: Client, tasks: Sequence[Task], progress: Callable[[int, int], None]
 ) -> tuple[dict[str, str], Costs]:
     """Build shards on the cluster; returns the error of each that failed, and what they cost."""
-    failed, costs = {}, Costs()
-    finished, shown, total = 0, 0, sum(len(task.rows) for task in tasks)
+    tally = _Tally(sum(len(task.rows) for task in tasks), progress)
+    splits: list[Split] = []
+    parts: list[Task] = []  # whole shards, and pieces of the last
 
-    def show(clips: int) -> None:
-        nonlocal shown
-        shown = min(max(shown, clips), total)  # a task that is run again announces clips again
-        progress(shown, total)
+    def hand_out() -> Iterator[Task]:
+        for split in split_last(tasks, partial(threads, client), job=secrets.token_hex(4)):
+            splits.append(split)
+            for part in split.pieces:
+                parts.append(part)
+                yield part
 
-    show(0)
-    with heard_clips(client, lambda: show(shown + 1)):
-        for index, result in run_tasks(client, run_task, tasks):
-            if isinstance(result, Costs):
-                costs += result
-            else:
-                failed[shard_name(tasks[index].shard)] = f"{type(result).__name__}: {result}"
-            finished += len(tasks[index].rows)
-            show(finished)
-    return failed, costs
+    with heard_clips(client, tally.hear):
+        for index, result in run_tasks(client, run_task, hand_out()):
+            tally.note(parts[index], result, clips=len(parts[index].rows))
+    splits = [split for split in splits if not split.is_whole]
+    sound = [split for split in splits if not tally.has_failed(split.task)]
+    for index, result in run_tasks(client, Split.run, sound):
+        tally.note(sound[index].task, result)
+    for split in splits:
+        if tally.has_failed(split.task):
+            split.remove()
+    return tally.failed, tally.costs
 
 
 def run_task(task: Task) -> Costs:
     """On a worker: write the shard, unless an earlier attempt committed it."""
     return Costs() if task.committed and not task.damage() else task.run()
+
+
+def threads(client: Client) -> int:
+    """How many tasks the cluster's workers run at once, now."""
+    return sum(client.nthreads().values())
+
+
+class _Tally:
+    """What tasks have come to so far, and the progress that it makes."""
+
+    def __init__(self, clips: int, progress: Callable[[int, int], None]) -> None:
+        self.failed: dict[str, str] = {}
+        self.costs = Costs()
+        self._finished, self._shown, self._total = 0, 0, clips
+        self._progress = progress
+        self._show(0)
+
+    def hear(self) -> None:
+        """A clip is done somewhere."""
+        self._show(self._shown + 1)
+
+    def note(self, task: Task, result: Costs | Exception, *, clips: int = 0) -> None:
+        """A task has ended, and so many clips with it."""
+        if isinstance(result, Costs):
+            self.costs += result
+        else:
+            self.failed.setdefault(shard_name(task.shard), f"{type(result).__name__}: {result}")
+        self._finished += clips
+        self._show(self._finished)
+
+    def has_failed(self, task: Task) -> bool:
+        """Whether the task's shard has, or a piece of it."""
+        return shard_name(task.shard) in self.failed
+
+    def _show(self, clips: int) -> None:
+        """A task that is run again announces its clips again: nothing goes back or beyond."""
+        self._shown = min(max(self._shown, clips), self._total)
+        self._progress(self._shown, self._total)

@@ -15,16 +15,15 @@ import torch
 
 from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
-from pipeline.building.task import Task
+from pipeline.building.task import REJECTS_KEY, Task
 from pipeline.cluster import announce_clip
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
 from shards import Clip, Span, Stopwatch, clips_of, decode_clip, encode_clip, shard_tar
 from shards.manifest import canonical_json
-from shards.schema import CLIP_MEMBERS, member_columns, shard_name, span_columns
+from shards.schema import CLIP_MEMBERS, member_columns, span_columns
 from shards.writer import ShardTar
 
-REJECTS_KEY = b"rejects"  # in the metadata of a shard's clip Parquet: clips that were left out
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in glibc's malloc.h
 
 
@@ -41,7 +40,7 @@ class ShardTask(Task):
     @property
     def clips_stem(self) -> str:
         """Name of the clip files without suffix."""
-        return f"clips/{shard_name(self.shard)}"
+        return self.stem("clips")
 
     @property
     def stems(self) -> tuple[str, ...]:

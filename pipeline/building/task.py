@@ -15,6 +15,9 @@ from pipeline.building.layer_writer import LayerWriter
 from shards import DamagedDataset, Problem, Store, check_commit, shard_tar, table_bytes
 from shards.manifest import sha256_of
 from shards.schema import shard_name
+from shards.store import TEMPORARY_PREFIX
+
+REJECTS_KEY = b"rejects"  # in the metadata of a shard's clip Parquet: clips that were left out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +31,7 @@ class Task(ABC):
         specs: of the flow layers to write.
         stored: where flow of the clips may be already, by layer.
         recorded: SHA-256 of its Parquet files, by name without suffix, where the manifest has them.
+        part: begins the names of its files, where it is a piece of the shard.
     """
 
     store: Store
@@ -36,6 +40,7 @@ class Task(ABC):
     specs: tuple[FlowSpec, ...]
     stored: Mapping[str, tuple[StoredShard, ...]] = field(default_factory=dict)
     recorded: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
 
     @property
     @abstractmethod
@@ -59,6 +64,12 @@ class Task(ABC):
     def knowing(self, digests: Mapping[str, str]) -> Self:
         """The same, with what a manifest's `digests` record of it."""
         return replace(self, recorded={s: digests[s] for s in self.stems if s in digests})
+
+    def piece(self, start: int, stop: int, job: str) -> Self:
+        """The task of rows [start, stop) alone, whose files have names of this job's own."""
+        rows = self.rows.take(pa.array(range(start, stop)))  # a slice would travel with all rows
+        part = f"{TEMPORARY_PREFIX}{job}-{start:06d}-"
+        return replace(self, rows=rows, part=part, recorded={})
 
     def serialised(self, tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
         """Parquet files of tables by name without suffix, before any of the shard's files appears.
@@ -87,7 +98,11 @@ class Task(ABC):
 
     def layer_stem(self, spec: FlowSpec) -> str:
         """Name of the shard's files of a layer, without suffix."""
-        return f"flow/{spec.layer}/{shard_name(self.shard)}"
+        return self.stem(f"flow/{spec.layer}")
+
+    def stem(self, folder: str) -> str:
+        """Name of the shard's files in a folder, without suffix."""
+        return f"{folder}/{self.part}{shard_name(self.shard)}"
 
     def open_layers(self, stack: ExitStack) -> list[LayerWriter]:
         """Writers of the layers, whose tars appear when the stack closes."""

@@ -56,6 +56,15 @@ def test_what_a_killed_writer_left_is_swept(tmp_path: Path):
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["other.bin"]
 
 
+def test_what_a_killed_job_left_on_object_storage_is_swept():
+    store = Store("memory://swept")
+    store.write("clips/.unfinished-job-000000.tar", b"half")
+    store.write("clips/000000.tar", b"whole")
+    store.remove_unfinished()
+    assert store.files() == ["clips/000000.tar"]
+    assert not store.exists("clips/.unfinished-job-000000.tar")
+
+
 def test_published_files_are_readable_by_others(tmp_path: Path):
     Store(tmp_path).write("file.bin", b"x")
     assert (tmp_path / "file.bin").stat().st_mode & 0o777 == 0o644
