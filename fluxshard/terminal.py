@@ -79,6 +79,10 @@ def _cell(text: str) -> Text:
 
 def print_outcome(outcome: "Outcome", out: str) -> None:
     """What failed, what was noticed, what was copied and computed, how many shards there are."""
+    for path, error in list(outcome.unscanned.items())[:_MOST]:
+        say(f"{path}: {error}", "not scanned", "red")
+    if len(outcome.unscanned) > _MOST:
+        say(f"… and {len(outcome.unscanned) - _MOST} more that could not be scanned")
     for shard, error in outcome.failed.items():
         say(error, f"shard {shard} failed", "red")
     warnings = sorted(outcome.costs.warnings)

@@ -147,6 +147,14 @@ class Dataset:
             )
         return table
 
+    def rows(self, shard: str) -> pa.Table:
+        """The clip rows of one shard.
+
+        Raises:
+            DamagedDataset: they are not those that the manifest records.
+        """
+        return self._index("clips", shard, self.manifest.shards[shard].sha256)
+
     def place(self, folder: str, shard: str) -> tuple[Store, str]:
         """The store of a shard's files, and their name there without suffix.
 

@@ -1,7 +1,7 @@
 """Names and columns of a dataset on disk; `docs/format.md` explains them for other readers.
 
     DATASET/manifest.json                     configuration, shards, layers, digests
-    DATASET/clips.parquet, rejects.parquet    every clip planned; every input refused
+    DATASET/plan/*.parquet, rejects.parquet   every clip planned; every input refused
     DATASET/clips/000000.{tar,parquet}        KEY.json, KEY.mp4, KEY.txt; one row per clip
     DATASET/flow/LAYER/000000.{tar,parquet}   KEY.flow; one row per clip, places of all fields
 

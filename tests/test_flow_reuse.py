@@ -23,10 +23,10 @@ from flow_cache.reuse.copying import register
 from flow_cache.spec import level_pairs
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, with_stored
-from pipeline.building.make_dataset import close_manifest, make_dataset, shard_tasks
+from pipeline.building.make_dataset import PlannedShards, close_manifest, make_dataset
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig, flow_specs
-from pipeline.planning.plan_files import plan_files, read_files
+from pipeline.planning.plan_files import Plan, plan_files, read_files, write_plan
 from pipeline.records import Source
 from pipeline.source.inputs import find_sources
 from shards import Dataset, ShardReader
@@ -278,11 +278,15 @@ def build_here(
 ) -> Costs:
     """Build planned clips in this process, without Dask."""
     specs, store = flow_specs(config), Store(url)
-    tasks = shard_tasks([clips.sort_by("shard")], store, config, specs)
+    planned = Plan(settled={}, tables=[clips.sort_by("shard")], first=0, rejects=[])
+    manifest = Manifest(state="building", config=config.to_json())
+    manifest = write_plan(store, manifest, planned, "")
+    shards = PlannedShards(store, manifest, specs, config.crf)
+    tasks = list(shards.tasks(shards.sizes))
     told, warnings = with_stored(tasks, catalog)
     costs = sum((task.run() for task in told), Costs(warnings=warnings))
-    manifest = Manifest(state="building", config=config.to_json())
-    close_manifest(store, tasks, specs, [], manifest)
+    commits = {task.shard: task.files.commit() for task in tasks}
+    close_manifest(store, commits, specs, [], manifest)
     return costs + Costs(warnings=register(catalog, store))
 
 

@@ -28,8 +28,9 @@ def build(
         paths: videos, folders, globs, or CSV / JSONL / Parquet manifests with a `video` column;
             last, the folder of the dataset.
         strict: exit with 1 if any input was refused.
-        allow_failed: finish the dataset without the shards that fail, and exit with 1 all the same;
-            rejects.parquet names their clips, and a later build tries them again.
+        allow_failed: finish the dataset without the videos that cannot be read now and the shards
+            that fail, and exit with 1 all the same; rejects.parquet names them, and a later build
+            tries them again.
     """
     from fluxshard.terminal import print_outcome, print_rejects, progress_bars, say
     from pipeline.building.make_dataset import make_dataset
@@ -50,8 +51,8 @@ def build(
         )
     print_rejects(outcome.rejects)
     print_outcome(outcome, out)
-    if outcome.failed:
-        closed = "the dataset is finished without the shards that failed; a later build tries them"
+    if outcome.failed or outcome.unscanned:
+        closed = "the dataset is finished without what failed; a later build tries it again"
         say(closed if allow_failed else "run it again, or with --allow-failed to do without these")
     return outcome.exit_code(strict=strict)
 

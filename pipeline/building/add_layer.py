@@ -6,7 +6,7 @@ all shards are there: killed at any moment and started again, it ends with the s
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,10 +16,11 @@ from distributed import Client
 
 from flow_cache import FlowSpec
 from flow_cache.reuse.catalog import Catalog
+from pipeline.building.commits import Commit, ShardFiles, shard_files
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards
 from pipeline.building.shard import settle_worker
-from pipeline.building.task import Task
+from pipeline.building.task import Shards, Task
 from pipeline.cluster import announce_clip
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Progress, Reject
@@ -38,7 +39,6 @@ from shards import (
     read_manifest,
     write_manifest,
 )
-from shards.manifest import sha256_of
 from shards.schema import shard_name, spans_of
 
 
@@ -121,30 +121,41 @@ def add_layer(
         UsageError: source videos are gone that the flow is to be made from.
     """
     Store(dataset.store.at("flow", spec.layer)).remove_unfinished()
-    tasks = layer_tasks(dataset, spec)
+    shards = LayerShards(dataset, spec)
     if spec.frames_from == "source":
-        _check_sources([task for task in tasks if not task.committed or task.damage()])
-    outcome = build_shards(tasks, client, partial(progress, "flow"), catalog)
+        waiting = {shard for shard in shards.sizes if not shards.files(shard).is_done}
+        _check_sources(shards.tasks(waiting))
+    outcome = build_shards(shards, client, partial(progress, "flow"), catalog)
     if outcome.failed:
         return outcome
-    add_to_manifest(dataset.store, tasks, spec)
-    return replace(outcome, clips=len(dataset.clips)).registered(catalog, dataset.store)
+    add_to_manifest(dataset.store, stored_layer(outcome.commits, spec))
+    return replace(outcome, clips=sum(dataset.shard_rows)).registered(catalog, dataset.store)
 
 
-def layer_tasks(dataset: Dataset, spec: FlowSpec) -> list[LayerTask]:
-    """One task for each shard of the dataset."""
-    ends, store, digests = np.cumsum(dataset.shard_rows), dataset.store, dataset.manifest.digests
-    parts = [
-        (int(name), dataset.clips.slice(end - n, n))
-        for name, end, n in zip(dataset.shards, ends, dataset.shard_rows, strict=True)
-    ]
-    return [
-        LayerTask(store=store, shard=shard, rows=rows, specs=(spec,)).knowing(digests)
-        for shard, rows in parts
-    ]
+class LayerShards(Shards):
+    """The shards of a new layer of a dataset."""
+
+    def __init__(self, dataset: Dataset, spec: FlowSpec) -> None:
+        self._dataset, self._recorded = dataset, dataset.manifest.digests
+        self.specs = (spec,)
+        self.sizes = dict(zip(map(int, dataset.shards), dataset.shard_rows, strict=True))
+
+    def files(self, shard: int) -> ShardFiles:
+        stem = f"flow/{self.specs[0].layer}/{shard_name(shard)}"
+        return shard_files(self._dataset.store, shard, (stem,), self._recorded)
+
+    def tasks(self, shards: Container[int]) -> Iterator[LayerTask]:
+        for shard in (shard for shard in self.sizes if shard in shards):
+            yield LayerTask(
+                store=self._dataset.store,
+                shard=shard,
+                rows=self._dataset.rows(shard_name(shard)),
+                specs=self.specs,
+                recorded=self.files(shard).recorded,
+            )
 
 
-def _check_sources(tasks: Sequence[LayerTask]) -> None:
+def _check_sources(tasks: Iterable[LayerTask]) -> None:
     paths = {path for task in tasks for path in task.rows["path"].unique().to_pylist()}
     gone = sorted(path for path in paths if not os.path.exists(path))
     if gone:
@@ -154,17 +165,17 @@ def _check_sources(tasks: Sequence[LayerTask]) -> None:
         )
 
 
-def add_to_manifest(store: Store, tasks: Sequence[LayerTask], spec: FlowSpec) -> None:
-    """Name the layer in the manifest, as it is now: other layers may have come since."""
+def add_to_manifest(store: Store, layer: Layer) -> None:
+    """Name a layer in the manifest, as it is now: other layers may have come since."""
     manifest = read_manifest(store)
-    layer = stored_layer(tasks, spec)
     write_manifest(store, replace(manifest, layers={**manifest.layers, layer.name: layer}))
 
 
-def stored_layer(tasks: Sequence[Task], spec: FlowSpec) -> Layer:
+def stored_layer(commits: Mapping[int, Commit], spec: FlowSpec) -> Layer:
     """The manifest's entry of a layer whose shards are all there."""
     digests = {
-        shard_name(task.shard): sha256_of(task.read_index(task.layer_stem(spec))) for task in tasks
+        shard_name(shard): commits[shard].digests[f"flow/{spec.layer}/{shard_name(shard)}"]
+        for shard in sorted(commits)
     }
     return Layer(name=spec.layer, spec=spec.to_json(), shards=digests)
 

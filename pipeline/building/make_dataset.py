@@ -1,21 +1,21 @@
 """The build job: plan the clips, build the shards that are missing, close the manifest."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from distributed import Client
 
 from flow_cache import FlowSpec
 from flow_cache.reuse.catalog import Catalog
 from pipeline.building.add_layer import stored_layer
+from pipeline.building.commits import Commit, ShardFiles, shard_files
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards
-from pipeline.building.shard import REJECTS_KEY, ShardTask
+from pipeline.building.shard import ShardTask
+from pipeline.building.task import Shards
 from pipeline.planning.clip_plan import by_shard
 from pipeline.planning.clip_table import reject_table, rejects_of_table
 from pipeline.planning.config import BuildConfig, flow_specs
@@ -71,8 +71,9 @@ def make_dataset(
         sources, missing: what `find_sources` found, and what it did not.
         store: of the dataset.
         catalog: where to look for flow that exists, and to enter this dataset's.
-        allow_failed: close the dataset without the shards that failed. Their clips stand in the
-            rejects; a later build tries them again.
+        allow_failed: plan without the inputs that cannot be read now, and close the dataset
+            without the shards that failed. These inputs and clips stand in the rejects; a later
+            build tries them again.
 
     Raises:
         UsageError: the store holds a dataset of another configuration, or something else; or an
@@ -83,9 +84,9 @@ def make_dataset(
     store.remove_unfinished()
     scans = Scans(store, config.scan_settings)
     places, events = scan_all(sources, scans, config, client, partial(progress, "scan"))
-    if events and not allow_failed:
-        failed = {reject.path: reject.detail for reject in events.values()}
-        return Outcome(inputs=len(sources) + len(missing), built=0, kept=0, failed=failed)
+    unscanned = {reject.path: reject.detail for reject in events.values()}
+    if unscanned and not allow_failed:
+        return Outcome(inputs=len(sources) + len(missing), unscanned=unscanned)
     scanned = [number for number in range(len(sources)) if number not in events]
     inputs = Inputs(
         sources=[with_sidecar_caption(sources[number]) for number in scanned],
@@ -95,22 +96,29 @@ def make_dataset(
     )
     manifest, warnings = planned(inputs, store, manifest, config)
     rejects = planned_rejects(store)
-    files = list(read_files(store, plan_files(manifest)))
     specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
-    tasks = [task.knowing(manifest.digests) for task in shard_tasks(files, store, config, specs)]
-    outcome = build_shards(tasks, client, partial(progress, "build"), catalog)
+    shards = PlannedShards(store, manifest, specs, config.crf)
+    outcome = build_shards(shards, client, partial(progress, "build"), catalog)
     costs = outcome.costs + Costs(warnings=warnings)
-    outcome = replace(outcome, inputs=len(sources) + len(missing), rejects=rejects, costs=costs)
+    outcome = replace(
+        outcome,
+        inputs=len(sources) + len(missing),
+        unscanned=unscanned,
+        rejects=rejects,
+        costs=costs,
+    )
     if outcome.failed:
+        scans.forget(outcome.changed)
         if not allow_failed:
             return outcome
-        rejects = rejects + lost_clips(tasks, outcome.failed)
-        tasks = [task for task in tasks if shard_name(task.shard) not in outcome.failed]
-    if {shard_name(task.shard) for task in tasks} != manifest.shards.keys():
+        rejects = rejects + lost_clips(shards, outcome.failed)
+    if {shard_name(shard) for shard in outcome.commits} != manifest.shards.keys():
         # Clips that are missing for now, or are not any more, are among the rejects.
         tables = {name: sha for name, sha in manifest.tables.items() if name != REJECTS_FILE}
         manifest = replace(manifest, tables=tables)
-    clips, rejects = close_manifest(store, tasks, specs, rejects, manifest)
+    in_order = sorted(outcome.commits.items())
+    rejects = rejects + [reject for _, commit in in_order for reject in commit.rejects]
+    clips = close_manifest(store, outcome.commits, specs, rejects, manifest)
     return replace(outcome, clips=clips, rejects=rejects).registered(catalog, store)
 
 
@@ -138,6 +146,11 @@ def open_manifest(store: Store, config: BuildConfig) -> Manifest:
     if manifest.merged:
         parts = ", ".join(manifest.merged)
         raise UsageError(f"{store.url} is merged of {parts}: add the videos to one of these")
+    if "clips.parquet" in manifest.tables:
+        raise UsageError(
+            f"{store.url} was planned by an earlier version: it can be read, but not continued. "
+            "Build a new dataset; the flow of this one is copied"
+        )
     if differences := config.differences(manifest.config):
         listed = "\n  ".join(differences)
         raise UsageError(
@@ -183,7 +196,8 @@ def earlier_rejects(store: Store, inputs: Inputs) -> list[Reject]:
     """Those of earlier builds whose files, or folders, are not among the inputs now."""
     if not store.exists(REJECTS_FILE):
         return []
-    named = {item.path for item in (*inputs.sources, *inputs.rejects)}
+    named = {source.path for source in inputs.sources}
+    named |= {reject.path for reject in inputs.rejects}
     named |= {str(folder) for path in named for folder in PurePath(path).parents}  # now readable
     return [reject for reject in planned_rejects(store) if reject.path not in named]
 
@@ -192,24 +206,46 @@ def write_rejects(store: Store, rejects: Sequence[Reject]) -> None:
     write_table(store, REJECTS_FILE, reject_table(rejects))
 
 
-def shard_tasks(
-    files: Iterable[pa.Table], store: Store, config: BuildConfig, specs: tuple[FlowSpec, ...]
-) -> list[ShardTask]:
-    """One task for each shard of the plan."""
-    return [
-        ShardTask(
-            store=store,
+class PlannedShards(Shards):
+    """The shards of a dataset's plan."""
+
+    def __init__(
+        self, store: Store, manifest: Manifest, specs: tuple[FlowSpec, ...], crf: int
+    ) -> None:
+        self._store, self._crf, self._recorded = store, crf, manifest.digests
+        self._files: dict[str, tuple[str, set[int]]] = {}
+        self.specs = specs
+        self.sizes: dict[int, int] = {}
+        for name, digest in plan_files(manifest).items():
+            (table,) = read_files(store, {name: digest}, ["shard"])
+            sizes = {shard: len(rows) for shard, rows in by_shard(table)}
+            self._files[name] = digest, {*sizes}
+            self.sizes |= sizes
+
+    def files(self, shard: int) -> ShardFiles:
+        stems = [f"flow/{spec.layer}/{shard_name(shard)}" for spec in self.specs]
+        stems.append(f"clips/{shard_name(shard)}")
+        return shard_files(self._store, shard, tuple(stems), self._recorded)
+
+    def tasks(self, shards: Container[int]) -> Iterator[ShardTask]:
+        for name, (digest, held) in self._files.items():
+            if any(shard in shards for shard in held):
+                (table,) = read_files(self._store, {name: digest})
+                wanted = ((s, rows) for s, rows in by_shard(table) if s in shards)
+                yield from (self._task(shard, rows) for shard, rows in wanted)
+
+    def _task(self, shard: int, rows: pa.Table) -> ShardTask:
+        return ShardTask(
+            store=self._store,
             shard=shard,
             rows=rows,
-            specs=specs,
-            crf=config.crf,
+            specs=self.specs,
+            crf=self._crf,
+            recorded=self.files(shard).recorded,
         )
-        for table in files
-        for shard, rows in by_shard(table)
-    ]
 
 
-def lost_clips(tasks: Sequence[ShardTask], failed: Mapping[str, str]) -> list[Reject]:
+def lost_clips(shards: Shards, failed: Mapping[str, str]) -> list[Reject]:
     """A reject for each clip of the shards that failed, given the error of each."""
     return [
         Reject(
@@ -217,35 +253,28 @@ def lost_clips(tasks: Sequence[ShardTask], failed: Mapping[str, str]) -> list[Re
             sha256=clip.source_sha256,
             stage="build",
             reason="shard_failed",
-            detail=f"clip {clip.key} is in shard {shard_name(task.shard)}, which failed: {error}",
+            detail=f"clip {clip.key} is in shard {name}, which failed: {failed[name]}",
         )
-        for task in tasks
-        if (error := failed.get(shard_name(task.shard))) is not None
+        for task in shards.tasks({int(name) for name in failed})
+        for name in [shard_name(task.shard)]
         for clip in clips_of(task.rows)
     ]
 
 
 def close_manifest(
     store: Store,
-    tasks: Sequence[ShardTask],
+    commits: Mapping[int, Commit],
     specs: Sequence[FlowSpec],
     rejects: Sequence[Reject],
     manifest: Manifest,
-) -> tuple[int, list[Reject]]:
+) -> int:
     """Write the complete list of rejects and the final manifest; what is recorded stays so.
 
-    Returns the number of clips in the dataset and all rejects.
+    Returns the number of clips in the dataset.
 
     Raises:
-        DamagedDataset: a file is not what the manifest records.
+        DamagedDataset: the rejects are not what the manifest records.
     """
-    shards, rejects = {}, list(rejects)
-    for task in tasks:
-        data = task.read_index(task.clips_stem)
-        file = pq.ParquetFile(pa.BufferReader(data))
-        clips = file.metadata.num_rows
-        shards[shard_name(task.shard)] = Shard(clips=clips, sha256=sha256_of(data))
-        rejects += [Reject(**row) for row in json.loads(file.schema_arrow.metadata[REJECTS_KEY])]
     if REJECTS_FILE not in manifest.tables or damaged_tables(store, manifest.tables):
         write_rejects(store, rejects)
     if damaged := damaged_tables(store, manifest.tables):
@@ -253,16 +282,21 @@ def close_manifest(
             f"{store.at(damaged[0])} is not what the manifest records, and cannot be made again: "
             "bring it back from a copy, or build a new dataset; the flow of this one is copied"
         )
-    layers = [stored_layer(tasks, spec) for spec in specs]
+    layers = [stored_layer(commits, spec) for spec in specs]
     plan = plan_files(manifest)
-    tables = {**plan, REJECTS_FILE: sha256_of(store.read(REJECTS_FILE))}
     closed = replace(
         manifest,
         state="complete",
-        shards=shards,
+        shards={shard_name(shard): stored_shard(commits[shard]) for shard in sorted(commits)},
         layers={layer.name: layer for layer in layers},
-        tables=tables,
+        tables={**plan, REJECTS_FILE: sha256_of(store.read(REJECTS_FILE))},
         settled=len(plan),
     )
     write_manifest(store, closed)
-    return sum(shard.clips for shard in shards.values()), rejects
+    return sum(commit.clips for commit in commits.values())
+
+
+def stored_shard(commit: Commit) -> Shard:
+    """The manifest's entry of a shard."""
+    (digest,) = (sha for stem, sha in commit.digests.items() if stem.startswith("clips/"))
+    return Shard(clips=commit.clips, sha256=digest)

@@ -8,18 +8,20 @@ anyway goes through the store, pixels stay where they are.
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.building.commits import REJECTS_KEY
 from pipeline.building.costs import Costs
-from pipeline.building.task import REJECTS_KEY, Task
+from pipeline.building.task import Task
 from shards import Store
 from shards.manifest import canonical_json
 from shards.schema import CLIP_MEMBERS, FLOW_MEMBERS
@@ -50,7 +52,7 @@ class Split:
         Raises:
             DamagedDataset: the shard would not be what the manifest records.
         """
-        if not self.task.committed or self.task.damage():
+        if not self.task.is_done:
             bind(self.task, self.pieces)
         self.remove()
         return Costs()
@@ -63,7 +65,7 @@ class Split:
                     piece.store.delete(f"{stem}.{suffix}")
 
 
-def split_last(tasks: Sequence[Task], threads: Callable[[], int], job: str) -> Iterator[Split]:
+def split_last(tasks: Iterable[Task], threads: Callable[[], int], job: str) -> Iterator[Split]:
     """The tasks as they are handed out: whole while more are left than there are threads.
 
     The last ones come in pieces, so that no thread idles while another builds a whole shard. Each
@@ -74,18 +76,18 @@ def split_last(tasks: Sequence[Task], threads: Callable[[], int], job: str) -> I
         threads: how many there are now, over all workers.
         job: makes the names of its pieces those of no other job.
     """
-    for done, task in enumerate(tasks):
-        left, workers = len(tasks) - done, threads()
-        if left <= workers > 1:
+    tasks, last = iter(tasks), deque[Task]()
+    while True:
+        workers = threads()
+        last.extend(islice(tasks, max(0, workers + 1 - len(last))))
+        if len(last) <= workers:
             break
-        yield Split(task=task, pieces=(task,))
-    else:
-        return
-    clips = sum(len(task.rows) for task in tasks[done:])
-    for task in tasks[done:]:
+        yield Split(task=last[0], pieces=(last.popleft(),))
+    clips = sum(len(task.rows) for task in last)
+    for task in last:
         cuts = [0]
         while cuts[-1] < len(task.rows):
-            share = -(-clips // (2 * workers))
+            share = -(-clips // (2 * workers)) if workers > 1 else len(task.rows)
             cuts.append(min(cuts[-1] + share, len(task.rows)))
             clips -= cuts[-1] - cuts[-2]
         if len(cuts) > 2:

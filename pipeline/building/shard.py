@@ -13,9 +13,10 @@ import cv2
 import pyarrow as pa
 import torch
 
+from pipeline.building.commits import REJECTS_KEY
 from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
-from pipeline.building.task import REJECTS_KEY, Task
+from pipeline.building.task import Task
 from pipeline.cluster import announce_clip
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips

@@ -1,7 +1,7 @@
 """What travels to a worker: one shard to write, as metadata."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -10,14 +10,12 @@ import pyarrow as pa
 
 from flow_cache import FlowSpec
 from flow_cache.reuse.entries import StoredShard
+from pipeline.building.commits import ShardFiles
 from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
-from shards import DamagedDataset, Problem, Store, check_commit, shard_tar, table_bytes
-from shards.manifest import sha256_of
+from shards import Store, shard_tar, table_bytes
 from shards.schema import shard_name
 from shards.store import TEMPORARY_PREFIX
-
-REJECTS_KEY = b"rejects"  # in the metadata of a shard's clip Parquet: clips that were left out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,18 +50,21 @@ class Task(ABC):
         """Write it; on a worker."""
 
     @property
+    def files(self) -> ShardFiles:
+        """What it writes."""
+        return ShardFiles(
+            store=self.store, shard=self.shard, stems=self.stems, recorded=self.recorded
+        )
+
+    @property
     def committed(self) -> bool:
-        """Whether it was written once: the manifest says so, or the Parquet that commits it."""
-        return bool(self.recorded) or self.store.exists(f"{self.stems[-1]}.parquet")
+        """Whether it was written once."""
+        return self.files.committed
 
-    def damage(self) -> list[Problem]:
-        """What a glance finds wrong with files that were committed."""
-        glances = (check_commit(self.store, stem, self.recorded.get(stem)) for stem in self.stems)
-        return [problem for problem in glances if problem]
-
-    def knowing(self, digests: Mapping[str, str]) -> Self:
-        """The same, with what a manifest's `digests` record of it."""
-        return replace(self, recorded={s: digests[s] for s in self.stems if s in digests})
+    @property
+    def is_done(self) -> bool:
+        """Whether its files are there, and not damaged."""
+        return self.files.is_done
 
     def piece(self, start: int, stop: int, job: str) -> Self:
         """The task of rows [start, stop) alone, whose files have names of this job's own."""
@@ -77,24 +78,11 @@ class Task(ABC):
         Raises:
             DamagedDataset: one is not what the manifest records; nothing may replace what is there.
         """
-        files = {stem: table_bytes(table) for stem, table in tables.items()}
-        for stem, data in files.items():
-            self._check(stem, data, "cannot be made again, as a source or a version has changed")
-        return files
-
-    def read_index(self, stem: str) -> bytes:
-        """A committed Parquet file; DamagedDataset if it is not what the manifest records."""
-        data = self.store.read(f"{stem}.parquet")
-        self._check(stem, data, "has changed while the job was running")
-        return data
-
-    def _check(self, stem: str, data: bytes, why: str) -> None:
-        if self.recorded.get(stem) not in (None, sha256_of(data)):
-            raise DamagedDataset(
-                f"{self.store.at(stem)}.parquet {why}: its digest would not be what the manifest "
-                "records. Bring the files of this shard back from a copy, or build a new dataset; "
-                "the flow that is sound here is copied"
-            )
+        written = {stem: table_bytes(table) for stem, table in tables.items()}
+        for stem, data in written.items():
+            why = "cannot be made again, as a source or a version has changed"
+            self.files.check(stem, data, why)
+        return written
 
     def layer_stem(self, spec: FlowSpec) -> str:
         """Name of the shard's files of a layer, without suffix."""
@@ -114,3 +102,23 @@ class Task(ABC):
             )
             for spec in self.specs
         ]
+
+
+class Shards(ABC):
+    """The shards of a job: their sizes are held, their rows are read when they are needed.
+
+    Attributes:
+        specs: of the flow layers to write.
+        sizes: clips of each shard, by its number, in the order of the dataset.
+    """
+
+    specs: tuple[FlowSpec, ...]
+    sizes: Mapping[int, int]
+
+    @abstractmethod
+    def files(self, shard: int) -> ShardFiles:
+        """What a shard is written to."""
+
+    @abstractmethod
+    def tasks(self, shards: Container[int]) -> Iterator[Task]:
+        """The tasks of some shards."""

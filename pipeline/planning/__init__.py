@@ -2,6 +2,8 @@
 
 config       what decides the bytes of a dataset
 shots        shot boundaries                       clips        shots to clips by timestamps
-scan         one video to its clips                clip_plan    all videos to the clip table
-clip_table   clips and rejects as Arrow tables
+scan         one video to its clips                scan_all     all videos, on the cluster
+scans        results that are kept                 clip_table   scans and rejects as Arrow tables
+clip_plan    clips to shards                       plan_files   the plan on disk
+plan_dataset the plan of a dataset that may hold something already
 """

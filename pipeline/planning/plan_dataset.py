@@ -236,5 +236,5 @@ def _told(table: pa.Table) -> Iterator[tuple[str, str, dict[str, Scalar]]]:
 
 
 def _now(source: Source) -> tuple[str, dict[str, Scalar]]:
-    given = {user_name(name): v for name, v in source.columns.items() if v is not None}
-    return source.caption or "", given
+    given = source.columns.items()
+    return source.caption or "", {user_name(name): v for name, v in given if v is not None}

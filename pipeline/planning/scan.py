@@ -44,7 +44,8 @@ def scan_video(
         result = _clips_of(video, source, rule, detector, timeout_s)
     if video.sha256 not in (None, content_sha256(source.path)):
         raise SourceChanged(
-            f"{source.path} became another file while it was scanned: run the same command again"
+            f"{source.path} became another file while it was scanned: run the same command again",
+            source.path,
         )
     return result
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +50,7 @@ _PART_ROWS, _PART_SECONDS = 1024, 30.0  # a part is written after so many videos
 
 def scanned(scan: Scan, state: FileState) -> pa.Table:
     """The row of one video, of a file in some state."""
+    row: dict[str, Any]
     if isinstance(scan, Reject):
         row = {"path": scan.path, "source_sha256": scan.sha256, "stage": scan.stage}
         row |= {"reason": scan.reason, "detail": scan.detail, "clips": []}
@@ -163,11 +165,25 @@ class Scans:
 
         Those at the places come first, then those of other files; what is outdated goes.
         """
-        index = pa.concat_tables(self._indices)["path"].to_pylist()
-        last = {path: place for place, path in enumerate(index)}
+        index = self._paths()
         named = {index[place] for place in places}
-        others = [place for path, place in last.items() if path not in named]
-        order = np.concatenate([places, np.array(sorted(others), np.int64)])
+        others = [place for path, place in self._last_of().items() if path not in named]
+        self._rewrite(np.concatenate([places, np.array(sorted(others), np.int64)]))
+
+    def forget(self, paths: Collection[str]) -> None:
+        """Drop the results of some files, so that they are scanned again."""
+        kept = [place for path, place in self._last_of().items() if path not in paths]
+        if len(kept) < len(self):
+            self._rewrite(np.array(sorted(kept), np.int64))
+
+    def _paths(self) -> list[str]:
+        return [path for index in self._indices for path in index["path"].to_pylist()]
+
+    def _last_of(self) -> dict[str, int]:
+        """The place of the last result of each file."""
+        return {path: place for place, path in enumerate(self._paths())}
+
+    def _rewrite(self, order: Int64[np.ndarray, " n"]) -> None:
         starts = range(0, len(order), _PART_ROWS)
         chunks = [order[start : start + _PART_ROWS] for start in starts]
         written = [self._write(n, self.rows(chunk)) for n, chunk in enumerate(chunks)]

@@ -28,7 +28,22 @@ class Event(Exception):
 
 
 class SourceChanged(Event):
-    """A video is not, or no longer there as, the one that was scanned."""
+    """A video is not, or no longer there as, the one that was scanned.
+
+    Args:
+        message: a sentence.
+        path: of the video.
+    """
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message, path)
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+    @property
+    def path(self) -> str:
+        return self.args[1]
 
 
 class Stalled(Event):
@@ -88,7 +103,8 @@ class SourceFile:
         except OSError as error:
             return self._fail(error)
         if not data:
-            return self._fail(SourceChanged(f"{self.name} became shorter while it was read"))
+            message = f"{self.name} became shorter while it was read"
+            return self._fail(SourceChanged(message, self.name))
         self._at += len(data)
         return data
 
@@ -149,7 +165,8 @@ def check_content(clip: Clip, remedy: str) -> None:
         problem = "is gone, the video that clip"
     else:
         problem = "is not the video that clip"
-    raise SourceChanged(f"{clip.path} {problem} {clip.key} was made from: {remedy}")
+    message = f"{clip.path} {problem} {clip.key} was made from: {remedy}"
+    raise SourceChanged(message, clip.path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

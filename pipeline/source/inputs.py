@@ -49,8 +49,6 @@ def find_sources(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Sour
             elif place := _illegible_text(source):
                 detail = f"its {place} in {argument} holds half a character (a lone surrogate)"
                 rejects.append(_refused(source, "not_utf8", detail))
-            elif not os.path.isfile(source.path):
-                rejects.append(_refused(source, "missing", f"listed in {argument}, not there"))
             elif source.path not in sources:
                 sources[source.path] = source
             elif source.caption is not None or source.columns:

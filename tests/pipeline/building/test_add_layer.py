@@ -15,7 +15,7 @@ from flow_cache.coding.codec import decode_field
 from flow_cache.estimators import load_estimator
 from flow_cache.estimators.estimate import estimate_clip
 from flow_cache.reuse.catalog import Catalog
-from pipeline.building.add_layer import add_layer, layer_spec, layer_tasks
+from pipeline.building.add_layer import LayerShards, add_layer, layer_spec
 from pipeline.building.job import Outcome
 from pipeline.building.make_dataset import make_dataset
 from pipeline.cluster import connect
@@ -233,8 +233,8 @@ def test_sources_that_are_gone_or_changed_are_told_and_clips_can_stand_in(
 
 def test_a_task_for_every_shard_has_its_clips(built: Path):
     opened = Dataset(str(built))
-    tasks = layer_tasks(opened, layer_spec(opened, "dis", from_clips=False))
-    for task, name in zip(tasks, opened.shards, strict=True):
+    shards = LayerShards(opened, layer_spec(opened, "dis", from_clips=False))
+    for task, name in zip(shards.tasks(shards.sizes), opened.shards, strict=True):
         stored = pq.read_table(built / "clips" / f"{name}.parquet", columns=["key"])
         assert task.rows["key"].to_pylist() == stored["key"].to_pylist()
 

@@ -1,7 +1,7 @@
 """Shards of any kind on a cluster: what is there is kept, what fails is named, all is added up."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from distributed import Client
 
 from flow_cache import FlowSpec
 from flow_cache.occlusion import DEFAULT_CRITERION
+from pipeline.building.commits import ShardFiles
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards, check_live
-from pipeline.building.task import Task
+from pipeline.building.task import Shards, Task
 from pipeline.cluster import connect
 from pipeline.records import Reject
 from shards.store import Store, UsageError
@@ -41,6 +42,20 @@ class Note(Task):
         return Costs(computed=Counter(toy=len(self.rows)), seconds={"flow": 1.0})
 
 
+class Notes(Shards):
+    """Tasks that are all there."""
+
+    def __init__(self, tasks: Sequence[Note]) -> None:
+        self._tasks = {task.shard: task for task in tasks}
+        self.specs, self.sizes = (), {task.shard: len(task.rows) for task in tasks}
+
+    def files(self, shard: int) -> ShardFiles:
+        return self._tasks[shard].files
+
+    def tasks(self, shards: Container[int]) -> Iterator[Note]:
+        return (task for shard, task in self._tasks.items() if shard in shards)
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     with connect(None, 1) as client:
@@ -56,18 +71,21 @@ def test_shards_are_built_once_and_their_costs_added_up(client: Client, tmp_path
     tasks = notes(tmp_path, 4)
     tasks[2].run()
     seen: list[tuple[int, int]] = []
-    outcome = build_shards(tasks, client, lambda *step: seen.append(step), None)
+    outcome = build_shards(Notes(tasks), client, lambda *step: seen.append(step), None)
     assert (outcome.built, outcome.kept, outcome.failed) == (3, 1, {})
     assert outcome.costs.computed == Counter(toy=6)
     assert outcome.costs.seconds == {"flow": 3.0}
     assert (seen[0], seen[-1]) == ((0, 6), (6, 6))
-    assert build_shards(tasks, client, lambda *_: None, None).kept == 4
+    assert {shard: commit.clips for shard, commit in outcome.commits.items()} == dict.fromkeys(
+        range(4), 0
+    )
+    assert build_shards(Notes(tasks), client, lambda *_: None, None).kept == 4
 
 
 def test_a_shard_that_fails_is_named_and_costs_no_other(client: Client, tmp_path: Path):
     first, second, third = notes(tmp_path, 3)
     tasks = [first, replace(second, fails=True), third]
-    outcome = build_shards(tasks, client, lambda *_: None, None)
+    outcome = build_shards(Notes(tasks), client, lambda *_: None, None)
     assert outcome.failed == {"000001": "RuntimeError: disk on fire"}
     assert (outcome.built, outcome.exit_code(strict=False)) == (2, 1)
 

@@ -18,7 +18,6 @@ from pipeline.building.pieces import Split, split_last
 from pipeline.building.shard import ShardTask
 from pipeline.building.task import Task
 from pipeline.cluster import connect
-from pipeline.planning.clip_table import clip_table
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.planning.scan import scan_video
 from pipeline.records import Reject, Source
@@ -54,7 +53,7 @@ def clips(write_video: Callable[..., str], moving_pictures: Callable[..., list])
 
 
 def task_of(clips: list[Clip], folder: Path) -> ShardTask:
-    rows = clip_table(clips, clips_per_shard=8)
+    rows = pa.Table.from_pylist([clip.to_row(3) for clip in clips])
     specs = (*flow_specs(CONFIG), *flow_specs(CONFIG, "clip"))
     return ShardTask(store=Store(folder), shard=3, rows=rows, specs=specs, crf=18)
 
@@ -201,7 +200,7 @@ def one_shard(folder: Path, behaviour: str) -> Toy:
 def test_one_shard_uses_every_worker(client: Client, tmp_path: Path):
     task = one_shard(tmp_path, "waits")
     seen: list[tuple[int, int]] = []
-    failed, _ = run_shards(client, [task], lambda *step: seen.append(step))
+    failed = run_shards(client, [task], 6, lambda *step: seen.append(step)).failed
     assert failed == {}
     assert task.committed
     assert (seen[0], seen[-1]) == ((0, 6), (6, 6))
@@ -210,7 +209,7 @@ def test_one_shard_uses_every_worker(client: Client, tmp_path: Path):
 
 def test_a_piece_whose_worker_dies_is_built_again(client: Client, tmp_path: Path):
     task = one_shard(tmp_path, "dies")
-    failed, _ = run_shards(client, [task], lambda *_: None)
+    failed = run_shards(client, [task], 6, lambda *_: None).failed
     assert failed == {}
     assert task.committed
     assert Path(task.store.at("died")).exists()
@@ -219,6 +218,6 @@ def test_a_piece_whose_worker_dies_is_built_again(client: Client, tmp_path: Path
 
 def test_a_shard_whose_piece_fails_is_named_and_leaves_nothing(client: Client, tmp_path: Path):
     task = one_shard(tmp_path, "fails")
-    failed, _ = run_shards(client, [task], lambda *_: None)
+    failed = run_shards(client, [task], 6, lambda *_: None).failed
     assert failed == {"000000": "RuntimeError: disk on fire"}
     assert contents(tmp_path) == {}

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.building.shard import ShardTask
-from pipeline.planning.clip_table import clip_table
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.planning.scan import scan_video
 from pipeline.records import Reject, Source
@@ -35,7 +34,7 @@ def planned(write_video: Callable[..., str], moving_pictures: Callable[..., list
 
 
 def task_of(clips: list[Clip], folder: Path) -> ShardTask:
-    rows = clip_table(clips, clips_per_shard=8)
+    rows = pa.Table.from_pylist([clip.to_row(0) for clip in clips])
     return ShardTask(store=Store(folder), shard=0, rows=rows, specs=flow_specs(CONFIG), crf=18)
 
 

@@ -95,7 +95,9 @@ def keys_by_shard(table: pa.Table) -> dict[int, list[str]]:
 
 def changed(scan_of: ScanOf, name: str, clips: int) -> Scan:
     """Another video under the name, with keys of its own."""
-    video, planned = scan_of(name, clips, content="f")
+    scan = scan_of(name, clips, content="f")
+    assert not isinstance(scan, Reject)
+    video, planned = scan
     return video, tuple(replace(clip, key=f"{clip.key}-new") for clip in planned)
 
 

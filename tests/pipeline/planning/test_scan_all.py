@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from distributed import KilledWorker
+from distributed.scheduler import WorkerState
 
 from pipeline.planning import scan_all as module
 from pipeline.planning.config import BuildConfig
@@ -67,9 +69,7 @@ def sources(
     return [Source(path=str(tmp_path / f"{name}.mp4")) for name in "abc"]
 
 
-def scan(
-    sources: Sequence[Source], folder: Path
-) -> tuple[list[str | None], dict[int, Reject], Scans]:
+def scan(sources: Sequence[Source], folder: Path) -> tuple[list[str], dict[int, Reject], Scans]:
     scans = Scans(Store(folder / "dataset"), CONFIG.scan_settings)
     places, events = scan_all(sources, scans, CONFIG, None, lambda *_: None)  # type: ignore[arg-type]
     rows = scans.rows(places[places >= 0])
@@ -123,7 +123,7 @@ def test_a_file_that_was_touched_or_renamed_is_recognised_by_its_bytes(
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (KilledWorker("task", WorkerState(), 3), "crashed"),
+        (KilledWorker("task", cast(WorkerState, SimpleNamespace(address="tcp://")), 3), "crashed"),
         (FileNotFoundError(2, "gone"), "missing"),
         (OSError(5, "Input/output error"), "event"),
     ],

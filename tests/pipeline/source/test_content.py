@@ -146,7 +146,7 @@ def test_the_time_counts_from_what_came_out_last(tmp_path: Path, monkeypatch: py
 
 
 def test_events_travel_between_processes():
-    for event in (SourceChanged("a is gone"), Stalled("b stands")):
+    for event in (SourceChanged("a is gone", "/a.mp4"), Stalled("b stands")):
         copy = pickle.loads(pickle.dumps(event))
         assert isinstance(copy, Event)
         assert (type(copy), f"{copy}") == (type(event), f"{event}")

@@ -112,13 +112,12 @@ def test_a_text_column_is_the_caption_where_there_is_no_other(write: Write) -> N
     assert (both.caption, both.columns) == ("c", {"text": "t"})
 
 
-def test_videos_that_are_not_there_are_rejected(tmp_path: Path, write: Write) -> None:
+def test_listed_videos_that_are_not_there_are_no_rejects(tmp_path: Path, write: Write) -> None:
+    """They may be back when they are scanned."""
     write("a.mp4")
     found, rejects = find_sources([write("list.csv", "video\na.mp4\nb.mp4\n")])
-    assert len(found) == 1
-    assert [(r.path, r.stage, r.reason) for r in rejects] == [
-        (str(tmp_path / "b.mp4"), "input", "missing")
-    ]
+    assert [source.path for source in found] == [str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]
+    assert rejects == []
 
 
 def test_a_second_row_for_a_video_is_rejected(tmp_path: Path, write: Write) -> None:
