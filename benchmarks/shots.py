@@ -181,8 +181,8 @@ def trial(random: np.random.Generator) -> Thresholds:
 
 
 def score_with(thresholds: Thresholds, measures: Sequence[Measures], case: Case) -> Score:
-    marks = np.concatenate([decide(block, thresholds) for block in measures], axis=1)
-    found = changes_of(*marks, grow=thresholds.grow)
+    cuts, gradual = np.concatenate([decide(m, thresholds) for m in measures], axis=1)
+    found = changes_of(cuts, gradual, thresholds.grow)
     return judge(found, case.truth, len(case.pictures))
 
 

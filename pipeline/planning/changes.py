@@ -44,7 +44,7 @@ class Thresholds:
 
     unlike: float = 0.5
     change: float = 20.0
-    peak: float = 2.1
+    peak: float = 2.0
     jump: float = 0.45
     bend: float = 0.35
     dip: float = 0.9

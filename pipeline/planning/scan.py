@@ -12,6 +12,7 @@ from pipeline.records import Reject, Source, Video
 from pipeline.source.content import content_sha256
 from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
 from pipeline.source.inputs import with_sidecar_caption
+from pipeline.source.looks import Looks
 from pipeline.source.probe import probe
 from pipeline.source.rgb import Thumbnail, orientation
 from pipeline.source.timestamps import are_clean, gaps, repair, typical_step
@@ -63,6 +64,7 @@ class _Seen:
     last_duration: int = 0
     errors: int = 0
     keys_hold: bool = False
+    looks: Looks = field(default_factory=Looks)
 
 
 def _watch(path: str, detector: Detector, timeout_s: float) -> _Seen:
@@ -87,7 +89,9 @@ def _thumbnails(decoder: Decoder, seen: _Seen) -> Iterator[np.ndarray]:
             seen.unsound.add(number)
         seen.raw_times.append(frame.pts)
         seen.last_duration = frame.duration or 0
-        yield thumbnail(frame)
+        picture = thumbnail(frame)
+        seen.looks.add(picture, frame.interlaced_frame)
+        yield picture
 
 
 def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
@@ -111,7 +115,8 @@ def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
     if isinstance(planned, Reject):
         return planned
     clips, dropped = planned
-    return replace(video, shots=len(shots), dropped=dropped), clips
+    seen_clips = tuple(seen.looks.describe(clip, video) for clip in clips)
+    return replace(video, shots=len(shots), dropped=dropped), seen_clips
 
 
 def _claimed_step(video: Video) -> int:

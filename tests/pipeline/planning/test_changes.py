@@ -55,7 +55,7 @@ def test_a_pan_and_a_lamp_are_no_changes(takes: list[np.ndarray]) -> None:
     wide = np.concatenate([takes[0][0], takes[1][0][:, ::-1]], axis=1)  # 64×228
     pan = [wide[:, x : x + 114] for x in range(0, 114, 2)]
     assert find_changes(pan) == []
-    lamp = [np.uint8(takes[0][0] * (0.6 + 0.4 * min(1, i / 10))) for i in range(40)]
+    lamp = [(takes[0][0] * (0.6 + 0.4 * min(1, i / 10))).astype(np.uint8) for i in range(40)]
     assert find_changes(lamp) == []
 
 
@@ -71,7 +71,7 @@ def test_cuts_to_the_shortest_shots_are_found(takes: list[np.ndarray], length: i
 
 def test_a_flash_in_motion_is_no_cut(takes: list[np.ndarray]) -> None:
     flash = takes[0].copy()
-    flash[30:33] = np.uint8(204 + flash[30:33] * 0.2)
+    flash[30:33] = (204 + flash[30:33] * 0.2).astype(np.uint8)
     assert find_changes(flash) == []
 
 
