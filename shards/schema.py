@@ -43,8 +43,16 @@ CLIP_TABLE = pa.schema(
         "decode_errors": pa.int32(),  # damaged packets in the source video
         "seekable": pa.bool_(),  # the source gives the same frames after a seek
         "caption": pa.string(),
+        "codec": pa.string(),  # of the source video, as FFmpeg calls it
+        "transfer": pa.int32(),  # its transfer function, ITU-T H.273 table 3; 16 is PQ, 18 HLG
+        "interlaced": pa.bool_(),  # a frame of the clip is
+        "letterbox": pa.float64(),  # share of the picture that is black borders all through
+        "static": pa.float64(),  # share of slots that show no motion since the slot before
+        "phash": pa.string(),  # perceptual hash of the frame in the middle, 16 hex digits
     }
 )
+
+_LOOKS = ("codec", "transfer", "interlaced", "letterbox", "static", "phash")  # younger columns
 
 Scalar = None | bool | int | float | str  # what a user's column may hold
 
@@ -65,6 +73,8 @@ class Clip:
         decode_errors: damaged packets in the source video.
         seekable: the source gives the same frames after a seek.
         columns: of the user, passed through, by the names that they gave.
+        codec, transfer, interlaced, letterbox, static, phash: what the source is and looks like, as
+            in `CLIP_TABLE`; None in datasets that were built before these columns.
     """
 
     key: str
@@ -81,6 +91,12 @@ class Clip:
     seekable: bool
     caption: str = ""
     columns: Mapping[str, Scalar] = field(default_factory=dict)
+    codec: str | None = None
+    transfer: int | None = None
+    interlaced: bool | None = None
+    letterbox: float | None = None
+    static: float | None = None
+    phash: str | None = None
 
     def to_row(self, shard: int) -> dict[str, Any]:
         """As a row of a clip table, in shard `shard`; the user's columns under `user_name`."""
@@ -103,6 +119,7 @@ class Clip:
             "decode_errors": self.decode_errors,
             "seekable": self.seekable,
             "caption": self.caption,
+            **{name: getattr(self, name) for name in _LOOKS},
             **{user_name(name): value for name, value in self.columns.items()},
         }
 
@@ -110,8 +127,10 @@ class Clip:
     def from_row(cls, row: Mapping[str, Any]) -> "Clip":
         """The clip of a row of a clip table, or of a shard's clip Parquet."""
         same = ("key", "path", "source_sha256", "shot", "repeated", "decode_errors", "seekable")
+        younger: dict[str, Any] = {name: row.get(name) for name in _LOOKS}
         return cls(
             **{name: row[name] for name in same},
+            **younger,
             numbers=tuple(row["numbers"]),
             pts=tuple(row["pts"]),
             time_base=Fraction(row["time_base_num"], row["time_base_den"]),

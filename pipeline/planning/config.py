@@ -8,12 +8,13 @@ from typing import Any, Literal, Self
 
 from flow_cache import DEFAULT_CRITERION, FlowEstimator, FlowSpec, check_criterion, load_estimator
 from pipeline.planning.clips import ClipRule
-from pipeline.planning.shots import Detector
+from pipeline.planning.shots import Detector, detector_identity
 from pipeline.source import rgb
 from shards import UsageError, clip_video
 
 NO_FLOW = "none"
 SCAN_REVISION = 1  # of the code that finds the clips of a video
+_SHOTS_BY = "shots_by"  # of the stored configuration, not a setting
 FRAMES_REVISION = {"source": rgb.REVISION, "clip": clip_video.REVISION}  # of the pixels
 
 
@@ -25,7 +26,7 @@ class BuildConfig:
         size: (height, width) of clips and flow in pixels, both even.
         frames: frames in a clip.
         fps: frames per second of the clips, resampled by timestamp; None keeps the source's frames.
-        shots: shot detector, `adaptive`, `content` or `none`.
+        shots: shot detector, `adaptive`, `content`, `transnetv2` (an extra) or `none`.
         max_repeated: largest share of slots in a clip that may repeat the source frame before.
         crf: x264 constant rate factor of the stored clips, 0 (lossless) to 51.
         flow: flow estimator; several with commas between, or `none`. Each makes a layer.
@@ -107,12 +108,18 @@ class BuildConfig:
     @property
     def scan_settings(self) -> str:
         """Text that changes with whatever decides the clips of a video."""
-        names = ("size", "frames", "fps", "shots", "max_repeated")
-        return " ".join([f"revision {SCAN_REVISION}", *(f"{n} {getattr(self, n)}" for n in names)])
+        names = ("size", "frames", "fps", "shots", _SHOTS_BY, "max_repeated")
+        stored = self.to_json()
+        return " ".join([f"revision {SCAN_REVISION}", *(f"{n} {stored[n]}" for n in names)])
 
     def to_json(self) -> dict[str, Any]:
-        """As stored in the manifest."""
-        return {**asdict(self), "fps": None if self.fps is None else str(self.fps)}
+        """As stored in the manifest, with the shot detector's identity under `shots_by`.
+
+        Raises:
+            UsageError: the detector's package is missing.
+        """
+        fps = None if self.fps is None else str(self.fps)
+        return {**asdict(self), "fps": fps, _SHOTS_BY: detector_identity(self.shots)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -120,6 +127,7 @@ class BuildConfig:
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in stored.items()
+            if name != _SHOTS_BY
         }
         if values["fps"] is not None:
             values["fps"] = Fraction(values["fps"])

@@ -7,11 +7,12 @@ import av
 import numpy as np
 
 from pipeline.planning.clips import ClipRule, plan_clips
-from pipeline.planning.shots import Detector, as_shots, find_cuts
+from pipeline.planning.shots import Detector, as_shots, find_changes
 from pipeline.records import Reject, Source, Video
 from pipeline.source.content import TIMEOUT_S, SourceChanged, content_sha256
 from pipeline.source.decoder import Decoder, NoVideo
 from pipeline.source.inputs import with_sidecar_caption
+from pipeline.source.looks import Looks
 from pipeline.source.probe import probe
 from pipeline.source.rgb import Thumbnail, orientation
 from pipeline.source.timestamps import are_clean, gaps, repair, typical_step
@@ -68,17 +69,18 @@ class _Seen:
     """What one pass over a video's frames collects."""
 
     raw_times: list[int | None] = field(default_factory=list)
-    cuts: set[int] = field(default_factory=set)
+    changes: list[range] = field(default_factory=list)
     unsound: set[int] = field(default_factory=set)
     last_duration: int = 0
     errors: int = 0
     keys_hold: bool = False
+    looks: Looks = field(default_factory=Looks)
 
 
 def _watch(path: str, detector: Detector, timeout_s: float) -> _Seen:
     seen = _Seen()
     with Decoder(path, timeout_s=timeout_s) as decoder:
-        seen.cuts.update(find_cuts(_thumbnails(decoder, seen), detector))
+        seen.changes.extend(find_changes(_thumbnails(decoder, seen), detector))
         seen.errors = decoder.errors
         seen.keys_hold = not decoder.unkept
     return seen
@@ -91,13 +93,15 @@ def _thumbnails(decoder: Decoder, seen: _Seen) -> Iterator[np.ndarray]:
     for number, frame in enumerate(decoder.frames()):
         now = frame.height, frame.width, *orientation(frame), decoder.sound
         if before not in (None, now):
-            seen.cuts.add(number)
+            seen.changes.append(range(number, number))
         before = now
         if not decoder.sound:
             seen.unsound.add(number)
         seen.raw_times.append(frame.pts)
         seen.last_duration = frame.duration or 0
-        yield thumbnail(frame)
+        picture = thumbnail(frame)
+        seen.looks.add(picture, frame.interlaced_frame)
+        yield picture
 
 
 def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
@@ -115,13 +119,14 @@ def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
         and video.container in _SEEKABLE_CONTAINERS
         and video.codec in _SEEKABLE_CODECS,
     )
-    cuts = sorted(seen.cuts | gaps(times, video.time_base))
-    shots = [shot for shot in as_shots(cuts, len(times)) if shot.start not in seen.unsound]
-    planned = plan_clips(video, source, times, shots, rule)
+    changes = [*seen.changes, *(range(n, n) for n in gaps(times, video.time_base))]
+    shots = [shot for shot in as_shots(changes, len(times)) if shot.start not in seen.unsound]
+    planned = plan_clips(video, source, times, shots, rule, damaged=len(seen.unsound))
     if isinstance(planned, Reject):
         return planned
     clips, dropped = planned
-    return replace(video, shots=len(shots), dropped=dropped), clips
+    seen_clips = tuple(seen.looks.describe(clip, video) for clip in clips)
+    return replace(video, shots=len(shots), dropped=dropped), seen_clips
 
 
 def _claimed_step(video: Video) -> int:

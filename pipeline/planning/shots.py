@@ -1,48 +1,68 @@
-"""Shot boundaries with PySceneDetect's detectors, streaming."""
+"""Shot boundaries, streaming: our detector, PySceneDetect's, or a learned one."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from jaxtyping import UInt8
+
+from pipeline.planning import changes
+from pipeline.planning.changes import Thumb
 
 if TYPE_CHECKING:
     from scenedetect.detector import SceneDetector
 
-Thumb = UInt8[np.ndarray, "h w 3"]
-Detector = Literal["adaptive", "content", "none"]
+Detector = Literal["adaptive", "content", "transnetv2", "none"]
 DETECTORS: tuple[str, ...] = get_args(Detector)
 
-# `benchmarks/shots.py` compares these with the library's own defaults. Luma alone finds cuts in
-# grey and coloured film alike; the mean over hue, saturation and luma misses the former, and the
-# hue of dark pictures is noise.
-_ADAPTIVE = {"adaptive_threshold": 2.5, "min_content_val": 20.0, "window_width": 3}
-_CONTENT = {"threshold": 50.0}
+# Luma alone finds cuts in grey and coloured film alike; the mean over hue, saturation and luma
+# misses the former, and the hue of dark pictures is noise.
+_CONTENT_THRESHOLD = 50.0
 _FLASH_FRAMES = 3
 _FLASH_DIFFERENCE = 20.0  # grey levels, mean over a picture
-_PAD = 3  # the adaptive detector judges a frame when it has seen this many on both sides
+_PAD = 3  # PySceneDetect's adaptive detector judges a frame when it has seen three on both sides
 
 
-def find_cuts(pictures: Iterable[Thumb], detector: Detector) -> list[int]:
-    """Numbers of the first frames of new shots, in order; holds a few pictures at a time.
+def find_changes(pictures: Iterable[Thumb], detector: Detector) -> list[range]:
+    """Changes of shot in order: an empty range at the first frame after a cut, else those that mix.
 
     Args:
-        pictures: BGR, all of one size; about 64 pixels high is best.
+        pictures: BGR, all of one size; about 64 pixels high is best. Few are held at a time.
+        detector: `content` finds hard cuts only.
+
+    Raises:
+        UsageError: the detector's package is missing.
     """
     if detector == "none":
         deque(pictures, maxlen=0)
         return []
-    from scenedetect.detectors import AdaptiveDetector, ContentDetector
-
     if detector == "adaptive":
-        return cuts_of(pictures, AdaptiveDetector(min_scene_len=0, luma_only=True, **_ADAPTIVE))
-    return cuts_of(pictures, ContentDetector(min_scene_len=0, luma_only=True, **_CONTENT))
+        return changes.find_changes(pictures)
+    if detector == "transnetv2":
+        from pipeline.planning import transnet
+
+        return transnet.find_changes(pictures)
+    from scenedetect.detectors import ContentDetector
+
+    judge = ContentDetector(threshold=_CONTENT_THRESHOLD, min_scene_len=0, luma_only=True)
+    return cuts_of(pictures, judge)
 
 
-def cuts_of(pictures: Iterable[Thumb], judge: "SceneDetector") -> list[int]:
-    """As `find_cuts`, by any detector that looks no more than three frames ahead.
+def detector_identity(detector: Detector) -> str:
+    """Changes whenever the detector may find other changes in the same pictures.
+
+    Raises:
+        UsageError: its package is missing.
+    """
+    if detector == "transnetv2":
+        from pipeline.planning import transnet
+
+        return f"{detector} {transnet.identity()}"
+    return f"{detector} {changes.REVISION}" if detector == "adaptive" else detector
+
+
+def cuts_of(pictures: Iterable[Thumb], judge: "SceneDetector") -> list[range]:
+    """As `find_changes`, hard cuts only, by any detector that looks three frames ahead at most.
 
     A flash is no cut: of two cuts at most three frames apart, where the picture after the second
     is like the picture before the first, neither counts.
@@ -62,7 +82,7 @@ def cuts_of(pictures: Iterable[Thumb], judge: "SceneDetector") -> list[int]:
             else:
                 before = recent[at - 1]
                 cuts.append(cut.frame_num)
-    return [cut - _PAD for cut in cuts]
+    return [range(cut - _PAD, cut - _PAD) for cut in cuts]
 
 
 def _padded(pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -81,7 +101,14 @@ def _alike(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.abs(one.astype(np.int16) - other).mean() < _FLASH_DIFFERENCE)
 
 
-def as_shots(cuts: Sequence[int], frames: int) -> tuple[range, ...]:
-    """Half-open ranges of frame numbers between cuts; together all `frames` frames."""
-    borders = sorted({0, frames, *cuts})
-    return tuple(range(start, stop) for start, stop in pairwise(borders))
+def as_shots(changes: Iterable[range], frames: int) -> tuple[range, ...]:
+    """Half-open ranges of frame numbers between changes, of `frames` frames, in order.
+
+    Args:
+        changes: as `find_changes` gives them, and others; in any order, they may overlap.
+    """
+    shots, start = [], 0
+    for change in sorted(changes, key=lambda change: change.start):
+        shots.append(range(start, min(change.start, frames)))
+        start = max(start, change.stop)
+    return tuple(shot for shot in (*shots, range(start, frames)) if shot)

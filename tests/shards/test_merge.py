@@ -154,3 +154,21 @@ def test_a_column_of_another_kind_in_another_part_is_named(dataset_url: str, oth
     with pytest.raises(UsageError, match=expected):
         combine([dataset_url, other_url], str(out))
     assert not out.exists()
+
+
+def test_a_part_that_lacks_younger_columns_reads_as_null(
+    dataset_url: str, other_url: str, tmp_path: Path
+):
+    manifest = read_manifest(Store(other_url))
+    shards = {}
+    for name, shard in manifest.shards.items():
+        path = Path(f"{other_url}/clips/{name}.parquet")
+        table = pq.read_table(path)
+        table = table.append_column("codec", pa.array(["h264"] * len(table)))
+        pq.write_table(table.append_column("static", pa.array([0.5] * len(table))), path)
+        shards[name] = replace(shard, sha256=sha256_of(path.read_bytes()))
+    write_manifest(Store(other_url), replace(manifest, shards=shards))
+    combine([dataset_url, other_url], f"{tmp_path}/merged")
+    clips = Dataset(f"{tmp_path}/merged").clips
+    assert clips["codec"].to_pylist() == [None] * 5 + ["h264"] * 5
+    assert clips["static"].to_pylist() == [None] * 5 + [0.5] * 5

@@ -1,6 +1,7 @@
 """Rows as types, and names that WebDataset readers take as they are meant."""
 
 import pickle
+from dataclasses import replace
 from fractions import Fraction
 
 import pyarrow as pa
@@ -39,6 +40,12 @@ clips = st.builds(
     decode_errors=st.integers(0, 9),
     seekable=st.booleans(),
     caption=st.text(),
+    codec=st.none() | st.just("h264"),
+    transfer=st.none() | st.integers(0, 255),
+    interlaced=st.none() | st.booleans(),
+    letterbox=st.none() | st.floats(0, 1),
+    static=st.none() | st.floats(0, 1),
+    phash=st.none() | st.just("00ff" * 4),
     columns=st.dictionaries(
         st.sampled_from(
             ["label", "user_id", "path", "user_path", "user_user_path", "mp4_size", "json_offset"]
@@ -85,6 +92,17 @@ def test_clips_survive_a_table_with_the_places_of_their_members():
     assert read.columns == {"shot": "close-up"}
     assert read.to_row(0) == row
     assert spans_of(table, "mp4") == [spans["mp4"]]
+
+
+YOUNGER = ["codec", "transfer", "interlaced", "letterbox", "static", "phash"]
+
+
+@given(clip=clips)
+def test_a_row_without_the_younger_columns_is_a_clip(clip: Clip):
+    row = {name: value for name, value in clip.to_row(0).items() if name not in YOUNGER}
+    assert Clip.from_row(row) == replace(
+        clip, codec=None, transfer=None, interlaced=None, letterbox=None, static=None, phash=None
+    )
 
 
 def test_names():

@@ -53,7 +53,9 @@ def plan(
     source: Source | None = None,
 ) -> tuple[tuple[Clip, ...], int] | Reject:
     shots = shots or [range(len(times))]
-    return plan_clips(video_of(times, end), source or Source(path="x"), times, shots, rule)
+    lost = len(times) - sum(map(len, shots))
+    source = source or Source(path="x")
+    return plan_clips(video_of(times, end), source, times, shots, rule, damaged=lost)
 
 
 def clips_of(planned: tuple[tuple[Clip, ...], int] | Reject) -> tuple[Clip, ...]:
@@ -197,6 +199,14 @@ def test_a_video_without_clips_says_why(
     assert isinstance(reject, Reject)
     assert (reject.stage, reject.reason) == ("clips", reason)
     assert words in reject.detail
+
+
+def test_frames_that_mix_shots_are_not_called_damaged() -> None:
+    times = [0, 40, 80, 120]
+    video, source = video_of(times, 160), Source(path="x")
+    reject = plan_clips(video, source, times, [range(3, 4)], rule_of(2, None))
+    assert isinstance(reject, Reject)
+    assert (reject.reason, "damaged" in reject.detail) == ("too_short", False)
 
 
 @given(st.text(min_size=1))

@@ -76,6 +76,15 @@ def test_what_is_stored_gives_the_same_configuration():
     assert line == "crf: dataset has 23, this build asks for 18"
 
 
+def test_a_dataset_is_not_continued_by_another_version_of_the_shot_detector():
+    stored = CONFIG.to_json() | {"shots_by": "adaptive 1"}
+    (line,) = CONFIG.differences(stored)
+    assert line == "shots_by: dataset has adaptive 1, this build asks for adaptive 2"
+    del stored["shots_by"]  # as before there was another version
+    assert BuildConfig.from_json(stored) == CONFIG
+    assert len(CONFIG.differences(stored)) == 1
+
+
 def test_specs_are_of_the_configuration():
     dis, variational = flow_specs(replace(CONFIG, flow="dis,variational"), "clip")
     assert (dis.estimator, variational.estimator) == ("dis", "variational")
