@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from pipeline.planning.shots import as_shots
+from pipeline.shots.detect import as_shots
 from pipeline.source.decoder import Decoder
 
 Film = UInt8[np.ndarray, "t h w 3"]

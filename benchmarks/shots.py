@@ -31,8 +31,8 @@ from scenedetect.detector import SceneDetector
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 from shot_truth import FILMS_OF_A_FOLD, FOLDS, Film, Truth, deal, films, read_truth, takes_of
 
-from pipeline.planning.changes import Measures, Thresholds, changes_of, decide, measure
-from pipeline.planning.shots import cuts_of, find_changes
+from pipeline.shots.changes import Measures, Thresholds, changes_of, decide, measure
+from pipeline.shots.detect import cuts_of, find_changes
 from pipeline.source.decoder import Decoder
 from pipeline.source.inputs import find_sources
 from pipeline.source.rgb import Thumbnail

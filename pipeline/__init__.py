@@ -1,7 +1,8 @@
 """The build job: from video files to a dataset of clips with flow.
 
-source      what the user names, to frames         planning    videos to the clip table
-building    the clip table to shards               cluster     where tasks run (Dask)
+source      what the user names, to frames         shots       where a video cuts
+planning    videos to the plan of shards           building    the plan to shards
+              cluster     where tasks run (Dask)
 records     the metadata that travels      progress    whether a task gets on
 """
 

@@ -27,7 +27,8 @@ ROOMS: dict[str, set[str]] = {
     "flow_cache/reuse": {"flow_cache", "flow_cache/coding", "shards"},
     "pipeline": {"shards"},
     "pipeline/source": {"pipeline", "shards"},
-    "pipeline/planning": {"pipeline", "pipeline/source", "shards", *FLOW},
+    "pipeline/shots": {"pipeline", "shards"},
+    "pipeline/planning": {"pipeline", "pipeline/source", "pipeline/shots", "shards", *FLOW},
     "pipeline/building": {
         *("pipeline", "pipeline/source", "pipeline/planning"),
         *("shards", "flow_cache/reuse", *FLOW),

@@ -23,7 +23,8 @@ from flow_cache.reuse.copying import register
 from flow_cache.spec import level_pairs
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, with_stored
-from pipeline.building.make_dataset import PlannedShards, close_manifest, make_dataset
+from pipeline.building.make_dataset import close_manifest, make_dataset
+from pipeline.building.shard import PlannedShards
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.planning.plan_files import Plan, plan_files, read_files, write_plan

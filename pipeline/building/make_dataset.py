@@ -1,22 +1,20 @@
 """The build job: plan the clips, build the shards that are missing, close the manifest."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
 
-import pyarrow as pa
 from distributed import Client
 
 from flow_cache import FlowSpec
 from flow_cache.reuse.catalog import Catalog
 from pipeline.building.add_layer import stored_layer
-from pipeline.building.commits import Commit, ShardFiles, shard_files
+from pipeline.building.commits import Commit
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards
-from pipeline.building.shard import ShardTask
+from pipeline.building.shard import PlannedShards
 from pipeline.building.task import Shards
-from pipeline.planning.clip_plan import by_shard
 from pipeline.planning.clip_table import reject_table, rejects_of_table
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.planning.plan_dataset import Inputs, plan_anew, plan_on
@@ -24,7 +22,6 @@ from pipeline.planning.plan_files import (
     damaged_tables,
     mend_plan,
     plan_files,
-    read_files,
     write_plan,
 )
 from pipeline.planning.scan_all import scan_all
@@ -204,45 +201,6 @@ def earlier_rejects(store: Store, inputs: Inputs) -> list[Reject]:
 
 def write_rejects(store: Store, rejects: Sequence[Reject]) -> None:
     write_table(store, REJECTS_FILE, reject_table(rejects))
-
-
-class PlannedShards(Shards):
-    """The shards of a dataset's plan."""
-
-    def __init__(
-        self, store: Store, manifest: Manifest, specs: tuple[FlowSpec, ...], crf: int
-    ) -> None:
-        self._store, self._crf, self._recorded = store, crf, manifest.digests
-        self._files: dict[str, tuple[str, set[int]]] = {}
-        self.specs = specs
-        self.sizes: dict[int, int] = {}
-        for name, digest in plan_files(manifest).items():
-            (table,) = read_files(store, {name: digest}, ["shard"])
-            sizes = {shard: len(rows) for shard, rows in by_shard(table)}
-            self._files[name] = digest, {*sizes}
-            self.sizes |= sizes
-
-    def files(self, shard: int) -> ShardFiles:
-        stems = [f"flow/{spec.layer}/{shard_name(shard)}" for spec in self.specs]
-        stems.append(f"clips/{shard_name(shard)}")
-        return shard_files(self._store, shard, tuple(stems), self._recorded)
-
-    def tasks(self, shards: Container[int]) -> Iterator[ShardTask]:
-        for name, (digest, held) in self._files.items():
-            if any(shard in shards for shard in held):
-                (table,) = read_files(self._store, {name: digest})
-                wanted = ((s, rows) for s, rows in by_shard(table) if s in shards)
-                yield from (self._task(shard, rows) for shard, rows in wanted)
-
-    def _task(self, shard: int, rows: pa.Table) -> ShardTask:
-        return ShardTask(
-            store=self._store,
-            shard=shard,
-            rows=rows,
-            specs=self.specs,
-            crf=self._crf,
-            recorded=self.files(shard).recorded,
-        )
 
 
 def lost_clips(shards: Shards, failed: Mapping[str, str]) -> list[Reject]:

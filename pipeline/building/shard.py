@@ -5,7 +5,7 @@ written last and commits it; whatever an interrupted attempt left is overwritten
 """
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 
@@ -13,16 +13,29 @@ import cv2
 import pyarrow as pa
 import torch
 
-from pipeline.building.commits import REJECTS_KEY
+from flow_cache import FlowSpec
+from pipeline.building.commits import REJECTS_KEY, ShardFiles, shard_files
 from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
-from pipeline.building.task import Task
+from pipeline.building.task import Shards, Task
 from pipeline.cluster import announce_clip
+from pipeline.planning.clip_plan import by_shard
+from pipeline.planning.plan_files import plan_files, read_files
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
-from shards import Clip, Span, Stopwatch, clips_of, decode_clip, encode_clip, shard_tar
+from shards import (
+    Clip,
+    Manifest,
+    Span,
+    Stopwatch,
+    Store,
+    clips_of,
+    decode_clip,
+    encode_clip,
+    shard_tar,
+)
 from shards.manifest import canonical_json
-from shards.schema import CLIP_MEMBERS, member_columns, span_columns
+from shards.schema import CLIP_MEMBERS, member_columns, shard_name, span_columns
 from shards.writer import ShardTar
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in glibc's malloc.h
@@ -90,6 +103,45 @@ class ShardTask(Task):
                 layer.add(clip, seen, spans[row]["mp4"])
             announce_clip()
         return spans, rejects, Costs(seconds=dict(watch.seconds))
+
+
+class PlannedShards(Shards):
+    """The shards of a dataset's plan."""
+
+    def __init__(
+        self, store: Store, manifest: Manifest, specs: tuple[FlowSpec, ...], crf: int
+    ) -> None:
+        self._store, self._crf, self._recorded = store, crf, manifest.digests
+        self._files: dict[str, tuple[str, set[int]]] = {}
+        self.specs = specs
+        self.sizes: dict[int, int] = {}
+        for name, digest in plan_files(manifest).items():
+            (table,) = read_files(store, {name: digest}, ["shard"])
+            sizes = {shard: len(rows) for shard, rows in by_shard(table)}
+            self._files[name] = digest, {*sizes}
+            self.sizes |= sizes
+
+    def files(self, shard: int) -> ShardFiles:
+        stems = [f"flow/{spec.layer}/{shard_name(shard)}" for spec in self.specs]
+        stems.append(f"clips/{shard_name(shard)}")
+        return shard_files(self._store, shard, tuple(stems), self._recorded)
+
+    def tasks(self, shards: Container[int]) -> Iterator[ShardTask]:
+        for name, (digest, held) in self._files.items():
+            if any(shard in shards for shard in held):
+                (table,) = read_files(self._store, {name: digest})
+                wanted = ((s, rows) for s, rows in by_shard(table) if s in shards)
+                yield from (self._task(shard, rows) for shard, rows in wanted)
+
+    def _task(self, shard: int, rows: pa.Table) -> ShardTask:
+        return ShardTask(
+            store=self._store,
+            shard=shard,
+            rows=rows,
+            specs=self.specs,
+            crf=self._crf,
+            recorded=self.files(shard).recorded,
+        )
 
 
 def clip_members(clip: Clip, shard: int, video: bytes) -> dict[str, bytes]:

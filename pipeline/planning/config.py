@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from flow_cache import DEFAULT_CRITERION, FlowEstimator, FlowSpec, check_criterion, load_estimator
 from pipeline.planning.clips import ClipRule
-from pipeline.planning.shots import Detector, detector_identity
+from pipeline.shots.detect import Detector, detector_identity
 from pipeline.source import rgb
 from shards import UsageError, clip_video
 

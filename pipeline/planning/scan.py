@@ -7,8 +7,8 @@ import av
 import numpy as np
 
 from pipeline.planning.clips import ClipRule, plan_clips
-from pipeline.planning.shots import Detector, as_shots, find_changes
 from pipeline.records import Reject, Source, Video
+from pipeline.shots.detect import Detector, as_shots, find_changes
 from pipeline.source.content import TIMEOUT_S, SourceChanged, content_sha256
 from pipeline.source.decoder import Decoder, NoVideo
 from pipeline.source.inputs import with_sidecar_caption
@@ -32,7 +32,7 @@ def scan_video(
     """The video's facts and clips, or why its content gives none.
 
     Args:
-        detector: of shots, see `pipeline.planning.shots`.
+        detector: of shots, see `pipeline.shots.detect`.
         timeout_s: see `Decoder`.
 
     Raises:

@@ -15,8 +15,8 @@ from pipeline.planning.clips import ClipRule
 from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan import scan_video
 from pipeline.planning.scans import Scans, moved, scanned
-from pipeline.planning.shots import Detector
 from pipeline.records import Reject, Source
+from pipeline.shots.detect import Detector
 from pipeline.source.content import FileState, content_sha256, file_state
 
 PAUSES_S = (1.0, 5.0)  # before what failed is tried again

@@ -14,8 +14,8 @@ import pytest
 from pipeline.planning import scan as scan_module
 from pipeline.planning.clips import ClipRule
 from pipeline.planning.scan import reject_duplicates, scan_video
-from pipeline.planning.shots import Detector
 from pipeline.records import Reject, Source, Video
+from pipeline.shots.detect import Detector
 from pipeline.source.clip_frames import read_clips
 from pipeline.source.content import SourceChanged, Stalled
 from pipeline.source.inputs import VIDEO_SUFFIXES, find_sources

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from pipeline.planning.changes import Thumb, changes_of
+from pipeline.shots.changes import Thumb, changes_of
 from shards import UsageError
 from shards.manifest import sha256_of
 
@@ -29,7 +29,7 @@ _GROW = 2  # the first and the last frames of a change are mixed too little to b
 
 
 def find_changes(pictures: Iterable[Thumb]) -> list[range]:
-    """As `pipeline.planning.changes.find_changes`, by the network; 150 pictures of 27×48 are held.
+    """As `pipeline.shots.changes.find_changes`, by the network; 150 pictures of 27×48 are held.
 
     Raises:
         UsageError: the package is missing.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.planning import changes as changes_module
-from pipeline.planning.changes import find_changes
+from pipeline.shots.changes import find_changes
 from pipeline.source.decoder import Decoder
 from pipeline.source.rgb import Thumbnail
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from pipeline.planning import changes
-from pipeline.planning.changes import Thumb
+from pipeline.shots.changes import Thumb
 
 if TYPE_CHECKING:
     from scenedetect.detector import SceneDetector

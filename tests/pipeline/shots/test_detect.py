@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.planning import transnet
-from pipeline.planning.shots import Detector, as_shots, detector_identity, find_changes
+from pipeline.shots.detect import Detector, as_shots, detector_identity, find_changes
 from pipeline.source.decoder import Decoder
 from pipeline.source.rgb import Thumbnail
 from shards import UsageError

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.planning import transnet
-from pipeline.planning.transnet import find_changes, identity
+from pipeline.shots.transnet import find_changes, identity
 from pipeline.source.decoder import Decoder
 from pipeline.source.rgb import Thumbnail
 
