@@ -29,26 +29,30 @@ FPS, GIVEN_S, CLIPS = 30, 10, 16
 # Peak memory is that of a whole process, so every job runs in one that does nothing else.
 _JOB = """
 import json, pickle, sys, time
-import av
-from pipeline import BuildConfig, Source, flow_specs
-from pipeline.building.shard import ShardTask
-from pipeline.planning.clip_table import clip_table
-from pipeline.planning.scan import scan_video
-from shards import Store
 
 def scan(film, folder, clips):
-    video, found = scan_video(Source(path=film), config.clip_rule, detector=config.shots)
+    from pipeline.planning.clips import ClipRule
+    from pipeline.planning.scan import scan_video
+    from pipeline.records import Source
+    rule = ClipRule(size=(256, 384), frames=17, fps=None)
+    video, found = scan_video(Source(path=film), rule, detector="adaptive")
     chosen = [found[n * (len(found) - 1) // (clips - 1)] for n in range(clips)]
     pickle.dump(chosen, open(f"{folder}/clips", "wb"))
     return video.frames
 
 def build(film, folder, clips):
+    from pipeline import BuildConfig, flow_specs
+    from pipeline.building.shard import ShardTask
+    from pipeline.planning.clip_table import clip_table
+    from shards import Store
+    config = BuildConfig(flow="dis")
     rows = clip_table(pickle.load(open(f"{folder}/clips", "rb")), clips)
     store, specs = Store(f"{folder}/dataset"), flow_specs(config)
     ShardTask(store=store, shard=0, rows=rows, specs=specs, crf=config.crf).run()
     return sum(len(pts) for pts in rows["pts"].to_pylist())
 
 def decode(film, *_):
+    import av
     with av.open(film) as container:
         container.streams.video[0].codec_context.thread_count = 1
         return sum(1 for _ in container.decode(video=0))
@@ -57,7 +61,6 @@ def peak():  # ru_maxrss would remember the process that started this one
     lines = open("/proc/self/status").read().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
 
-config = BuildConfig(flow="dis", size=(256, 384))
 job, film, folder, clips, warm = sys.argv[1:]
 if warm:
     locals()[job](warm, folder, int(clips))  # what is loaded on first use is not the film's
@@ -76,8 +79,9 @@ def write_film(path: Path, seconds: int, size: tuple[int, int]) -> None:
     with av.open(str(once)) as source, av.open(str(path), "w") as target:
         given = source.streams.video[0]
         stream = target.add_stream_from_template(given)
+        assert given.time_base is not None
         packets = [packet for packet in source.demux(given) if packet.size]
-        data = [(bytes(p), p.pts, p.dts, p.is_keyframe, p.duration) for p in packets]
+        data = [(bytes(p), p.pts or 0, p.dts or 0, p.is_keyframe, p.duration) for p in packets]
         length = round(GIVEN_S / given.time_base)
         for turn in range(seconds // GIVEN_S):
             for payload, pts, dts, key, duration in data:
