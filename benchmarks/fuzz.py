@@ -73,7 +73,7 @@ def zero(data: np.ndarray, random: Random) -> np.ndarray:
 
 def splice(data: np.ndarray, random: Random) -> np.ndarray:
     """A block from elsewhere in the file, written over or put between."""
-    size = min(2 ** random.integers(2, 14), data.size)
+    size = min(2 ** int(random.integers(2, 14)), len(data))
     start, at = random.integers(0, len(data) - size + 1, 2)
     block = data[start : start + size].copy()
     if random.random() < 0.5:
