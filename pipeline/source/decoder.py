@@ -137,6 +137,8 @@ class Decoder:
                 self.errors += 1
                 yield None
                 return
+            except IndexError:  # PyAV trips over streams that came up late, after the end of ours
+                return
             if packet is None:
                 return
             tell_progress()
