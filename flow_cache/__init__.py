@@ -18,6 +18,7 @@ from flow_cache.algebra import compose, crop, flip, in_frame, length, resize, ro
 from flow_cache.coding import (
     DecodedField,
     FieldHeader,
+    as_stored,
     decode_field,
     encode_field,
     read_header,
@@ -43,7 +44,7 @@ __all__ = [  # noqa: RUF022 - grouped
     "FlowEstimator", "EstimatorUnavailable", "load_estimator", "is_named", "check_estimator",
     "estimate_clip",
     # storing, judging, showing
-    "DecodedField", "FieldHeader", "decode_field", "encode_field", "read_header", "relabel",
-    "FIGURES", "clip_quality", "shortest_pairs", "flow_to_rgb", "wheel_legend",
+    "DecodedField", "FieldHeader", "as_stored", "decode_field", "encode_field", "read_header",
+    "relabel", "FIGURES", "clip_quality", "shortest_pairs", "flow_to_rgb", "wheel_legend",
 ]
 # fmt: on

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from flow_cache.algebra import length, round_trip, warp
+from flow_cache.algebra import length, warp
 from flow_cache.field import FlowField, Frames, Visible
 from flow_cache.spec import Pair
 
@@ -47,24 +48,41 @@ def clip_quality(
     pairs = _one_way(fields)
     if not pairs:
         return dict.fromkeys(FIGURES, math.nan) | {"saturated": float(saturated)}
-    flow = torch.cat([fields[pair].flow for pair in pairs])
     visible = torch.cat([fields[pair].visible for pair in pairs])
-    magnitude = length(flow)
     returning = [n for n, (i, j) in enumerate(pairs) if (j, i) in fields]
-    back = [fields[j, i].flow for i, j in pairs if (j, i) in fields]
-    gap = length(round_trip(flow[returning], torch.cat(back))) if back else magnitude[:0]
-    grey = (frames.float() * frames.new_tensor(LUMA, dtype=torch.float32).view(3, 1, 1)).sum(1)
-    source, target = (grey[list(side)][:, None] for side in zip(*pairs, strict=True))
+    grey = [_luma(frame) for frame in frames]
+    # One pair after the other, so that its planes stay inside the processor's cache.
+    compared = [_compare(grey[i], grey[j], fields[i, j], fields.get((j, i))) for i, j in pairs]
+    magnitude, error, still, gap = map(torch.cat, zip(*compared, strict=True))
     figures = (
         magnitude.mean().item(),
         _percentile(magnitude, 0.95),
         1 - visible.float().mean().item(),
         _mean(gap, visible[returning]),
-        _mean((source - warp(target, flow)).abs()[:, 0], visible),
-        _mean((source - target).abs()[:, 0], visible),
+        _mean(error, visible),
+        _mean(still, visible),
         float(saturated),
     )
     return dict(zip(FIGURES, figures, strict=True))
+
+
+def _luma(frame: UInt8[Tensor, "3 h w"]) -> Float[Tensor, "1 1 h w"]:
+    """Grey levels, 0 to 255."""
+    red, green, blue = (plane * weight for plane, weight in zip(frame.float(), LUMA, strict=True))
+    return (red + green + blue)[None, None]
+
+
+def _compare(
+    source: Float[Tensor, "1 1 h w"],
+    target: Float[Tensor, "1 1 h w"],
+    there: FlowField,
+    back: FlowField | None,
+) -> tuple[Float[Tensor, "_ h w"], ...]:
+    """Length of the flow, photometric error with it and without, length of the round trip."""
+    flow = there.flow
+    seen = warp(target if back is None else torch.cat((target, back.flow), 1), flow)
+    pictures = (source - seen[:, :1]).abs()[:, 0], (source - target).abs()[:, 0]
+    return length(flow), *pictures, length(flow + seen[:, 1:]) if back else flow[:0, 0]
 
 
 def shortest_pairs(pairs: Iterable[Pair]) -> list[Pair]:
@@ -87,5 +105,5 @@ def _mean(values: Float[Tensor, "n h w"], where: Visible) -> float:
 
 def _percentile(values: Tensor, share: float) -> float:
     """The smallest value that `share` of all values do not exceed."""
-    rank = math.ceil(share * values.numel())
-    return values.flatten().kthvalue(rank).values.item()
+    rank = math.ceil(share * values.numel()) - 1
+    return np.partition(values.flatten().cpu().numpy(), rank)[rank].item()  # torch takes twice this

@@ -6,6 +6,7 @@ codec       the self-describing bytes of a field     residual   how rounded flow
 from flow_cache.coding.codec import (
     DecodedField,
     FieldHeader,
+    as_stored,
     decode_field,
     encode_field,
     exact_step,
@@ -15,7 +16,7 @@ from flow_cache.coding.codec import (
 
 # fmt: off
 __all__ = [
-    "DecodedField", "FieldHeader", "decode_field", "encode_field", "exact_step", "read_header",
-    "relabel",
+    "DecodedField", "FieldHeader", "as_stored", "decode_field", "encode_field", "exact_step",
+    "read_header", "relabel",
 ]
 # fmt: on

@@ -118,6 +118,16 @@ def encode_field(
     return _seal(head + b"".join(frames))
 
 
+def as_stored(
+    flow: Float32[np.ndarray | Tensor, "2 h w"], max_error_px: float
+) -> Float32[Tensor, "2 h w"]:
+    """The flow that `decode_field` gives of what `encode_field` makes of this one."""
+    step = exact_step(max_error_px)
+    stored = quantise(np.asarray(flow), step)[0].astype(np.float32)
+    stored *= np.float32(step)
+    return torch.from_numpy(stored)
+
+
 def decode_field(blob: bytes) -> DecodedField:
     """The field that `encode_field` wrote, every component within the stated error.
 

@@ -25,8 +25,11 @@ def quantise(
     `step` is a power of two, so that scaling is exact and only the rounding is not.
     """
     with np.errstate(over="ignore"):  # to infinity, which is out of range all the same
-        steps = np.rint(flow * np.float32(1 / step))
+        steps = flow * np.float32(1 / step)
+    np.rint(steps, out=steps)
     limits = np.iinfo(np.int16)
+    if limits.min <= steps.min() and steps.max() <= limits.max:
+        return steps.astype(np.int16), 0
     clipped = np.clip(steps, limits.min, limits.max)
     return clipped.astype(np.int16), int(np.count_nonzero(clipped != steps))
 
@@ -39,11 +42,14 @@ def pack(
     A residual is the step less left + up - up-left, modulo 2^16, all zero beyond the border.
     """
     height, width = steps.shape[1:]
-    vertical = np.diff(steps, axis=-2, prepend=np.int16(0))
-    residuals = np.diff(vertical, axis=-1, prepend=np.int16(0)).reshape(2 * height, width)
-    groups = np.pad(residuals, ((0, -2 * height % 4), (0, 0))).reshape(-1, 4, width)
+    vertical = steps.copy()
+    vertical[:, 1:] -= steps[:, :-1]
+    groups = np.zeros((-(-2 * height // 4), 4, width), np.int16)
+    residuals = groups.reshape(-1, width)[: 2 * height].reshape(steps.shape)
+    residuals[:] = vertical
+    residuals[..., 1:] -= vertical[..., :-1]
     symbols = (groups + np.int16(1)).view(np.uint16)  # 0, 1, 2, or more where it does not fit
-    escaped = (symbols > 2).any(1)
+    escaped = symbols.max(1) > 2
     first, second, third, fourth = symbols.astype(np.uint8).transpose(1, 0, 2)
     codes: UInt8[np.ndarray, "groups w"] = first | second << 2 | third << 4 | fourth << 6
     codes[escaped] = ESCAPE

@@ -141,7 +141,7 @@ class StoredFields:
     """
 
     def __init__(self, spec: FlowSpec, whole_clip: bool, shards: Sequence[StoredShard]) -> None:
-        self._spec, self._whole_clip = spec, whole_clip
+        self._spec, self._whole_clip, self._digest = spec, whole_clip, spec.field_digest
         self.warnings: frozenset[str] = frozenset()
         self._indexes = [(shard, self._index(shard)) for shard in shards]
 
@@ -208,4 +208,4 @@ class StoredFields:
             header = read_header(blob)
         except ValueError:
             return False
-        return (header.size, header.spec_digest) == (self._spec.size, self._spec.field_digest)
+        return (header.size, header.spec_digest) == (self._spec.size, self._digest)

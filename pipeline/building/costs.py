@@ -13,7 +13,8 @@ class Costs:
         reused: flow fields copied, by (layer, URL of the dataset that they came from).
         computed: flow fields estimated, by layer.
         seconds: of processing by stage, over all workers: `decode` the videos, `encode` the clips,
-            `copy` flow, estimate `flow`, and decode it again for its `figures`.
+            `copy` flow, estimate `flow` and visibility, code them to `store`, and judge them for
+            the `figures`.
         warnings: what could not be reused, and why.
     """
 

@@ -13,8 +13,10 @@ from jaxtyping import UInt8
 
 from flow_cache import (
     FIGURES,
+    FlowField,
     FlowSpec,
     Pair,
+    as_stored,
     clip_quality,
     decode_field,
     encode_field,
@@ -54,6 +56,7 @@ class LayerWriter:
         self._tar = tar
         self._rows: list[dict[str, Any]] = []
         self._estimator = load_estimator(spec.estimator, **spec.params)
+        self._layer, self._digest = spec.layer, spec.field_digest  # each is hashed anew when asked
         self._watch = Stopwatch()
         with self._watch("copy"):
             self._stored = StoredFields(spec, self._estimator.whole_clip, stored)
@@ -66,7 +69,7 @@ class LayerWriter:
         """Of all clips added so far."""
         return Costs(
             reused=self._reused,
-            computed=Counter({self.spec.layer: self._computed}),
+            computed=Counter({self._layer: self._computed}),
             seconds=dict(self._watch.seconds),
             warnings=self._warnings,
         )
@@ -83,13 +86,15 @@ class LayerWriter:
         images = torch.from_numpy(frames)
         with self._watch("copy"):
             copies = self._stored.take(source, times, pairs)
+        missing = [pair for pair in pairs if pair not in copies.fields]
         with self._watch("flow"):
-            missing = [pair for pair in pairs if pair not in copies.fields]
-            blobs = copies.fields | self._estimate(images, missing)
+            fields = estimate_clip(self._estimator, images, self.spec, missing)
+        with self._watch("store"):
+            blobs = copies.fields | {pair: self._encode(pair, f) for pair, f in fields.items()}
         blobs = {pair: blobs[pair] for pair in pairs}  # one order, wherever each came from
         with self._watch("figures"):
-            figures = _figures(images, blobs)
-        self._reused += Counter({(self.spec.layer, url): n for url, n in copies.origins.items()})
+            figures = self._figures(images, blobs, fields)
+        self._reused += Counter({(self._layer, url): n for url, n in copies.origins.items()})
         self._computed += len(missing)
         self._warnings |= copies.warnings
         span = self._tar.add(clip.key, {"flow": b"".join(blobs.values())})["flow"]
@@ -109,25 +114,34 @@ class LayerWriter:
             }
         )
 
-    def _estimate(self, images: torch.Tensor, pairs: Sequence[Pair]) -> dict[Pair, bytes]:
-        fields = estimate_clip(self._estimator, images, self.spec, pairs)
-        return {
-            pair: encode_field(
-                field.flow[0],
-                field.visible[0],
-                pair=pair,
-                max_error_px=self.spec.max_error_px,
-                spec_digest=self.spec.field_digest,
-            )
-            for pair, field in fields.items()
-        }
+    def _encode(self, pair: Pair, field: FlowField) -> bytes:
+        return encode_field(
+            field.flow[0],
+            field.visible[0],
+            pair=pair,
+            max_error_px=self.spec.max_error_px,
+            spec_digest=self._digest,
+        )
+
+    def _figures(
+        self,
+        images: torch.Tensor,
+        blobs: Mapping[Pair, bytes],
+        estimated: Mapping[Pair, FlowField],
+    ) -> dict[str, float]:
+        """Of the fields as they are stored, so that they are the same for copies and estimates."""
+
+        def stored(pair: Pair) -> FlowField:
+            if pair not in estimated:
+                return decode_field(blobs[pair]).field
+            field = estimated[pair]
+            flow = as_stored(field.flow[0], self.spec.max_error_px)
+            return FlowField(flow=flow[None], visible=field.visible)
+
+        fields = {pair: stored(pair) for pair in shortest_pairs(blobs)}
+        saturated = sum(read_header(blob).saturated for blob in blobs.values())
+        return clip_quality(images, fields, saturated)
 
     def table(self) -> pa.Table:
         """The shard's Parquet, to be written once its tar is in place."""
         return pa.Table.from_pylist(self._rows, schema=_SCHEMA)
-
-
-def _figures(images: torch.Tensor, blobs: Mapping[Pair, bytes]) -> dict[str, float]:
-    """Of the fields as they are stored, so that they are the same for copies and for estimates."""
-    fields = {pair: decode_field(blobs[pair]).field for pair in shortest_pairs(blobs)}
-    return clip_quality(images, fields, sum(read_header(b).saturated for b in blobs.values()))

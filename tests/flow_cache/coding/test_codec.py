@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 from flow_cache.coding.codec import (
     DecodedField,
     FieldHeader,
+    as_stored,
     decode_field,
     encode_field,
     exact_step,
@@ -68,6 +69,11 @@ def test_what_lies_out_of_range_is_clipped_and_counted(flow: Flow, max_error: fl
     difference = decoded.flow.numpy().astype(np.float64) - flow.astype(np.float64)
     assert not outside.all() or np.abs(decoded.flow.numpy()).min() >= (2**15 - 1) * step
     assert np.abs(difference[~outside]).max(initial=0) <= max_error
+
+
+@given(flow=flows(4.0) | flows(float(np.finfo(np.float32).max)), max_error=errors)
+def test_what_will_be_decoded_is_known_without_coding(flow: Flow, max_error: float) -> None:
+    assert torch.equal(as_stored(flow, max_error), decode_field(encode(flow, max_error)).flow)
 
 
 def test_mean_error_shows_no_bias() -> None:

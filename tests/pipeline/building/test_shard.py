@@ -53,7 +53,7 @@ def test_the_index_tells_where_every_member_is(planned: list[Clip], tmp_path: Pa
         assert frames.shape == (5, 3, 48, 64)
         assert json.loads(tar[row.offset : row.offset + row.size]) == clip.to_row(0)
     assert costs.computed.total() == len(planned) * 2 * 4
-    assert set(costs.seconds) == {"decode", "encode", "copy", "flow", "figures"}
+    assert set(costs.seconds) == {"decode", "encode", "copy", "flow", "store", "figures"}
 
 
 def test_a_clip_that_no_longer_decodes_is_a_reject_and_costs_no_shard(
