@@ -2,7 +2,7 @@
 
 source      what the user names, to frames         planning    videos to the clip table
 building    the clip table to shards               cluster     where tasks run (Dask)
-records     the metadata that travels
+records     the metadata that travels      progress    whether a task gets on
 """
 
 from importlib import import_module

@@ -4,12 +4,16 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
+from uuid import uuid4
 
+import dask
+from dask.utils import funcname
 from distributed import Client, LocalCluster, as_completed, get_worker
 
+from pipeline.progress import PATIENCE_S, tell_progress, watched
 from shards import UsageError
 
 Item = TypeVar("Item")
@@ -17,6 +21,14 @@ Result = TypeVar("Result")
 
 _CLIPS = "fluxshard-clips"  # topic of events
 _ANSWER = "30s"  # how long a scheduler may take to answer
+_LOCAL = {
+    # Decoders' memory is none that Dask can spill, and what is freed stays with the process: a
+    # worker that were paused for it would wait for ever. Where it runs out the nanny ends it.
+    **{f"distributed.worker.memory.{at}": False for at in ("target", "spill", "pause")},
+    # A worker that is not back so long after it died is given up. On a busy machine it just
+    # starts slowly, or has died again, and if it was the only one, the job would wait for ever.
+    "distributed.deploy.lost-worker-timeout": "1000 days",
+}
 _TASKS_PER_THREAD = 3  # enough to keep workers busy, few enough for a million inputs
 
 
@@ -40,6 +52,7 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
                     "`dask scheduler` and give the address that it prints"
                 ) from error
         else:
+            stack.enter_context(dask.config.set(_LOCAL))
             with interrupts_held():
                 cluster = LocalCluster(
                     n_workers=workers,
@@ -78,6 +91,7 @@ def interrupts_held() -> Iterator[None]:
 
 def announce_clip() -> None:
     """Called in a task when a clip is done: whoever is in `heard_clips` hears of it."""
+    tell_progress()
     with suppress(ValueError):  # not on a worker
         get_worker().log_event(_CLIPS, "done")
 
@@ -93,12 +107,19 @@ def heard_clips(client: Client, hear: Callable[[], None]) -> Iterator[None]:
 
 
 def run_tasks(
-    client: Client, function: Callable[[Item], Result], items: Sequence[Item]
+    client: Client,
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[tuple[int, Result | Exception]]:
     """Call `function` on each item; yields (index, result or exception) as they end.
 
     A task whose worker dies is run again elsewhere; one that kills several workers comes back as
     `distributed.KilledWorker`. Cancels what is left if the caller stops early.
+
+    Args:
+        patience_s: how long a task may go without `tell_progress` until its worker is ended.
     """
     waiting = iter(enumerate(items))
     index_of: dict[Any, int] = {}
@@ -106,7 +127,8 @@ def run_tasks(
 
     def submit() -> None:
         for index, item in waiting:
-            future = client.submit(function, item, pure=False)
+            key = f"{funcname(function)}-{uuid4().hex}"
+            future = client.submit(_call, function, item, patience_s, key=key)
             index_of[future] = index
             running.add(future)
             return
@@ -122,3 +144,9 @@ def run_tasks(
     finally:
         if index_of:  # Dask tells all clients, and one that is just connecting trips over it
             client.cancel(list(index_of))
+
+
+def _call(function: Callable[[Item], Result], item: Item, patience_s: float) -> Result:
+    """On a worker: it is watched where a nanny starts another in the place of one that ends."""
+    with watched(patience_s) if get_worker().nanny else nullcontext():
+        return function(item)

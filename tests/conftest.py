@@ -13,6 +13,7 @@ import tests.shape_checker  # noqa: F401  # the hook below looks it up
 from tests.servers import STALL_S, Proxy, make_bucket, s3_server, s3_settings, use_s3
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch loads: waiting threads leave their core
+os.environ.setdefault("FLUXSHARD_PATIENCE_S", "120")  # a test that stands still has less time
 
 # No deadline: how fast a machine is must not decide a test. The same examples every time.
 settings.register_profile("steady", deadline=None, max_examples=50, derandomize=True)

@@ -145,7 +145,7 @@ def scan_all(
 
 
 def _crashed(source: Source, error: Exception) -> Reject:
-    detail = f"the worker process died or failed on it: {type(error).__name__}: {error}"
+    detail = f"it could not be scanned: {type(error).__name__}: {error}"
     return Reject(path=source.path, sha256=None, stage="scan", reason="crashed", detail=detail)
 
 

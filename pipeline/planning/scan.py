@@ -9,8 +9,8 @@ import numpy as np
 from pipeline.planning.clips import ClipRule, plan_clips
 from pipeline.planning.shots import Detector, as_shots, find_cuts
 from pipeline.records import Reject, Source, Video
-from pipeline.source.content import content_sha256
-from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.source.content import TIMEOUT_S, SourceChanged, content_sha256
+from pipeline.source.decoder import Decoder, NoVideo
 from pipeline.source.inputs import with_sidecar_caption
 from pipeline.source.probe import probe
 from pipeline.source.rgb import Thumbnail, orientation
@@ -28,29 +28,38 @@ Scan = tuple[Video, tuple[Clip, ...]] | Reject
 def scan_video(
     source: Source, rule: ClipRule, *, detector: Detector, timeout_s: float = TIMEOUT_S
 ) -> Scan:
-    """The video's facts and clips, or why it gives none; bad content never raises.
+    """The video's facts and clips, or why its content gives none.
 
     Args:
         detector: of shots, see `pipeline.planning.shots`.
-        timeout_s: for decoding the whole video.
+        timeout_s: see `Decoder`.
+
+    Raises:
+        OSError, Event, MemoryError: nothing is known about the content; another try may succeed.
     """
     video = probe(source.path, timeout_s=timeout_s)
     if isinstance(video, Reject):
-        return video
-    try:
-        seen = _watch(source.path, detector, timeout_s)
-        changed = content_sha256(source.path) != video.sha256
-    except DecodeTimeout:
-        reason, detail = "decode_timeout", f"decoding takes longer than {timeout_s:g} s"
-    except (av.FFmpegError, OSError, NoVideo) as error:
-        reason, detail = "unreadable", f"opened once, but then: {error}"
+        result: Scan = video
     else:
-        if not changed:
-            return _plan(video, with_sidecar_caption(source), seen, rule)
-        reason, detail = "changed", "it became another file while it was scanned; run again"
-    return Reject(
-        path=source.path, sha256=video.sha256, stage="decode", reason=reason, detail=detail
-    )
+        result = _clips_of(video, source, rule, detector, timeout_s)
+    if video.sha256 not in (None, content_sha256(source.path)):
+        raise SourceChanged(
+            f"{source.path} became another file while it was scanned: run the same command again"
+        )
+    return result
+
+
+def _clips_of(
+    video: Video, source: Source, rule: ClipRule, detector: Detector, timeout_s: float
+) -> Scan:
+    try:
+        seen = _watch(video.path, detector, timeout_s)
+    except (av.FFmpegError, NoVideo) as error:
+        detail = f"opened once, but then: {error}"
+        return Reject(
+            path=video.path, sha256=video.sha256, stage="decode", reason="unreadable", detail=detail
+        )
+    return _plan(video, with_sidecar_caption(source), seen, rule)
 
 
 @dataclass(kw_only=True, slots=True)

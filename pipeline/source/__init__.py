@@ -2,7 +2,7 @@
 
 inputs       files, folders, globs and manifests to a list of videos
 probe        facts of one video
-content      whether a file still holds the bytes that were scanned
+content      its bytes: read, hashed, compared; and the events that are no verdicts
 decoder      a video's frames, one after another, going on after damage
 timestamps   their times, strictly in order        rgb   a frame as an RGB picture
 clip_frames  the frames of planned clips, bit-equal to those of a decode from the start

@@ -1,5 +1,6 @@
 """The frames of planned clips, bit-equal to those of a decode from the start of the video."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -8,42 +9,56 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipeline.records import Reject
-from pipeline.source.content import check_content
-from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.source.content import TIMEOUT_S, check_content
+from pipeline.source.decoder import Decoder, NoVideo
 from pipeline.source.rgb import Picture
 from shards import Clip
 
+HELD_BYTES = 2**28  # of pictures that wait for their clip
 RESCAN = "bring that back, or run the same command again to scan it anew"
 
 
 class _ClipReader:
-    """Reads clips of one video in one forward pass where they come in order of time.
+    """Reads clips of one video, in one forward pass where they come in order of time.
 
     It seeks as long as that works; from the first frame that a seek does not bring out sound, it
-    decodes from the start, which always works and is what the scan did.
+    decodes from the start, which always works and is what the scan did. Then one pass does for all
+    clips, whatever their order: frames that later ones show are held, as many as fit.
+
+    Args:
+        clips: all of them, of one video and size.
     """
 
-    def __init__(self, path: str, size: tuple[int, int], timeout_s: float) -> None:
-        self._path, self._size, self._timeout_s = path, size, timeout_s
+    def __init__(self, clips: Sequence[Clip], timeout_s: float) -> None:
+        self._clips, self._timeout_s = clips, timeout_s
+        self._path, self._size = clips[0].path, clips[0].size
+        self._most_held = HELD_BYTES // (3 * self._size[0] * self._size[1])
         self._decoder: Decoder | None = None
         self._trusts_seeking = True
+        self._held: dict[int, np.ndarray] = {}  # pictures by number of the frame
+        self._turns: dict[int, deque[int]] = {}  # of the clips that will show a frame
 
     def close(self) -> None:
         if self._decoder is not None:
-            self._decoder.container.close()
+            self._decoder.close()
             self._decoder = None
 
-    def read(self, clip: Clip) -> UInt8[np.ndarray, "t 3 h w"]:
-        """RGB; LookupError if a frame of the clip does not come out."""
-        if self._decoder is not None:
-            self._decoder.allow(self._timeout_s)
+    def read(self, turn: int) -> UInt8[np.ndarray, "t 3 h w"]:
+        """RGB of `clips[turn]`, one after another; LookupError if a frame does not come out."""
+        clip = self._clips[turn]
         if clip.seekable and self._trusts_seeking:
             try:
                 return self._by_time(clip)
             except (LookupError, av.FFmpegError):
                 self._trusts_seeking = False
                 self.close()
-        return self._by_number(clip)
+        if clip.numbers[0] not in self._turns:  # the first that is read so
+            self._turns = turns_of_frames(self._clips, turn)
+        try:
+            self._decode_missing(clip)
+            return np.stack([self._held[number] for number in clip.numbers])
+        finally:
+            self._forget(clip)
 
     def _open(self) -> Decoder:
         self.close()
@@ -74,18 +89,42 @@ class _ClipReader:
             raise LookupError(f"{len(wanted) - len(found)} frames are missing after a seek")
         return np.stack([found[pts] for pts in clip.pts])
 
-    def _by_number(self, clip: Clip) -> UInt8[np.ndarray, "t 3 h w"]:
-        """Decode from the start; frames are known by their number."""
-        if self._decoder is None or self._number > clip.numbers[0]:
+    def _decode_missing(self, clip: Clip) -> None:
+        """Decode from the start, or from here, until all frames of the clip are held."""
+        missing = sorted(set(clip.numbers) - self._held.keys())
+        if missing and (self._decoder is None or self._number > missing[0]):
             self._open()
-        wanted, found = set(clip.numbers), {}
-        for number, frame in enumerate(self._frames, start=self._number):
-            self._number = number + 1
-            if number in wanted:
-                found[number] = self._picture(frame)
-            if number == clip.numbers[-1]:
-                return np.stack([found[number] for number in clip.numbers])
-        raise LookupError(f"frame {clip.numbers[-1]} of {self._number} does not come out")
+        while missing and self._number <= missing[-1]:
+            frame = next(self._frames, None)
+            if frame is None:
+                raise LookupError(f"frame {missing[-1]} of {self._number} does not come out")
+            if self._number in self._turns and self._number not in self._held:
+                self._held[self._number] = self._picture(frame)
+                self._hold_no_more_than(max(self._most_held, len(clip.numbers)))
+            self._number += 1
+
+    def _hold_no_more_than(self, most: int) -> None:
+        """The frame to part with is the one that is shown last; decoding brings it back."""
+        if len(self._held) > most:
+            del self._held[max(self._held, key=lambda number: self._turns[number][0])]
+
+    def _forget(self, clip: Clip) -> None:
+        """It had its turn."""
+        for number in set(clip.numbers):
+            turns = self._turns[number]
+            turns.popleft()
+            if not turns:
+                del self._turns[number]
+                self._held.pop(number, None)
+
+
+def turns_of_frames(clips: Sequence[Clip], start: int) -> dict[int, deque[int]]:
+    """By number of a frame: the places of the clips from `start` on that show it."""
+    turns: dict[int, deque[int]] = {}
+    for turn, clip in enumerate(clips[start:], start=start):
+        for number in set(clip.numbers):
+            turns.setdefault(number, deque()).append(turn)
+    return turns
 
 
 def read_clips(
@@ -93,39 +132,45 @@ def read_clips(
 ) -> Iterator[UInt8[np.ndarray, "t 3 h w"] | Reject]:
     """The RGB frames of each clip in turn, or why there are none.
 
-    Neighbours from one video are read in one pass where their order allows, so pass clips in the
-    order of the clip table. Frames are bit-equal to those of a decode from the start. Nothing comes
-    out, neither frames nor a reject, unless the video is the one that was scanned, before and after
-    the clip is read.
+    Neighbours from one video are read together, so pass clips in the order of the clip table: of a
+    video that cannot be sought in each frame is decoded once, whatever the overlap and order of its
+    clips, as long as the frames that later clips show fit into 256 MiB. Frames are bit-equal to
+    those of a decode from the start. Nothing comes out, neither frames nor a reject, unless the
+    video is the one that was scanned, before and after the clip is read.
 
     Args:
-        timeout_s: for decoding one clip.
+        timeout_s: see `Decoder`.
         remedy: what to do about a video that changed.
 
     Raises:
         SourceChanged: a video is another now, or gone.
-        OSError: a video cannot be read.
+        OSError, Event, MemoryError: a video cannot be read; another try may succeed.
     """
-    for (path, size), run in groupby(clips, key=lambda clip: (clip.path, clip.size)):
-        reader = _ClipReader(path, size, timeout_s)
+    for _, run in groupby(clips, key=lambda clip: (clip.path, clip.size)):
+        neighbours = list(run)
+        reader = _ClipReader(neighbours, timeout_s)
         try:
-            for clip in run:
+            for turn, clip in enumerate(neighbours):
                 check_content(clip, remedy)
-                pictures = _read_or_reject(reader, clip)
+                pictures = _read_or_reject(reader, turn, clip)
                 check_content(clip, remedy)
                 yield pictures
         finally:
             reader.close()
 
 
-def _read_or_reject(reader: _ClipReader, clip: Clip) -> UInt8[np.ndarray, "t 3 h w"] | Reject:
+def _read_or_reject(
+    reader: _ClipReader, turn: int, clip: Clip
+) -> UInt8[np.ndarray, "t 3 h w"] | Reject:
     try:
-        return reader.read(clip)
-    except DecodeTimeout:
-        reason, detail = "decode_timeout", f"clip {clip.key}: the deadline passed while decoding"
-    except (av.FFmpegError, OSError, NoVideo, LookupError) as error:
-        reason, detail = "unreadable", f"clip {clip.key} was planned but now fails: {error}"
-    reader.close()  # what is half-way is not trusted for the next clip
-    return Reject(
-        path=clip.path, sha256=clip.source_sha256, stage="build", reason=reason, detail=detail
-    )
+        return reader.read(turn)
+    except (av.FFmpegError, NoVideo, LookupError) as error:
+        if not isinstance(error, LookupError):
+            reader.close()  # what is half-way is not trusted for the next clip
+        return Reject(
+            path=clip.path,
+            sha256=clip.source_sha256,
+            stage="build",
+            reason="unreadable",
+            detail=f"clip {clip.key} was planned but now fails: {error}",
+        )

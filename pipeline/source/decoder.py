@@ -3,8 +3,8 @@
 Reading is streaming, so memory does not depend on the length of a video.
 """
 
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from types import TracebackType
 from typing import Self
@@ -12,7 +12,10 @@ from typing import Self
 import av
 from av.stream import Disposition
 
-TIMEOUT_S = 600.0
+from pipeline.progress import tell_progress
+from pipeline.source.content import TIMEOUT_S, SourceFile
+
+MAX_PIXELS = 2**26  # of a picture, 8192x8192: decoders hold several, and a damaged header lies
 # What FFmpeg may take a file for: containers of videos, and pictures and sound so that they are
 # refused as what they are. No playlist (concat, hls, dash, sdp, imf ...), whose text would have it
 # open other files, and no guesses at raw samples or text art.
@@ -24,11 +27,8 @@ _FORMATS = (
     *("jpeg_pipe", "png_pipe", "bmp_pipe", "gif_pipe", "tiff_pipe", "webp_pipe"),
     *("mp3", "aac", "ac3", "amr", "flac", "wav"),
 )
+_LIMITS = {"max_pixels": str(MAX_PIXELS)}
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-
-
-class DecodeTimeout(Exception):
-    """Decoding one video took longer than its deadline allows."""
 
 
 class NoVideo(Exception):
@@ -53,10 +53,15 @@ class Decoder:
             last frame any that is left is a lie of the container (H.264 with intra-refresh marks
             where a refresh begins), an edit list's or a damaged one: decoding from it is not exact.
 
+    Args:
+        timeout_s: for reading on without a packet: whatever the length of the video, and however
+            slow the machine, it gets on.
+
     Raises:
         NoVideo: nothing to decode.
-        av.FFmpegError, OSError: the file cannot be opened.
-        DecodeTimeout: the deadline has passed while opening, or in `frames` between packets.
+        av.FFmpegError: the content is no video, or damaged from its start.
+        OSError, Event: the file cannot be opened, or read; also while it is decoded.
+        MemoryError: also while it is decoded.
     """
 
     def __init__(self, path: str, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -64,34 +69,16 @@ class Decoder:
         self.sound = True
         self.unkept: set[int | None] = set()
         self._damaged_at: int | None = None  # time of the last damage
-        self.allow(timeout_s)
-        # `file:` keeps colons in names from being read as protocols; the whitelists keep a
-        # playlist that poses as a video from opening anything else.
+        self._file = SourceFile(path, timeout_s=timeout_s)
         try:
-            self.container = av.open(
-                f"file:{path}",
-                container_options={
-                    "protocol_whitelist": "file",
-                    "format_whitelist": ",".join(_FORMATS),
-                },
-                metadata_errors="replace",
-                timeout=timeout_s,
-            )
-        except av.ArgumentError as error:
-            raise NoVideo(
-                "container",
-                "it is no container of videos but a playlist, a text or raw samples, or one whose "
-                "header is damaged",
-            ) from error
-        except av.FFmpegError:
-            self._check_deadline()
-            raise
-        try:
+            with self._events_first():
+                self.container = _open(self._file)
             self.stream = _video_stream(self.container)
-        except NoVideo:
-            self.container.close()
+        except BaseException:
+            self._file.close()
             raise
         self.stream.codec_context.thread_count = 1
+        self.stream.codec_context.options = _LIMITS
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +89,12 @@ class Decoder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         self.container.close()
+        self._file.close()
 
     @property
     def time_base(self) -> Fraction:
@@ -116,38 +108,45 @@ class Decoder:
     def average_rate(self) -> Fraction | None:
         return _fraction(self.stream.average_rate)
 
-    def allow(self, timeout_s: float) -> None:
-        """Set the deadline of all further decoding to `timeout_s` from now."""
-        self._deadline = time.monotonic() + timeout_s
-
-    def _check_deadline(self) -> None:
-        """Also after failures: to FFmpeg, an interrupted read looks like damage or the end."""
-        if time.monotonic() > self._deadline:
-            raise DecodeTimeout
+    @contextmanager
+    def _events_first(self) -> Iterator[None]:
+        """What FFmpeg says is about the content, unless reading failed or memory ran out."""
+        try:
+            yield
+        except av.error.MemoryError as error:
+            raise MemoryError(f"no memory left to decode {self._file.name}") from error
+        finally:
+            self._file.check()
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Frames from the current position to the end."""
-        packets = self.container.demux(self.stream)
-        while True:
-            self._check_deadline()
-            try:
-                packet = next(packets)
-            except StopIteration:
-                self._check_deadline()
-                return
-            except av.FFmpegError:  # unreadable from here on; what the decoder holds is good
-                self._check_deadline()
-                self.errors += 1
-                yield from self._decode(None)
-                return
-            if packet.is_keyframe and packet.size:
+        for packet in self._packets():
+            if packet is not None and packet.is_keyframe and packet.size:
                 self.unkept.add(packet.pts)
             yield from self._decode(packet)
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """Packets to the end; None in place of the first that cannot be read, and of the rest."""
+        packets = self.container.demux(self.stream)
+        while True:
+            self._file.allow()
+            try:
+                with self._events_first():
+                    packet = next(packets, None)
+            except av.FFmpegError:
+                self.errors += 1
+                yield None
+                return
+            if packet is None:
+                return
+            tell_progress()
+            yield packet
 
     def _decode(self, packet: av.Packet | None) -> Iterator[av.VideoFrame]:
         """Frames that come out for a packet; for None, those still inside the decoder."""
         try:
-            frames = self.stream.decode(packet)
+            with self._events_first():
+                frames = self.stream.decode(packet)
         except av.EOFError:
             return
         except av.FFmpegError:
@@ -180,7 +179,31 @@ class Decoder:
 
     def seek(self, pts: int) -> None:
         """Go to the last keyframe at or before `pts`; call `frames` anew after it."""
-        self.container.seek(pts, stream=self.stream, backward=True)
+        self._file.allow()
+        with self._events_first():
+            self.container.seek(pts, stream=self.stream, backward=True)
+
+
+def _open(file: SourceFile) -> av.container.InputContainer:
+    """Raises NoVideo for what is none of the formats."""
+    try:
+        # The whitelists keep a playlist that poses as a video from opening anything.
+        return av.open(
+            file,
+            mode="r",
+            options=_LIMITS,
+            container_options={
+                "protocol_whitelist": "file",
+                "format_whitelist": ",".join(_FORMATS),
+            },
+            metadata_errors="replace",
+        )
+    except av.ArgumentError as error:
+        raise NoVideo(
+            "container",
+            "it is no container of videos but a playlist, a text or raw samples, or one whose "
+            "header is damaged",
+        ) from error
 
 
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -191,6 +214,9 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
         raise NoVideo("no_video_stream", f"the {container.format.long_name} file holds {what}")
     if moving[0].codec_context is None:
         raise NoVideo("no_decoder", f"this FFmpeg cannot decode stream {moving[0].index}")
+    width, height = moving[0].codec_context.width, moving[0].codec_context.height
+    if width * height > MAX_PIXELS:
+        raise NoVideo("too_large", f"{width}x{height} are more than {MAX_PIXELS} pixels a picture")
     return moving[0]
 
 

@@ -1,14 +1,15 @@
 """Facts of a video file without decoding more than its first frame."""
 
 import os
+import stat
 import struct
 from pathlib import Path
 
 import av
 
 from pipeline.records import Reject, Video
-from pipeline.source.content import content_sha256
-from pipeline.source.decoder import TIMEOUT_S, Decoder, DecodeTimeout, NoVideo
+from pipeline.source.content import TIMEOUT_S, content_sha256
+from pipeline.source.decoder import Decoder, NoVideo
 from pipeline.source.rgb import is_full_range, orientation
 
 MIN_SIDE_PX = 16
@@ -16,7 +17,14 @@ MAX_ASPECT = 16
 
 
 def probe(path: str, *, timeout_s: float = TIMEOUT_S) -> Video | Reject:
-    """The facts of a file's video stream (see `Decoder` for which), or why it cannot be used."""
+    """The facts of a file's video stream (see `Decoder` for which), or why it cannot be used.
+
+    Args:
+        timeout_s: see `Decoder`.
+
+    Raises:
+        OSError, Event, MemoryError: that says nothing about the content, such as a missing file.
+    """
     sha256 = None
     try:
         if problem := _not_a_video(path):
@@ -24,19 +32,17 @@ def probe(path: str, *, timeout_s: float = TIMEOUT_S) -> Video | Reject:
         else:
             sha256 = content_sha256(path)
             return _first_facts(path, sha256, timeout_s)
-    except DecodeTimeout:
-        reason, detail = "decode_timeout", f"no frame came out within {timeout_s:g} s"
     except NoVideo as error:
         reason, detail = error.reason, f"{error}"
-    except (av.FFmpegError, OSError) as error:
+    except av.FFmpegError as error:
         reason, detail = _explain(path, f"cannot be opened as a video: {error.strerror or error}")
     return Reject(path=path, sha256=sha256, stage="probe", reason=reason, detail=detail)
 
 
 def _not_a_video(path: str) -> tuple[str, str] | None:
     """(reason, detail) for files that are recognised without FFmpeg."""
-    if not os.path.isfile(path):
-        return "missing", "there is no such file"
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return "not_a_file", "it is a folder, a pipe or a device"
     with Path(path).open("rb") as file:
         head = file.read(64)
     if not head:
@@ -48,10 +54,7 @@ def _not_a_video(path: str) -> tuple[str, str] | None:
 
 def _explain(path: str, failure: str) -> tuple[str, str]:
     """(reason, detail) for a file that FFmpeg cannot open."""
-    try:
-        boxes = _mp4_boxes(path)
-    except OSError:
-        boxes = []
+    boxes = _mp4_boxes(path)
     if boxes[:1] == [b"ftyp"] and b"moov" not in boxes:
         return "truncated", "the MP4 index (moov) is missing: cut off, or still being written"
     if b"pssh" in boxes:
@@ -62,14 +65,15 @@ def _explain(path: str, failure: str) -> tuple[str, str]:
 def _mp4_boxes(path: str) -> list[bytes]:
     """Types of the boxes at the top of an MP4 file, and inside its `moov` box."""
     types: list[bytes] = []
+    at, end = 0, os.path.getsize(path)
     with Path(path).open("rb") as file:
-        while len(head := file.read(8)) == 8 and len(types) < 1000:
+        while at < end and len(head := file.read(8)) == 8 and len(types) < 1000:
             size, kind = struct.unpack(">I4s", head)
             if size == 1:
-                size = int.from_bytes(file.read(8), "big") - 8
+                size = int.from_bytes(file.read(8), "big")
             types.append(kind)
-            if kind != b"moov":
-                file.seek(max(size - 8, 0), os.SEEK_CUR)
+            at += 8 if kind == b"moov" else max(size, 8)
+            file.seek(min(at, end))
     return types
 
 

@@ -1,6 +1,9 @@
 """Small encoded videos for the tests of the pipeline."""
 
-from collections.abc import Callable, Sequence
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -67,6 +70,35 @@ def moving_pictures() -> Callable[..., list[np.ndarray]]:
         return [texture[i : i + height, 2 * i : 2 * i + width].copy() for i in range(n)]
 
     return make
+
+
+@pytest.fixture
+def fail_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., AbstractContextManager[list[int]]]:
+    """`with fail_reads(after=n) as reads`: n reads of videos succeed, all others are EIO.
+
+    Nothing is known from before; `reads` are the places in the file, as they are read.
+    """
+    from pipeline.source.content import _sha256
+
+    @contextmanager
+    def fail(after: int | None = None) -> Iterator[list[int]]:
+        _sha256.cache_clear()
+        reads: list[int] = []
+        read = os.pread
+
+        def pread(file: int, size: int, at: int) -> bytes:
+            if len(reads) == after:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            reads.append(at)
+            return read(file, size, at)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", pread)
+            yield reads
+
+    return fail
 
 
 @pytest.fixture

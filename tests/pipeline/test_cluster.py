@@ -1,11 +1,14 @@
 """Tasks run, failures come back, and an interrupt is for the job alone."""
 
+import ctypes
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
+import dask
 import pytest
-from distributed import Client
+from distributed import Client, KilledWorker, get_worker
 
 from pipeline.cluster import announce_clip, connect, heard_clips, interrupts_held, run_tasks
 from shards import UsageError
@@ -60,6 +63,48 @@ def test_one_that_does_not_answer_is_named(address: str, monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match=f"no Dask scheduler answers at {address}"):  # noqa: SIM117
         with connect(address, 1):
             pass
+
+
+def stand_still_once(mark: Path) -> str:
+    """For ever, and with the interpreter's lock, unless it was tried before."""
+    if not mark.exists():
+        mark.touch()
+        ctypes.PyDLL(None).sleep(1000)
+    return "done"
+
+
+def test_a_task_that_stands_still_is_run_again(client: Client, tmp_path: Path):
+    marks = [tmp_path / "a", tmp_path / "b"]
+    assert dict(run_tasks(client, stand_still_once, marks, patience_s=1)) == {0: "done", 1: "done"}
+
+
+def stand_still(_: int) -> None:
+    ctypes.CDLL(None).sleep(1000)
+
+
+def test_one_that_always_does_comes_back_as_an_event(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
+    ((_, error),) = run_tasks(client, stand_still, [0], patience_s=1)
+    assert isinstance(error, KilledWorker)
+
+
+def test_memory_that_decoders_hold_pauses_no_worker(client: Client):
+    assert client.submit(pause_at, pure=False).result(timeout=60) is False
+
+
+def pause_at() -> float | bool:
+    return get_worker().memory_manager.memory_pause_fraction
+
+
+def test_a_worker_that_is_slow_to_come_back_is_not_given_up():
+    """It is the only one."""
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}):  # noqa: SIM117
+        with connect(None, 1) as client:
+            client.cluster.scheduler.allowed_failures = 0
+            client.submit(os._exit, 1, pure=False, retries=0).exception(timeout=60)
+            assert client.submit(invert, 8, pure=False).result(timeout=60) == 0.125
 
 
 def interrupt_yourself(_: int) -> int:

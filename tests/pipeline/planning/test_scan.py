@@ -16,6 +16,7 @@ from pipeline.planning.clips import ClipRule
 from pipeline.planning.scan import reject_duplicates, scan_video
 from pipeline.records import Reject, Source, Video
 from pipeline.source.clip_frames import read_clips
+from pipeline.source.content import SourceChanged, Stalled
 from pipeline.source.inputs import VIDEO_SUFFIXES, find_sources
 from shards.schema import Clip
 
@@ -173,9 +174,8 @@ def test_a_video_that_changes_during_the_scan_gives_no_clips(
         return watch(*arguments)
 
     monkeypatch.setattr(scan_module, "_watch", replace_then_watch)
-    reject = scan_video(Source(path=str(path)), NATIVE, detector="none")
-    assert isinstance(reject, Reject)
-    assert reject.reason == "changed"
+    with pytest.raises(SourceChanged, match="became another file while it was scanned"):
+        scan_video(Source(path=str(path)), NATIVE, detector="none")
 
 
 @pytest.mark.parametrize("name", ["bikes.mp4", "flipping_a_pancake.mkv", "flower.webm"])
@@ -192,16 +192,37 @@ def test_a_container_that_marks_other_frames_as_key_is_not_sought_in(
         assert scan(path, NATIVE)[0].seekable == seekable
 
 
-def test_deadline(data_dir: Path) -> None:
-    for timeout_s in (0, 0.02):
-        reject = scan_video(
-            Source(path=str(data_dir / "videos/testvideo.mp4")),
-            RULE,
-            detector="adaptive",
-            timeout_s=timeout_s,
-        )
-        assert isinstance(reject, Reject)
-        assert reject.reason == "decode_timeout"
+def test_what_stalls_is_no_verdict(data_dir: Path) -> None:
+    source = Source(path=str(data_dir / "videos/bear-vp9.webm"))
+    with pytest.raises(Stalled):
+        scan_video(source, RULE, detector="none", timeout_s=0)
+
+
+def test_a_missing_video_is_no_verdict(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        scan_video(Source(path=str(tmp_path / "gone.mp4")), RULE, detector="none")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("videos/bear.mp4", "videos/androidx_sample.avi", "videos/bear-vp9.webm"),
+        *("videos/awesome_movie.mov", "videos/flipping_a_pancake.mkv", "videos/sample_av1.mp4"),
+        *("bad/derived_size_change.ts", "bad/corrupted.mp4", "bad/sample_with_vobsub.mkv"),
+    ],
+)
+def test_no_read_that_fails_ends_as_a_verdict(
+    data_dir: Path, fail_reads: Callable[..., Any], name: str
+) -> None:
+    """At the first read, at the last, and between."""
+    source = Source(path=str(data_dir / name))
+    with fail_reads() as reads:
+        scan_video(source, RULE, detector="none")
+    assert len(reads) > 3
+    for after in sorted({0, 1, 2, *range(3, len(reads), 1 + len(reads) // 6), len(reads) - 1}):
+        with fail_reads(after=after):  # noqa: SIM117
+            with pytest.raises(OSError, match="Input/output error"):
+                scan_video(source, RULE, detector="none")
 
 
 def test_of_equal_videos_the_first_is_kept(data_dir: Path) -> None:

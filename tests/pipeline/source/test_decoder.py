@@ -1,12 +1,17 @@
+import errno
+import os
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
-from pipeline.source.decoder import Decoder, DecodeTimeout, NoVideo
+from pipeline.source.content import SourceChanged, Stalled
+from pipeline.source.decoder import Decoder, NoVideo
 
 Pictures = Callable[..., list[np.ndarray]]
 
@@ -47,15 +52,72 @@ def test_whole_files_are_sound(write_video: Callable[..., str], moving_pictures:
         assert decoder.errors == 0
 
 
-def test_deadline(damaged: tuple[str, int]) -> None:
-    with Decoder(damaged[0]) as decoder:
-        decoder.allow(-1)
-        with pytest.raises(DecodeTimeout):
-            next(decoder.frames())
-        decoder.allow(60)
-        assert next(decoder.frames()) is not None
-    with pytest.raises(DecodeTimeout):
+def test_reading_without_a_packet_stalls(damaged: tuple[str, int]) -> None:
+    with pytest.raises(Stalled, match=r"nothing came out of .*damaged.mp4 in 0 s"):
         Decoder(damaged[0], timeout_s=0)
+
+
+def test_the_time_counts_from_the_last_packet(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on a second whenever it is looked at: any machine, any length."""
+    ticks = count()
+    clock = SimpleNamespace(monotonic=lambda: next(ticks))
+    monkeypatch.setattr("pipeline.source.content.time", clock)
+    with Decoder(str(data_dir / "videos/bikes.mp4"), timeout_s=60) as decoder:
+        assert sum(1 for _ in decoder.frames()) == 250
+    assert next(ticks) > 250
+
+
+def test_a_file_that_ends_early_was_changed(data_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp4"
+    path.write_bytes((data_dir / "videos/bikes.mp4").read_bytes())
+    with Decoder(str(path)) as decoder:
+        frames = decoder.frames()
+        assert next(frames).width == 640
+        os.truncate(path, 200_000)
+        with pytest.raises(SourceChanged, match="became shorter"):
+            list(frames)
+
+
+def test_a_seek_that_cannot_read_is_no_damage(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Decoder(str(data_dir / "videos/flower.webm")) as decoder:
+        monkeypatch.setattr(os, "pread", broken_read)
+        with pytest.raises(OSError, match="Input/output error") as caught:  # noqa: PT012
+            decoder.seek(2000)
+            list(decoder.frames())
+        assert not isinstance(caught.value, av.FFmpegError)
+        assert decoder.errors == 0
+
+
+def broken_read(file: int, size: int, at: int) -> bytes:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_no_memory_is_no_damage(damaged: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg says ENOMEM, as a damaged file can make it say, or a full machine."""
+    with Decoder(damaged[0]) as decoder:
+        full = SimpleNamespace(decode=refuse_memory)
+        monkeypatch.setattr(decoder, "_packets", lambda: iter([None]))
+        monkeypatch.setattr(decoder, "stream", full)
+        with pytest.raises(MemoryError, match="no memory left to decode"):
+            next(decoder.frames())
+
+
+def refuse_memory(_: object) -> None:
+    raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+
+def test_pictures_beyond_all_measure_are_refused(
+    write_video: Callable[..., str], moving_pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video("large.mp4", moving_pictures(2))
+    monkeypatch.setattr("pipeline.source.decoder.MAX_PIXELS", 96 * 128 - 1)
+    with pytest.raises(NoVideo, match="128x96 are more than 12287 pixels") as caught:
+        Decoder(path)
+    assert caught.value.reason == "too_large"
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "-dash .mp4", "Ünïcode 視頻.mp4", "%03d [x] ?.mp4"])

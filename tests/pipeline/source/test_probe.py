@@ -23,7 +23,6 @@ BAD = {
     "empty.flv": "unreadable",
     "ffprobe-big_buck_bunny_720p_1mb.mp4": "container",
     "invalid-bitstream.webm": "no_frames",
-    "nowhere.mp4": "missing",
     "sample_fragmented_clearkey.mp4": "encrypted",
     "sample_qt.mp4": "no_frames",
     "sample_with_fake_auxiliary_tracks.mp4": "too_small",
@@ -96,4 +95,17 @@ def test_extreme_shapes_are_refused(write_video: Callable[..., str]) -> None:
 def test_a_folder_is_no_video(tmp_path: Path) -> None:
     reject = probe(str(tmp_path))
     assert isinstance(reject, Reject)
-    assert reject.reason == "missing"
+    assert reject.reason == "not_a_file"
+
+
+def test_a_missing_file_is_no_verdict(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        probe(str(tmp_path / "nowhere.mp4"))
+
+
+def test_boxes_that_lie_about_their_size_are_no_crash(tmp_path: Path) -> None:
+    path = tmp_path / "huge.mp4"
+    path.write_bytes(b"\0\0\0\1ftyp" + b"\xff" * 8 + bytes(64))
+    reject = probe(str(path))
+    assert isinstance(reject, Reject)
+    assert reject.reason == "truncated"

@@ -1,0 +1,74 @@
+"""Whether a task gets on: a process that stands still is ended, so that its task is run again.
+
+No Python code can end a call that never returns, least of all one that holds the interpreter's
+lock. `faulthandler` can: its timer is a thread in C. Ended, a worker process is started anew by its
+nanny, and Dask runs the task again; one that ends several processes comes back as an error.
+"""
+
+import faulthandler
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+# Longer than any single step of sound work on an overloaded machine. The longest are the flow of
+# a whole clip by a slow estimator on a CPU, and one read from storage that is about to come back.
+PATIENCE_S = float(os.environ.get("FLUXSHARD_PATIENCE_S", "1800"))
+_GRAIN_S = 1.0  # setting the timer takes as long as decoding a small frame: not each time
+_STDERR = 2  # the descriptor itself, whatever stands in for `sys.stderr`
+
+
+@dataclass(slots=True)
+class _Task:
+    """Of one thread: how long it may stand still, and when it last told of progress."""
+
+    patience_s: float
+    told: float
+
+
+_tasks: dict[int, _Task] = {}  # by thread
+_lock = threading.Lock()
+
+
+def tell_progress() -> None:
+    """Called in a task after each step: a packet, a frame, a clip. Costs next to nothing.
+
+    From a thread that runs no task itself it speaks for all tasks of the process. Where nobody
+    watches, nothing happens.
+    """
+    if not _tasks:
+        return
+    now, own = time.monotonic(), _tasks.get(threading.get_ident())
+    for task in list(_tasks.values()) if own is None else [own]:
+        if now - task.told > min(_GRAIN_S, task.patience_s / 10):
+            task.told = now
+            _set_timer()
+
+
+@contextmanager
+def watched(patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Around a task: end the process once the task has told of no progress for `patience_s`.
+
+    The stacks of all threads then go to stderr. With several tasks in a process, each on a thread
+    of its own, every one has to get on.
+    """
+    thread = threading.get_ident()
+    _tasks[thread] = _Task(patience_s, time.monotonic())
+    _set_timer()
+    try:
+        yield
+    finally:
+        del _tasks[thread]
+        _set_timer()
+
+
+def _set_timer() -> None:
+    """To when the first of the tasks will have stood still for too long."""
+    with _lock:
+        if tasks := list(_tasks.values()):
+            left = min(task.told + task.patience_s for task in tasks) - time.monotonic()
+            faulthandler.dump_traceback_later(max(left, 0.001), exit=True, file=_STDERR)
+        else:
+            faulthandler.cancel_dump_traceback_later()
