@@ -25,6 +25,7 @@ from shards.storage.locks import LOCK, local_lock, remote_lease
 __all__ = ["LOCK", "TEMPORARY_PREFIX", "StorageFailure", "Store", "UsageError"]
 
 Result = TypeVar("Result")
+_VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
 
 
 class Store:
@@ -142,16 +143,29 @@ class Store:
         """Bytes of a file; FileNotFoundError if it is absent."""
         return self._attempt(name, self._filesystem.size)
 
+    def state(self, name: str) -> tuple[int | None, str]:
+        """Bytes of a file, and what changes with it: its ETag, else a time; None and "" if not told.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError: it is absent, or no file.
+        """
+        facts = self._attempt(name, self._filesystem.info)
+        if facts["type"] != "file":
+            raise IsADirectoryError(self.at(name))
+        known = (facts[key] for key in _VERSIONS if facts.get(key))
+        return facts["size"], str(next(known, ""))
+
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
         with suppress(FileNotFoundError):
             self._attempt(name, self._filesystem.rm_file)
 
     def is_occupied(self) -> bool:
-        """Whether a local folder has anything in it; a remote one is never called occupied."""
-        if not self.is_local or not Path(self.url).exists():
-            return False
-        return any(entry.name != LOCK for entry in Path(self.url).iterdir())
+        """Whether there is anything in it, besides a lock."""
+        if not self.is_local:
+            return bool(self.files())
+        folder = Path(self.url)
+        return folder.exists() and any(entry.name != LOCK for entry in folder.iterdir())
 
     def check_writable(self) -> None:
         """Write, replace, read and delete a small file; a local folder is made where it is absent.

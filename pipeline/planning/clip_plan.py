@@ -1,6 +1,5 @@
 """The clip table of a dataset: scan the inputs, keep what is stored, plan the rest anew."""
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -15,6 +14,7 @@ from pipeline.planning.clip_table import clip_table, reject_table, rejects_of_ta
 from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan import Scan, reject_duplicates, scan_video
 from pipeline.records import Reject, Source
+from pipeline.source.files import states_of
 from pipeline.source.inputs import with_sidecar_caption
 from shards import (
     Clip,
@@ -36,11 +36,8 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 def inputs_digest(sources: Sequence[Source], rejects: Sequence[Reject]) -> str:
     """Changes whenever the inputs do: their paths, sizes, times, captions or columns."""
     files = [with_sidecar_caption(source) for source in sources]
-    states = [os.stat(file.path) for file in files]
-    listing = [
-        [asdict(file), state.st_size, state.st_mtime_ns]
-        for file, state in zip(files, states, strict=True)
-    ]
+    states = states_of([file.path for file in files])
+    listing = [[asdict(file), *state] for file, state in zip(files, states, strict=True)]
     return sha256_of(canonical_json([listing, [asdict(reject) for reject in rejects]]))
 
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from functools import lru_cache
 
 from pipeline.progress import tell_progress
+from pipeline.source.files import file_state, open_bytes
 from shards import Clip
 
 # Without a packet, while its bytes are read: far longer than any sound file takes.
@@ -53,8 +54,8 @@ class SourceFile:
         self.name = path
         self._timeout_s = timeout_s
         self._failure: Exception | None = None
-        self._raw = open(path, "rb", buffering=0)  # noqa: SIM115  # FFmpeg has a buffer
-        self._size = os.fstat(self._raw.fileno()).st_size
+        self._raw = open_bytes(path)
+        self._size = self._raw.size
         self._at = 0
         self.allow()
 
@@ -83,7 +84,7 @@ class SourceFile:
                 Stalled(f"nothing came out of {self.name} in {self._timeout_s:g} s of reading it")
             )
         try:
-            data = os.pread(self._raw.fileno(), size, self._at)
+            data = self._raw.read_at(self._at, size)
         except OSError as error:
             return self._fail(error)
         if not data:
@@ -117,13 +118,12 @@ def content_sha256(path: str) -> str:
         OSError: it cannot be read.
         SourceChanged: it became shorter meanwhile.
     """
-    state = os.stat(path)
-    return _sha256(path, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    return _sha256(path, file_state(path))
 
 
 @lru_cache(maxsize=1024)
-def _sha256(path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str:
-    """Of a file in the state that the other arguments tell."""
+def _sha256(path: str, state: tuple[int | str, ...]) -> str:
+    """Of a file in a state."""
     digest = hashlib.sha256()
     with closing(SourceFile(path)) as file:
         while block := file.read(_BLOCK):

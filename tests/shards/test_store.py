@@ -51,7 +51,7 @@ def test_a_folder_as_a_file_url_is_that_folder(tmp_path: Path):
         assert [path.name[0] for path in tmp_path.iterdir()] == ["."], "beside its final name"
 
 
-def test_only_a_local_folder_with_something_in_it_is_occupied(tmp_path: Path):
+def test_a_folder_with_something_in_it_is_occupied(tmp_path: Path):
     assert not Store(tmp_path / "new").is_occupied()
     assert not Store(tmp_path).is_occupied()
     (tmp_path / "thesis.tex").touch()
