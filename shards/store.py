@@ -31,7 +31,7 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime"
 class Store:
     """A folder and all below it; the file system is opened once. Names are relative, with `/`.
 
-    Operations that fail for a passing reason are tried again, for some 20 seconds. A store can be
+    Operations that fail for a passing reason are tried again, for some 15 seconds. A store can be
     pickled, and equals another of the same URL. docs/storage.md says what is atomic where.
 
     Attributes:
@@ -144,13 +144,13 @@ class Store:
         return self._attempt(name, self._filesystem.size)
 
     def state(self, name: str) -> tuple[int | None, str]:
-        """Bytes of a file, and what changes with it: its ETag, else a time; None and "" if not told.
+        """Bytes of a file, and what changes with it: ETag, else a time; None, "" if untold.
 
         Raises:
             FileNotFoundError, IsADirectoryError: it is absent, or no file.
         """
         facts = self._attempt(name, self._filesystem.info)
-        if facts["type"] != "file":
+        if facts["type"] == "directory":
             raise IsADirectoryError(self.at(name))
         known = (facts[key] for key in _VERSIONS if facts.get(key))
         return facts["size"], str(next(known, ""))

@@ -18,9 +18,9 @@ from typing import Any
 import fsspec
 import pytest
 
-# What may happen to a request: an answer of the server's, no answer, half of the answer's body, an
-# answer that comes too late, or (for a put) a connection that ends in the middle of the body.
-FAULTS = ("500", "503", "drop", "half", "stall", "lost")
+# What may happen to a request: an answer that says no, "drop": none, "half": half of its body,
+# "stall": one that comes too late, "lost": the connection ends before the body is read.
+FAULTS = ("500", "503", "drop", "half", "lost", "stall")
 STALL_S = 1.5
 
 
@@ -171,8 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "drop":
             self._hang_up()
             return
-        if fault in ("500", "503"):
-            code = {"500": "InternalError", "503": "SlowDown"}[fault]
+        if fault in _CODES:
+            code = _CODES[fault]
             text = f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode()
             self._answer(int(fault), {"Content-Type": "application/xml"}, text)
             return
@@ -228,4 +228,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
+_CODES = {"403": "AccessDenied", "500": "InternalError", "503": "SlowDown"}
 _HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}

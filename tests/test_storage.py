@@ -1,41 +1,82 @@
 """Datasets in a bucket, from the command line: built, killed, gone on with, read; as on a disk."""
 
-import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tenacity
 
 from fluxshard.main import main
-from shards import Dataset, ShardReader, Store, decode_clip, verify
+from pipeline.cluster import connect
+from shards import Dataset, ShardReader, Store, decode_clip, encode_clip, verify
 from shards.storage import failures, locks
-from tests.servers import Proxy, every, s3_settings, use_s3, web_server
+from tests.servers import (
+    FAULTS,
+    STALL_S,
+    Proxy,
+    every,
+    make_bucket,
+    s3_settings,
+    use_s3,
+    web_server,
+)
 
-OPTIONS = ["--size=32x48", "--frames=5", "--fps=8", "--levels=1,2", "--clips-per-shard=4"]
-OPTIONS += ["--workers=1", "--no-flow-cache"]
+OPTIONS = ["--size=32x48", "--frames=5", "--levels=1,2", "--shots=none", "--clips-per-shard=4"]
+OPTIONS += ["--no-flow-cache"]
+HASTEN = "import tenacity, shards.storage.failures as f; f.PAUSE = tenacity.wait_none()"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def videos(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two short videos."""
+def server(s3_endpoint: str) -> Iterator[Proxy]:
+    """What all processes of this module take for S3; nobody waits long for it."""
+    with pytest.MonkeyPatch.context() as patch, Proxy(s3_endpoint).running() as proxy:
+        waits = {"config_kwargs": {"read_timeout": STALL_S / 3}}
+        use_s3(patch, s3_settings(proxy.url, **waits))
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def cluster(server: Proxy) -> Iterator[str]:
+    """The option that has commands run on one cluster."""
+    with connect(None, 1) as client:
+        client.run(exec, HASTEN)
+        assert client.scheduler is not None
+        yield f"--scheduler={client.scheduler.address}"
+
+
+@pytest.fixture
+def home(server: Proxy) -> Iterator[str]:
+    """The URL of a new bucket."""
+    server.faults = lambda *_: None
+    yield make_bucket()
+    server.faults = lambda *_: None
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two short videos, of five and of four clips."""
     folder = tmp_path_factory.mktemp("two")
-    for name in ("slow.mp4", "vp9.webm"):
-        shutil.copy(Path(demo_videos[-1], name), folder)
+    noise = np.random.default_rng(0).integers(0, 256, (3, 12, 24), np.uint8).repeat(4, 1)
+    for name, frames in (("a.mp4", 25), ("b.mp4", 20)):
+        picture = noise.repeat(4, 2)[::-1] if name == "a.mp4" else noise.repeat(4, 2)
+        shown = np.stack([picture[:, :, i : i + 64] for i in range(frames)])
+        (folder / name).write_bytes(encode_clip(shown, Fraction(10), crf=18))
     return folder
 
 
 @pytest.fixture(scope="module")
-def local(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def local(videos: Path, cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The dataset as it is built on a disk."""
     out = tmp_path_factory.mktemp("local") / "dataset"
-    assert main(["build", str(videos), str(out), *OPTIONS, "--flow=dis"]) == 0
+    assert main(["build", str(videos), str(out), *OPTIONS, "--flow=dis", cluster]) == 0
     return Store(out)
 
 
@@ -44,17 +85,45 @@ def contents(store: Store) -> dict[str, bytes]:
 
 
 def test_a_bucket_behind_a_failing_server_gets_the_bytes_of_a_disk(
-    videos: Path, local: Store, bucket: str, s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    videos: Path, local: Store, home: str, server: Proxy, cluster: str
 ):
-    """One request of four fails, each in another way."""
-    monkeypatch.setattr(failures, "PAUSE", tenacity.wait_fixed(0.01))
-    s3_proxy.faults = every(4, ("500", "503", "drop", "half", "lost", "stall"))
-    out = f"{bucket}/dataset"
-    assert main(["build", str(videos), out, *OPTIONS, "--flow=dis"]) == 0
-    assert {fault for *_, fault in s3_proxy.met} >= {"500", "503", "drop", "lost", "stall"}
-    s3_proxy.faults = lambda *_: None
+    """One request of five fails, each in another way."""
+    out, before = f"{home}/dataset", len(server.met)
+    server.faults = every(5, FAULTS)
+    assert main(["build", str(videos), out, *OPTIONS, "--flow=dis", cluster]) == 0
+    server.faults = lambda *_: None
+    assert {fault for *_, fault in server.met[before:]} == {*FAULTS, None}
     assert contents(Store(out)) == contents(local)
     assert Store(out)._found("") == local.files()
+
+
+def test_a_flow_cache_in_a_bucket_finds_the_flow_of_a_dataset_in_another(
+    videos: Path, local: Store, home: str, cluster: str, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("one", "two"):
+        cache = f"--flow-cache={home}/cache"
+        build = ["build", str(videos), f"{home}/{name}", *OPTIONS[:-1], "--flow=dis", cache]
+        assert main([*build, cluster]) == 0
+    said = capsys.readouterr().err
+    assert re.search(rf": 0 fields computed, \d+ copied from {home}/one", said)
+    assert contents(Store(f"{home}/two")) == contents(local)
+
+
+def test_a_server_that_stays_down_fails_the_shards_and_a_rerun_makes_them(
+    videos: Path, local: Store, home: str, server: Proxy, cluster: str, capsys
+):
+    out = f"{home}/dataset"
+    server.faults = lambda number, method, path: (
+        "503" if method == "PUT" and path.endswith("000001.tar") else None
+    )
+    build = ["build", str(videos), out, *OPTIONS, "--flow=none", cluster]
+    assert main(build) == 1
+    said = capsys.readouterr().err
+    assert f"shard 000001 failed: StorageFailure: {out}/clips/000001.tar: " in said
+    assert "(tried 8 times): see whether the server can be reached" in said
+    server.faults = lambda *_: None
+    assert main(build) == 0
+    assert list(verify(Store(out))) == []
 
 
 KILLED = """
@@ -67,36 +136,35 @@ sys.exit(main(sys.argv[1:]))
 def test_a_killed_build_goes_on_in_a_bucket_and_the_rest_works_there(
     videos: Path,
     local: Store,
-    bucket: str,
-    s3_endpoint: str,
-    tmp_path: Path,
+    home: str,
+    server: Proxy,
+    cluster: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
     """Sources come from the bucket, too; one flow layer is added after the build."""
-    sources, out = Store(f"{bucket}/videos"), f"{bucket}/dataset"
+    sources, out = Store(f"{home}/videos"), f"{home}/dataset"
     for path in videos.iterdir():
         sources.write(path.name, path.read_bytes())
     build = ["build", sources.url, out, *OPTIONS, "--flow=none"]
-    with Proxy(s3_endpoint).running() as proxy:
-        environment = {**os.environ, "FSSPEC_S3": json.dumps(s3_settings(proxy.url))}
-        proxy.faults = lambda number, method, path: (
-            "stall" if method == "PUT" and path.endswith("000001.tar") else None
-        )
-        with subprocess.Popen(
-            [sys.executable, "-c", KILLED, *build],
-            env=environment | {"PYTHONPATH": str(REPOSITORY)},
-            start_new_session=True,
-        ) as process:
-            while not any(fault for *_, fault in proxy.met):
-                assert process.poll() is None
-            os.killpg(process.pid, signal.SIGKILL)
+    server.faults = lambda number, method, path: (
+        "stall" if method == "PUT" and path.endswith("000001.tar") else None
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *build, "--workers=1"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        start_new_session=True,
+    ) as process:
+        while not any(path == f"/{out[5:]}/clips/000001.tar" for _, path, _ in server.met):
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)
+    server.faults = lambda *_: None
     assert Store(out).exists(locks.LOCK)
     assert main(["info", out]) == 2, "it has not finished"
     monkeypatch.setattr(locks, "PATIENCE_S", 1.0)
-    assert main(build) == 0
+    assert main([*build, cluster]) == 0
     assert "1 kept" in capsys.readouterr().err
-    assert main(["flow", out, "--estimator=dis", "--levels=1,2", *OPTIONS[-2:]]) == 0
+    assert main(["flow", out, "--estimator=dis", "--no-flow-cache", cluster]) == 0
     assert main(["verify", out]) == 0
     assert main(["info", out, "--json"]) == 0
     assert list(verify(Store(out))) == []
@@ -112,11 +180,13 @@ def test_a_killed_build_goes_on_in_a_bucket_and_the_rest_works_there(
         assert reader.fields(row, [(0, 1), (2, 0)]) == expected.fields(row, [(0, 1), (2, 0)])
 
 
-def test_a_video_on_a_web_server_is_built_from(videos: Path, local: Store, tmp_path: Path):
+def test_a_video_on_a_web_server_is_built_from(
+    videos: Path, local: Store, cluster: str, tmp_path: Path
+):
     with web_server(videos) as url:
         urls = [f"{url}/{path.name}" for path in sorted(videos.iterdir())]
         out = tmp_path / "dataset"
-        assert main(["build", *urls, str(out), *OPTIONS, "--flow=none"]) == 0
+        assert main(["build", *urls, str(out), *OPTIONS, "--flow=none", cluster]) == 0
     tars = [name for name in local.files("clips") if name.endswith(".tar")]
     for name in tars:
         assert len(Store(out).read(name)) == local.size(name)
@@ -130,19 +200,24 @@ def test_a_video_on_a_web_server_is_built_from(videos: Path, local: Store, tmp_p
         (lambda _: s3_settings("http://127.0.0.1:9"), "Could not connect to the endpoint"),
         (lambda _: s3_settings("http://nowhere.invalid"), "Could not connect to the endpoint"),
         (lambda endpoint: s3_settings(endpoint, profile="nobody"), "nobody"),
+        (lambda _: None, "injected"),
     ],
-    ids=["bucket", "port", "host", "profile"],
+    ids=["bucket", "port", "host", "profile", "credentials"],
 )
 def test_an_output_that_cannot_be_written_to_is_refused_before_any_work(
-    wrong: Callable[[str], dict],
+    wrong: Callable[[str], dict | None],
     says: str,
     videos: Path,
     s3_endpoint: str,
+    server: Proxy,
+    home: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.setattr(failures, "PAUSE", tenacity.wait_none())
-    use_s3(monkeypatch, wrong(s3_endpoint))
+    if settings := wrong(s3_endpoint):
+        use_s3(monkeypatch, settings)
+    server.faults = lambda *_: "403"
     assert main(["build", str(videos), "s3://no-such-bucket/dataset", *OPTIONS]) == 2
     said = capsys.readouterr().err
     assert says in said
@@ -155,16 +230,16 @@ def test_memory_is_no_place_for_workers(videos: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_merged_dataset_refers_to_parts_in_buckets(
-    videos: Path, bucket: str, capsys: pytest.CaptureFixture[str]
+    videos: Path, home: str, cluster: str, capsys: pytest.CaptureFixture[str]
 ):
-    parts = [f"{bucket}/{name}" for name in ("a", "b")]
+    parts = [f"{home}/{name}" for name in ("a", "b")]
     for part, video in zip(parts, sorted(videos.iterdir()), strict=True):
-        assert main(["build", str(video), part, *OPTIONS, "--flow=none"]) == 0
-    assert main(["merge", *parts, f"{bucket}/both"]) == 0
-    assert main(["verify", f"{bucket}/both"]) == 0
-    both = Dataset(f"{bucket}/both")
+        assert main(["build", str(video), part, *OPTIONS, "--flow=none", cluster]) == 0
+    assert main(["merge", *parts, f"{home}/both"]) == 0
+    assert main(["verify", f"{home}/both"]) == 0
+    both = Dataset(f"{home}/both")
     assert both.manifest.merged == tuple(parts)
     assert len(both.clips) == sum(len(Dataset(part).clips) for part in parts)
     assert ShardReader(both).member(len(both.clips) - 1, "mp4")
-    assert main(["build", str(videos), f"{bucket}/a/clips", *OPTIONS]) == 2
+    assert main(["build", str(videos), f"{home}/a/clips", *OPTIONS, cluster]) == 2
     assert "is not empty and holds no dataset" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import TypeVar
 import tenacity
 
 ATTEMPTS = 8
-PAUSE = tenacity.wait_exponential_jitter(multiplier=0.1, max=10)  # some 20 s for all attempts
+PAUSE = tenacity.wait_random_exponential(multiplier=0.25, max=15)  # some 15 s for all attempts
 
 Result = TypeVar("Result")
 

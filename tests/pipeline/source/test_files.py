@@ -136,7 +136,7 @@ def test_states_change_with_the_file(bucket: str):
 
 def test_a_file_whose_changes_cannot_be_noticed_is_not_read(proxy: Proxy, monkeypatch):
     def untold(url: str, answer: object) -> dict:
-        return {"name": url, "size": 5, "ETag": ""}
+        return {"name": url, "type": "file", "size": 5, "ETag": ""}
 
     monkeypatch.setattr(web, "_facts", untold)
     with pytest.raises(StorageFailure, match="tells no ETag or time"):
