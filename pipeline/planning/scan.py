@@ -13,7 +13,7 @@ from pipeline.source.content import TIMEOUT_S, SourceChanged, content_sha256
 from pipeline.source.decoder import Decoder, NoVideo
 from pipeline.source.inputs import with_sidecar_caption
 from pipeline.source.probe import probe
-from pipeline.source.rgb import Thumbnail, orientation
+from pipeline.source.rgb import Orientation, Thumbnail
 from pipeline.source.timestamps import are_clean, gaps, repair, typical_step
 from shards import Clip
 
@@ -85,7 +85,7 @@ def _watch(path: str, detector: Detector, timeout_s: float) -> _Seen:
 
 def _thumbnails(decoder: Decoder, seen: _Seen) -> Iterator[np.ndarray]:
     """Small pictures of all frames; notes their times, and cuts where shape or soundness turns."""
-    thumbnail = Thumbnail()
+    thumbnail, orientation = Thumbnail(), Orientation()
     before = None
     for number, frame in enumerate(decoder.frames()):
         now = frame.height, frame.width, *orientation(frame), decoder.sound

@@ -61,6 +61,24 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     return round(math.atan2(-b, a) / (math.pi / 2)) % 4, mirrored
 
 
+class Orientation:
+    """`orientation` of the frames of one video, read anew where the angle changes.
+
+    Frames whose side data was looked at are in a reference cycle with it: they would fill memory,
+    hundreds of them, until Python's collector comes by.
+    """
+
+    def __init__(self) -> None:
+        self._angle: int | None = None
+        self._now = 0, False
+
+    def __call__(self, frame: av.VideoFrame) -> tuple[int, bool]:
+        """Of the next frame."""
+        if self._angle != frame.rotation:
+            self._angle, self._now = frame.rotation, orientation(frame)
+        return self._now
+
+
 def cover_size(
     stored: tuple[int, int], sample_aspect: Fraction, target: tuple[int, int]
 ) -> tuple[int, int]:
@@ -84,11 +102,12 @@ class Picture:
     def __init__(self, size: tuple[int, int], sample_aspect: Fraction) -> None:
         self._size = size
         self._sample_aspect = sample_aspect
+        self._orientation = Orientation()
         self._scaler = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "3 h w"]:
         """RGB, of the size asked for."""
-        turns, mirrored = orientation(frame)
+        turns, mirrored = self._orientation(frame)
         height, width = self._size if turns % 2 == 0 else self._size[::-1]
         stored = (frame.height, frame.width)
         covered = cover_size(stored, self._sample_aspect, (height, width))

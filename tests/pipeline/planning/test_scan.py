@@ -1,3 +1,4 @@
+import gc
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -245,6 +247,28 @@ def test_a_second_scan_of_one_file_is_no_duplicate(data_dir: Path) -> None:
     moved = replace(video, path="/elsewhere.webm")
     (reject,) = reject_duplicates([(moved, clips)], known)
     assert isinstance(reject, Reject)
+
+
+def test_no_frame_waits_for_the_collector(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of films would fill memory meanwhile."""
+    living: list[int] = []
+    find_cuts = scan_module.find_cuts
+
+    def counted(pictures: Any, detector: Any) -> Any:
+        living.extend(
+            sum(type(thing) is av.VideoFrame for thing in gc.get_objects()) for _ in pictures
+        )
+        return find_cuts([], detector)
+
+    monkeypatch.setattr(scan_module, "find_cuts", counted)
+    gc.collect()
+    gc.disable()
+    try:
+        scan_video(Source(path=str(data_dir / "videos/sample_av1.mp4")), NATIVE, detector="none")
+    finally:
+        gc.enable()
+    assert len(living) == 30
+    assert max(living) - living[0] <= 2
 
 
 _PEAK = """

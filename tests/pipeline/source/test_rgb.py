@@ -1,5 +1,7 @@
+import gc
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.source.decoder import Decoder
-from pipeline.source.rgb import Picture, Thumbnail, cover_size, orientation
+from pipeline.source.rgb import Orientation, Picture, Thumbnail, cover_size, orientation
 
 BT601, BT709, BT2020, UNSPECIFIED = 6, 1, 9, 2  # H.273 table 4
 COEFFICIENTS = {BT601: (0.299, 0.114), BT709: (0.2126, 0.0722), BT2020: (0.2627, 0.0593)}
@@ -128,6 +130,37 @@ def test_rotation_goes_counter_clockwise(data_dir: object) -> None:
 
 
 sizes = st.tuples(st.integers(16, 4000), st.integers(16, 4000))
+
+
+def test_the_orientation_follows_the_angle(data_dir: Path) -> None:
+    frames = []
+    for name in ("videos/bikes.mp4", "videos/fire2.mp4", "bad/nasa_13013_rotated.mp4"):
+        with Decoder(str(data_dir / name)) as decoder:
+            frames.append(next(decoder.frames()))
+    of_video = Orientation()
+    turns = [of_video(frame) for frame in (*frames, *frames[::-1])]
+    assert turns == [orientation(frame) for frame in (*frames, *frames[::-1])]
+    assert len(set(turns)) == 3
+
+
+def test_no_frame_waits_for_the_collector(data_dir: Path) -> None:
+    """Pictures of films would fill memory meanwhile."""
+    with Decoder(str(data_dir / "videos/fire2.mp4")) as decoder:
+        picture, frames = Picture((32, 48), Fraction(1)), decoder.frames()
+        picture(next(frames))  # its matrix is read
+        gc.collect()
+        gc.disable()
+        try:
+            before = count_of_frames()
+            for _, frame in zip(range(50), frames, strict=False):
+                picture(frame)
+            assert count_of_frames() - before <= 1
+        finally:
+            gc.enable()
+
+
+def count_of_frames() -> int:
+    return sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
 
 
 @given(stored=sizes, target=sizes, aspect=st.fractions(Fraction(1, 4), Fraction(4)))
