@@ -1,5 +1,6 @@
 """Datasets in a bucket, from the command line: built, killed, gone on with, read; as on a disk."""
 
+import itertools
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tenacity
+import torch
 
 from fluxshard.main import main
 from pipeline.cluster import connect
@@ -27,6 +29,9 @@ from tests.servers import (
     use_s3,
     web_server,
 )
+from trainer.config import FluxFlowConfig, StreamConfig, TrainConfig
+from trainer.stream.engine import Loader
+from trainer.temporal.recipe import TrainRecipe
 
 OPTIONS = ["--size=32x48", "--frames=5", "--levels=1,2", "--shots=none", "--clips-per-shard=4"]
 OPTIONS += ["--no-flow-cache"]
@@ -178,6 +183,35 @@ def test_a_killed_build_goes_on_in_a_bucket_and_the_rest_works_there(
         assert decode_clip(video).shape == (5, 3, 32, 48)
         assert video == expected.member(row, "mp4")
         assert reader.fields(row, [(0, 1), (2, 0)]) == expected.fields(row, [(0, 1), (2, 0)])
+
+
+def test_training_streams_from_a_bucket_what_it_streams_from_a_disk(
+    local: Store, home: str, server: Proxy, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(failures, "PAUSE", tenacity.wait_none())
+    remote = Store(f"{home}/dataset")
+    for name, data in contents(local).items():
+        remote.write(name, data)
+    config = TrainConfig(
+        device="cpu",
+        stream=StreamConfig(frames=4, batch=2, threads=2, window=2),
+        fluxflow=FluxFlowConfig(mode="off"),
+    )
+    batches = []
+    for store in (local, remote):
+        dataset = Dataset(store)
+        server.faults = every(7, ("500", "drop", "half"))
+        recipe, layer = TrainRecipe(config), dataset.layer("dis")
+        stream = iter(Loader(dataset, config.stream, recipe, layer, seed=config.seed))
+        batches.append(list(itertools.islice(stream, 4)))
+        stream.close()
+    assert any(fault for *_, fault in server.met)
+    for one, other in zip(*batches, strict=True):
+        assert one.keys == other.keys
+        assert torch.equal(one.frames, other.frames)
+        assert (one.flow is None) == (other.flow is None)
+        if one.flow is not None:
+            assert torch.equal(one.flow.flow, other.flow.flow)
 
 
 def test_a_video_on_a_web_server_is_built_from(

@@ -83,7 +83,9 @@ def remote_lease(filesystem: AbstractFileSystem, path: str, url: str, tell: Tell
 
     A lock object is made only where there is none (a conditional put), and renewed every
     `RENEWAL_S`. One that is not renewed for `PATIENCE_S` was left by a killed job, and is taken
-    over. A job that is suspended for longer than that loses its lease and cannot know.
+    over. A job that is suspended for longer than that loses its lease, and is told
+    in the end. File servers without conditional puts are looked at first, which two jobs may do at
+    one moment.
 
     Args:
         path, url: of the folder, in the file system and for messages.
@@ -95,16 +97,18 @@ def remote_lease(filesystem: AbstractFileSystem, path: str, url: str, tell: Tell
     lease = _Lease(filesystem, f"{path.rstrip('/')}/{LOCK}", url)
     try:
         lease.acquire(tell)
-    except (StorageFailure, NotImplementedError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
+    except FileNotFoundError:
+        yield  # there is no such bucket, as whoever tries will say
+        return
+    except (StorageFailure, NotImplementedError) as error:
         tell(f"{url} cannot be locked ({error}): run no other job on it")
         yield
         return
-    with lease.renewed():
-        yield
-    if not lease.release():
-        tell(f"{url} was taken over by another job meanwhile: run `fluxshard verify {url}`")
+    try:
+        with lease.renewed():
+            yield
+    finally:
+        lease.release(tell)
 
 
 class _Lease:
@@ -168,21 +172,21 @@ class _Lease:
         thread.start()
         try:
             yield
-        except BaseException:
+        finally:
             ended.set()
             thread.join()
-            with suppress(OSError):
-                self.release()
-            raise
-        ended.set()
-        thread.join()
 
-    def release(self) -> bool:
-        """Whether it was ours to the end."""
-        if not self._is_ours():
-            return False
-        attempt(lambda: self._filesystem.rm_file(self._path), self._url)
-        return True
+    def release(self, tell: Tell) -> None:
+        try:
+            if self._is_ours():
+                attempt(lambda: self._filesystem.rm_file(self._path), self._url)
+            else:
+                tell(
+                    f"{self._url} was taken over by another job meanwhile: run `fluxshard verify "
+                    f"{self._url}`"
+                )
+        except OSError as error:
+            tell(f"the lock of {self._url} stays, the next job waits for it to run out: {error}")
 
     def _text(self) -> bytes:
         facts = {"host": socket.gethostname(), "process": os.getpid(), "renewals": self._renewals}

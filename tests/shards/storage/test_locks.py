@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tenacity
 
-from shards.storage import locks
+from shards.storage import failures, locks
 from shards.storage.locks import LOCK
 from shards.store import Store, UsageError
+from tests.servers import Proxy
 
 Told = list[str]
 
@@ -33,8 +35,8 @@ def told() -> Told:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Renewed often, and soon taken for left."""
-    for name, seconds in (("RENEWAL_S", 0.05), ("PATIENCE_S", 1.0), ("_LOOK_S", 0.05)):
+    """Renewed and looked at often; long waited for, as renewals show at once who is alive."""
+    for name, seconds in (("RENEWAL_S", 0.05), ("PATIENCE_S", 60.0), ("_LOOK_S", 0.05)):
         monkeypatch.setattr(locks, name, seconds)
 
 
@@ -89,9 +91,12 @@ def test_the_lock_of_a_killed_job_does_not_block_a_local_folder(tmp_path: Path, 
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_lease_of_a_killed_job_is_taken_over(bucket: str, told: Told):
+def test_the_lease_of_a_killed_job_is_taken_over(
+    bucket: str, told: Told, monkeypatch: pytest.MonkeyPatch
+):
     store = Store(f"{bucket}/folder")
     kill_a_holder(store, lambda: None)
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.2)
     process = json.loads(store.read(LOCK))["process"]
     with store.alone(told.append):
         assert json.loads(store.read(LOCK))["process"] != process
@@ -111,7 +116,7 @@ def test_who_loses_a_lease_is_told_and_leaves_the_other_s(bucket: str, told: Tol
     assert store.read(LOCK) == b"another's"
 
 
-def test_a_lease_whose_answer_is_lost_is_held(s3_proxy, bucket: str, told: Told):
+def test_a_lease_whose_answer_is_lost_is_held(s3_proxy: Proxy, bucket: str, told: Told):
     s3_proxy.faults = lambda number, *_: "stall" if number == 0 else None
     with Store(bucket).alone(told.append):
         pass
@@ -154,6 +159,21 @@ def test_where_there_are_no_locks_the_job_goes_on_and_is_told(
     with Store(tmp_path).alone(told.append):
         pass
     assert told == [f"{tmp_path} cannot be locked (No locks available): run no other job on it"]
+
+
+def test_a_lock_that_cannot_be_removed_does_not_undo_the_job(
+    s3_proxy: Proxy, bucket: str, told: Told, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(failures, "PAUSE", tenacity.wait_none())
+    with Store(bucket).alone(told.append):
+        s3_proxy.faults = lambda *_: "503"
+    assert [text.partition(",")[0] for text in told] == [f"the lock of {bucket} stays"]
+
+
+def test_where_there_is_no_bucket_there_is_nothing_to_lock(bucket: str, told: Told):
+    with Store(f"{bucket}-absent/folder").alone(told.append):
+        pass
+    assert told == []
 
 
 def test_a_store_without_conditional_puts_is_used_and_said(
