@@ -1,7 +1,6 @@
 """Arguments of the command line: how values are written, and what several commands take."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,34 +68,29 @@ class Resources:
 
 @contextmanager
 def writing(out: str) -> Iterator[None]:
-    """This job alone writes to a folder; on object storage nothing can see to that.
+    """This job alone writes to a folder, and its workers can.
 
     Raises:
         UsageError: another job is writing to it, or it cannot be written to.
     """
     from fluxshard.terminal import say
-    from shards import Store
+    from shards import Store, UsageError
 
-    with Store(out).alone() as unlocked:
-        if unlocked:
-            say(unlocked, "warning", "yellow")
+    store = Store(out)
+    if store.is_of_one_process:
+        raise UsageError(
+            f"{out} is seen by one process alone, and workers are others: give a folder or the URL "
+            "of object storage"
+        )
+    with store.alone(lambda text: say(text, "warning", "yellow")):
         yield
 
 
 def check_writable(folder: str) -> None:
-    """UsageError unless a local folder, made where it is absent, can be written to."""
-    from shards import Store, UsageError
+    """UsageError unless a folder, made where it is absent, can be written to."""
+    from shards import Store
 
-    if not Store(folder).is_local:
-        return  # its first write says so
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"{folder} cannot be written to ({error.strerror}): give a folder that can"
-        ) from error
+    Store(folder).check_writable()
 
 
 def parse(

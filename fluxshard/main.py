@@ -98,12 +98,12 @@ def command_of(name: str) -> Any:
 
 
 def exit_code(error: Exception) -> int | None:
-    """Of an error that one sentence explains: wrong usage, damage, a training that diverged."""
-    from shards import DamagedDataset, UsageError  # the help does without them
+    """Of an error that one sentence explains: wrong usage, damage, a server out of reach ..."""
+    from shards import DamagedDataset, StorageFailure, UsageError  # the help does without them
 
     if isinstance(error, UsageError):
         return 2
-    return 1 if isinstance(error, DamagedDataset | FloatingPointError) else None
+    return 1 if isinstance(error, DamagedDataset | StorageFailure | FloatingPointError) else None
 
 
 @contextmanager

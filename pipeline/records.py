@@ -14,7 +14,7 @@ class Source:
     """A video to process, as named by the user.
 
     Attributes:
-        path: absolute path of the file.
+        path: absolute path of the file, or its URL.
         caption: from a manifest; None if it has none (a `.txt` beside the video may still).
         columns: the other columns of its manifest row, passed through to the index.
     """

@@ -7,6 +7,7 @@ schema       names, columns, and rows as types        index       a dataset open
 clip_video   frames to the stored clip and back       writer      one shard's tar and Parquet
 reader       clips and fields by byte ranges          order       the order of the stream
 verify       every byte against the index             merge       one dataset of several
+storage/     file systems, their failures and locks
 stopwatch    where the time goes
 """
 
@@ -26,7 +27,8 @@ from shards.order import Cursor, Order, fold, rank_rows
 from shards.reader import ShardReader
 from shards.schema import Clip, Span, clips_of
 from shards.stopwatch import Stopwatch
-from shards.store import Store, UsageError
+from shards.storage.failures import StorageFailure, UsageError
+from shards.store import Store
 from shards.verify import Problem, check_commit, verify
 from shards.writer import shard_tar, table_bytes, write_table
 
@@ -43,6 +45,6 @@ __all__ = [  # noqa: RUF022 - grouped
     # whole datasets
     "merge", "verify", "check_commit", "Problem",
     # errors, and where the time goes
-    "UsageError", "NoDataset", "DamagedDataset", "Stopwatch",
+    "UsageError", "NoDataset", "DamagedDataset", "StorageFailure", "Stopwatch",
 ]
 # fmt: on

@@ -1,69 +1,51 @@
 """A folder of files, local or remote: atomic publishing, byte ranges, retries."""
 
 import errno
-import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-import fsspec
-import tenacity
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
-TEMPORARY_PREFIX = ".unfinished-"
-LOCK = ".lock"  # held by the job that writes to a local folder; no file of the dataset
-
-# What trying again will not mend, and the numbers of errors that it may. Remote file systems
-# often give no number at all.
-_SETTLED = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-_PASSING = {None, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EPIPE}
-_PASSING |= {errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EHOSTUNREACH}
-
-
-class UsageError(ValueError):
-    """What the user asks for cannot be: the message names the value, the rule and the remedy.
-
-    The command line shows it as one sentence and exits with 2. Any other exception is a fault of
-    ours or of the machine, and shows as such.
-    """
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether an error may be gone at the next attempt: a connection lost, a mount gone stale."""
-    if not isinstance(error, OSError) or isinstance(error, _SETTLED):
-        return False
-    return error.errno in _PASSING
-
-
-_again = tenacity.retry(
-    retry=tenacity.retry_if_exception(is_passing),
-    stop=tenacity.stop_after_attempt(5),
-    wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=5),
-    reraise=True,
+from shards.storage.failures import ATTEMPTS, StorageFailure, UsageError, attempt
+from shards.storage.filesystems import (
+    TEMPORARY_PREFIX,
+    abort_uploads,
+    open_filesystem,
+    published,
+    put,
 )
+from shards.storage.locks import LOCK, local_lock, remote_lease
+
+__all__ = ["LOCK", "TEMPORARY_PREFIX", "StorageFailure", "Store", "UsageError"]
+
+Result = TypeVar("Result")
+_VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
 
 
 class Store:
     """A folder and all below it; the file system is opened once. Names are relative, with `/`.
 
-    Operations that fail for a passing reason are tried up to five times, over a few seconds. A
-    store can be pickled, and equals another of the same URL.
+    Operations that fail for a passing reason are tried again, for some 15 seconds. A store can be
+    pickled, and equals another of the same URL. docs/storage.md says what is atomic where.
 
     Attributes:
         url: a local path or an fsspec URL (`s3://…`, `gs://…`, `memory://…`).
 
     Raises:
         UsageError: the URL's protocol is unknown, or its package is not installed.
+        StorageFailure: by all operations, if a remote file cannot be read or written.
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
-        self.url = os.fspath(url)
-        try:
-            self._filesystem, self._root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise UsageError(f"{url}: {error}") from error
+        self._filesystem, self._root = open_filesystem(os.fspath(url))
+        self.is_local = type(self._filesystem) is LocalFileSystem
+        self.url = os.fspath(url).removeprefix("file://")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Store) and self.url == other.url
@@ -78,9 +60,9 @@ class Store:
         return Store, (self.url,)
 
     @property
-    def is_local(self) -> bool:
-        """Whether it is a folder of this machine, named by its path."""
-        return "://" not in self.url
+    def is_of_one_process(self) -> bool:
+        """Whether other processes have another one under the same URL."""
+        return isinstance(self._filesystem, MemoryFileSystem)
 
     def at(self, *names: str) -> str:
         """The URL of something in the store."""
@@ -89,156 +71,145 @@ class Store:
     def _path(self, name: str) -> str:
         return "/".join([self._root.rstrip("/"), name])
 
-    @_again
+    def _attempt(
+        self, name: str, operation: Callable[[str], Result], attempts: int = ATTEMPTS
+    ) -> Result:
+        """Of an operation on a path."""
+        path = self._path(name)
+        return attempt(lambda: operation(path), self.at(name), attempts=attempts)
+
     def read(self, name: str) -> bytes:
         """The whole file; FileNotFoundError if it is absent."""
-        return self._filesystem.cat_file(self._path(name))
+        return self._attempt(name, self._filesystem.cat_file)
 
-    @_again
     def read_range(self, name: str, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the file ends early (callers check a sum)."""
-        if self.is_local:
-            with open(self._path(name), "rb") as file:
-                return os.pread(file.fileno(), size, offset)
-        return self._filesystem.cat_file(self._path(name), start=offset, end=offset + size)
+
+        def read(path: str) -> bytes:
+            if self.is_local:
+                with open(path, "rb") as file:
+                    return os.pread(file.fileno(), size, offset)
+            try:
+                return self._filesystem.cat_file(path, start=offset, end=offset + size)
+            except OSError as error:
+                if "range" in str(error).lower() and error.errno == errno.EINVAL:  # S3's answer 416
+                    return b""
+                raise
+
+        return self._attempt(name, read) if size else b""
 
     @contextmanager
-    def publish(self, name: str) -> Iterator[BinaryIO]:
+    def publish(self, name: str, *, attempts: int = ATTEMPTS) -> Iterator[BinaryIO]:
         """A file to write to that appears whole, at the end, or not at all.
 
         Locally: a temporary file in the same folder, fsync, rename. Remotely: a temporary local
         file and one atomic upload. If the body raises, nothing appears.
-        """
-        folder = Path(self._path(name)).parent if self.is_local else None
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            if folder is None:
-                self._upload(temporary, self._path(name))
-            else:
-                Path(temporary).chmod(0o644)  # mkstemp makes private files
-                Path(temporary).replace(self._path(name))
-                _sync_folder(folder)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
 
-    @_again
-    def _upload(self, file: str, path: str) -> None:
-        self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._filesystem.put_file(file, path)
+        Raises:
+            UsageError: on this file system no file can appear whole.
+        """
+        if self.is_local:
+            with published(self._path(name)) as file:
+                yield file
+            return
+        with tempfile.NamedTemporaryFile(prefix="fluxshard-") as file:
+            yield file  # type: ignore[misc]  # it has all that a BinaryIO has
+            file.flush()
+            self._attempt(name, lambda path: put(self._filesystem, file.name, path), attempts)
 
     def write(self, name: str, data: bytes) -> None:
         """`publish` of some bytes."""
         with self.publish(name) as file:
             file.write(data)
 
-    @_again
     def exists(self, name: str) -> bool:
         """Whether there is a file or folder of that name."""
-        return self._filesystem.exists(self._path(name))
+        return self._attempt(name, self._filesystem.exists)
 
     def files(self, folder: str = "") -> list[str]:
         """Names of the files in a folder and below it, sorted; none if it does not exist."""
         names = self._found(folder)
         return [name for name in names if TEMPORARY_PREFIX not in name and name != LOCK]
 
-    @_again
     def _found(self, folder: str) -> list[str]:
         """The same, with what is no file of the dataset."""
-        self._filesystem.invalidate_cache()  # others may have written since it was last listed
         try:
-            found = sorted(self._filesystem.find(self._path(folder)))
+            found = sorted(self._attempt(folder, self._filesystem.find))
         except FileNotFoundError:
             return []
         return [path[len(self._root.rstrip("/")) + 1 :] for path in found]
 
-    @_again
     def size(self, name: str) -> int:
         """Bytes of a file; FileNotFoundError if it is absent."""
-        return self._filesystem.size(self._path(name))
+        return self._attempt(name, self._filesystem.size)
 
-    @_again
+    def state(self, name: str) -> tuple[int | None, str]:
+        """Bytes of a file, and what changes with it: ETag, else a time; None, "" if untold.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError: it is absent, or no file.
+        """
+        facts = self._attempt(name, self._filesystem.info)
+        if facts["type"] == "directory":
+            raise IsADirectoryError(self.at(name))
+        known = (facts[key] for key in _VERSIONS if facts.get(key))
+        return facts["size"], str(next(known, ""))
+
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
         with suppress(FileNotFoundError):
-            self._filesystem.rm_file(self._path(name))
+            self._attempt(name, self._filesystem.rm_file)
 
     def is_occupied(self) -> bool:
-        """Whether a local folder has anything in it; a remote one is never called occupied."""
-        if not self.is_local or not Path(self.url).exists():
-            return False
-        return any(entry.name != LOCK for entry in Path(self.url).iterdir())
+        """Whether there is anything in it, besides a lock."""
+        if not self.is_local:
+            return bool(self.files())
+        folder = Path(self.url)
+        return folder.exists() and any(entry.name != LOCK for entry in folder.iterdir())
 
-    @contextmanager
-    def alone(self) -> Iterator[str | None]:
+    def check_writable(self) -> None:
+        """Write, replace, read and delete a small file; a local folder is made where it is absent.
+
+        Raises:
+            UsageError: one of these does not work; the message says why.
+        """
+        name, data = f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}", b"may this be written?"
+        try:
+            for _ in range(2):
+                with self.publish(name, attempts=2) as file:
+                    file.write(data)
+            if self._attempt(name, self._filesystem.cat_file, 2) != data:
+                raise OSError("what is written is not what is read")
+            self._attempt(name, self._filesystem.rm_file, 2)
+        except OSError as error:
+            cause = error.strerror or error.__cause__ or error
+            raise UsageError(
+                f"{self.url} cannot be written to ({cause}): give a folder or a bucket that can"
+            ) from error
+
+    def alone(self, tell: Callable[[str], None]) -> AbstractContextManager[None]:
         """No other job writes to the folder while the body runs.
 
-        The system lets go of the lock of a killed process. The value is None, or a sentence that
-        says why others cannot be kept out: object storage has no locks, some mounts neither.
+        The system lets go of a killed job's lock of a local folder. In object storage a lock object
+        is renewed all the time; one that is not any more is taken over after a while.
+
+        Args:
+            tell: is told what a person should know: of waiting, or why others cannot be kept out.
 
         Raises:
             UsageError: another job is writing to it.
         """
-        if not self.is_local:
-            yield None
-            return
-        try:
-            descriptor = _lock(self._path(LOCK))
-        except BlockingIOError:
-            raise UsageError(
-                f"another job is writing to {self.url}: wait until it has ended, then run the "
-                "same command again"
-            ) from None
-        except (FileNotFoundError, NotADirectoryError):
-            yield None  # there is nothing to write to, as whoever tries will say
-            return
-        except OSError as error:
-            yield f"{self.url} cannot be locked ({error.strerror}): run no other job on it"
-            return
-        try:
-            yield None
-        finally:
-            Path(self._path(LOCK)).unlink(missing_ok=True)  # while it is held: see `_lock`
-            os.close(descriptor)
+        if self.is_local:
+            return local_lock(self._root, tell)
+        return remote_lease(self._filesystem, self._root, self.url, tell)
 
     def remove_unfinished(self) -> None:
         """Delete what a killed writer left. No writer may be at work in the store."""
         if self.is_local:
             for leftover in Path(self.url).rglob(f"{TEMPORARY_PREFIX}*"):
-                leftover.unlink()
+                leftover.unlink(missing_ok=True)
             return
         for name in self._found(""):
             if name.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
                 self.delete(name)
-
-
-def _lock(path: str) -> int:
-    """Lock a file, made where it is absent; returns its descriptor. BlockingIOError: it is held.
-
-    Whoever holds the lock deletes the file in the end, so what is locked may have no name any more.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        self._attempt("", lambda _: abort_uploads(self._filesystem, self._root))

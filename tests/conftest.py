@@ -10,6 +10,7 @@ from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
 import tests.shape_checker  # noqa: F401  # the hook below looks it up
+from tests.servers import STALL_S, Proxy, make_bucket, s3_server, s3_settings, use_s3
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch loads: waiting threads leave their core
 os.environ.setdefault("FLUXSHARD_PATIENCE_S", "120")  # a test that stands still has less time
@@ -66,3 +67,29 @@ def answers_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 API server on this machine."""
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`s3://NAME` of a new bucket there, for this process and those that it starts."""
+    use_s3(monkeypatch, s3_settings(s3_endpoint))
+    return make_bucket()
+
+
+@pytest.fixture
+def s3_proxy(s3_endpoint: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy before that server that all use; it fails as it is told, see `tests.servers`.
+
+    Whoever asks waits for an answer for less time than a stalled one takes.
+    """
+    with Proxy(s3_endpoint).running() as proxy:
+        waits = {"config_kwargs": {"read_timeout": STALL_S / 3}}
+        use_s3(monkeypatch, s3_settings(proxy.url, **waits))
+        yield proxy

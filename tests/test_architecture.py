@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # from inside.
 FLOW = {"flow_cache", "flow_cache/coding", "flow_cache/estimators"}
 ROOMS: dict[str, set[str]] = {
-    "shards": set(),
+    "shards/storage": set(),
+    "shards": {"shards/storage"},
     "flow_cache": set(),
     "flow_cache/coding": {"flow_cache"},
     "flow_cache/estimators": {"flow_cache"},

@@ -25,8 +25,8 @@ def build(
     when every accepted clip is written, 1 when a shard failed or there is no clip at all.
 
     Args:
-        paths: videos, folders, globs, or CSV / JSONL / Parquet manifests with a `video` column;
-            last, the folder of the dataset.
+        paths: videos, folders, globs, URLs, or CSV / JSONL / Parquet manifests with a `video`
+            column; last, the folder or URL of the dataset.
         strict: exit with 1 if any input was refused.
         allow_failed: finish the dataset without the videos that cannot be read now and the shards
             that fail, and exit with 1 all the same; rejects.parquet names them, and a later build

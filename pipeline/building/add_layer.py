@@ -4,7 +4,6 @@ Each shard's flow tar comes first, its Parquet commits it, and the manifest name
 all shards are there: killed at any moment and started again, it ends with the same bytes.
 """
 
-import os
 import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from pipeline.cluster import announce_clip
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Progress, Reject
 from pipeline.source.clip_frames import read_clips
+from pipeline.source.files import is_there
 from shards import (
     Clip,
     DamagedDataset,
@@ -157,7 +157,7 @@ class LayerShards(Shards):
 
 def _check_sources(tasks: Iterable[LayerTask]) -> None:
     paths = {path for task in tasks for path in task.rows["path"].unique().to_pylist()}
-    gone = sorted(path for path in paths if not os.path.exists(path))
+    gone = sorted(path for path in paths if not is_there(path))
     if gone:
         raise UsageError(
             f"{len(gone)} of {len(paths)} source videos are gone, first {gone[0]}: bring them "

@@ -1,6 +1,6 @@
 """One video to its clips: probe, one pass at low resolution, shots, exact timestamps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import av
@@ -132,31 +132,3 @@ def _plan(video: Video, source: Source, seen: _Seen, rule: ClipRule) -> Scan:
 def _claimed_step(video: Video) -> int:
     """Ticks from frame to frame by the container's rate, 25 a second if it claims none."""
     return max(1, round(1 / ((video.average_rate or 25) * video.time_base)))
-
-
-def reject_duplicates(scans: Sequence[Scan], known: Mapping[str, str] | None = None) -> list[Scan]:
-    """The scans, where of several videos with the same bytes only the first is kept.
-
-    Args:
-        known: SHA-256 and path of videos that came before.
-    """
-    first = dict(known or {})
-    kept: list[Scan] = []
-    for scan in scans:
-        if isinstance(scan, Reject):
-            kept.append(scan)
-            continue
-        video, _ = scan
-        if (original := first.setdefault(video.sha256, video.path)) == video.path:
-            kept.append(scan)
-            continue
-        kept.append(
-            Reject(
-                path=video.path,
-                sha256=video.sha256,
-                stage="input",
-                reason="duplicate",
-                detail=f"the same bytes as {original}",
-            )
-        )
-    return kept

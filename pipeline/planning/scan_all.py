@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,23 +16,19 @@ from pipeline.planning.scan import scan_video
 from pipeline.planning.scans import Scans, moved, scanned
 from pipeline.records import Reject, Source
 from pipeline.shots.detect import Detector
-from pipeline.source.content import FileState, content_sha256, file_state
+from pipeline.source.content import content_sha256
+from pipeline.source.files import FileState, file_state, states_of
 
 PAUSES_S = (1.0, 5.0)  # before what failed is tried again
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recognised:
-    """A file that holds the bytes of a video that was scanned before."""
-
-    sha256: str
-    state: FileState
-
-
 def scan_file(
     item: tuple[str, frozenset[str]], rule: ClipRule, detector: Detector
-) -> pa.Table | Recognised:
-    """On a worker: the result of one file, given SHA-256 of known videos of its size.
+) -> tuple[FileState, pa.Table | str]:
+    """On a worker: the state of a file, and its result, or its SHA-256 if that is a known one.
+
+    Args:
+        item: its path, and the SHA-256 of videos of its size that there is a result of.
 
     Raises:
         OSError, Event, MemoryError: see `scan_video`.
@@ -41,9 +36,8 @@ def scan_file(
     path, known = item
     state = file_state(path)
     if known and (sha256 := content_sha256(path)) in known:
-        return Recognised(sha256=sha256, state=state)
-    scan = scan_video(Source(path=path, caption=""), rule, detector=detector)
-    return scanned(scan, state)
+        return state, sha256
+    return state, scanned(scan_video(Source(path=path, caption=""), rule, detector=detector), state)
 
 
 def scan_all(
@@ -58,8 +52,9 @@ def scan_all(
     An event of the environment (a file that is missing, a worker that died) is no result: it is
     tried again at once, and by the next run.
     """
-    states = [_state(source.path) for source in sources]
-    places = scans.places([(s.path, f.state) for s, f in zip(sources, states, strict=True)])
+    paths = [source.path for source in sources]
+    states = states_of(paths)
+    places = scans.places(list(zip(paths, map(str, states), strict=True)))
     missing = np.flatnonzero(places < 0).tolist()
     events: dict[int, Reject] = {}
     done = len(sources) - len(missing)
@@ -73,52 +68,44 @@ def scan_all(
     for pause in (0.0, *PAUSES_S):
         if missing:
             time.sleep(pause)
-            found, events = _scan_some(sources, states, missing, scans, config, client, show)
+            waiting = {number: (paths[number], states[number]) for number in missing}
+            found, events = _scan_some(waiting, scans, config, client, show)
             states = [found.get(number, state) for number, state in enumerate(states)]
             missing = sorted(events)
     scans.flush()
-    places = scans.places([(s.path, f.state) for s, f in zip(sources, states, strict=True)])
+    places = scans.places(list(zip(paths, map(str, states), strict=True)))
     places[missing] = -1
     return places, events
 
 
 def _scan_some(
-    sources: Sequence[Source],
-    states: Sequence[FileState],
-    numbers: Sequence[int],
+    files: Mapping[int, tuple[str, FileState | None]],
     scans: Scans,
     config: BuildConfig,
     client: Client,
     show: Callable[[int], None],
 ) -> tuple[dict[int, FileState], dict[int, Reject]]:
-    """Scan the sources of some numbers: the state in which each was, or the event."""
-    known = scans.of_size({states[number].size for number in numbers})
-    items = [(sources[n].path, known.get(states[n].size, frozenset())) for n in numbers]
+    """Scan files, which have numbers: the state in which each was, or the event."""
+    known = scans.of_size({state.size for _, state in files.values() if state})
+    items = [
+        (path, known.get(state.size, frozenset()) if state else frozenset())
+        for path, state in files.values()
+    ]
     scan = partial(scan_file, rule=config.clip_rule, detector=config.shots)
+    numbers = list(files)
     found: dict[int, FileState] = {}
     events: dict[int, Reject] = {}
     for index, result in run_tasks(client, scan, items):
         path, number = items[index][0], numbers[index]
-        match result:
-            case Recognised(sha256=sha256, state=state):
-                place = scans.with_bytes([sha256])
-                scans.add(moved(scans.rows(place), path, state))
-            case pa.Table():
-                state = FileState(**result.select(["size", "state"]).to_pylist()[0])
-                scans.add(result)
-            case error:
-                events[number] = event(path, error)
-                continue
-        found[number] = state
+        if isinstance(result, Exception):
+            events[number] = event(path, result)
+            continue
+        found[number], row = result
+        if isinstance(row, str):
+            row = moved(scans.rows(scans.with_bytes([row])), path, found[number])
+        scans.add(row)
         show(1)
     return found, events
-
-
-def _state(path: str) -> FileState:
-    try:
-        return file_state(path)
-    except OSError:  # the scan says what is wrong with it
-        return FileState(size=-1, state="")
 
 
 def event(path: str, error: Exception) -> Reject:

@@ -9,7 +9,6 @@ if it were not there.
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
@@ -23,7 +22,7 @@ from jaxtyping import Int64
 from pipeline.planning.clips import clip_key
 from pipeline.planning.scan import Scan
 from pipeline.records import Reject
-from pipeline.source.content import FileState
+from pipeline.source.files import FileState
 from shards import Store, table_bytes
 from shards.manifest import sha256_of
 from shards.schema import CLIP_TABLE
@@ -34,8 +33,8 @@ _CLIP = pa.struct([field for field in CLIP_TABLE if field.name not in _OF_SOURCE
 SCANNED = pa.schema(
     {
         "path": pa.string(),
-        "size": pa.int64(),  # this and the next: `FileState`
-        "state": pa.string(),
+        "size": pa.int64(),  # bytes
+        "state": pa.string(),  # `FileState` as text
         "source_sha256": pa.string(),
         "stage": pa.string(),  # this and the next two: of a video that was refused
         "reason": pa.string(),
@@ -48,6 +47,11 @@ _SETTINGS = b"settings"
 _PART_ROWS, _PART_SECONDS = 1024, 30.0  # a part is written after so many videos, or so long
 
 
+def of_state(state: FileState) -> dict[str, int | str]:
+    """The columns that tell a file's state."""
+    return {"size": state.size, "state": str(state)}
+
+
 def scanned(scan: Scan, state: FileState) -> pa.Table:
     """The row of one video, of a file in some state."""
     row: dict[str, Any]
@@ -58,13 +62,13 @@ def scanned(scan: Scan, state: FileState) -> pa.Table:
         video, clips = scan
         row = {"path": video.path, "source_sha256": video.sha256}
         row["clips"] = [clip.to_row(0) for clip in clips]
-    return pa.Table.from_pylist([row | asdict(state)], schema=SCANNED)
+    return pa.Table.from_pylist([row | of_state(state)], schema=SCANNED)
 
 
 def moved(row: pa.Table, path: str, state: FileState) -> pa.Table:
     """The row of a video, for the same bytes under another path or in another state."""
     (facts,) = row.to_pylist()
-    facts |= {"path": path, **asdict(state)}
+    facts |= {"path": path, **of_state(state)}
     for number, clip in enumerate(facts["clips"]):
         clip |= {"path": path, "key": clip_key(path, clip["source_sha256"], number)}
     return pa.Table.from_pylist([facts], schema=SCANNED)

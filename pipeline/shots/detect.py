@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from pipeline.planning import changes
+from pipeline.shots import changes
 from pipeline.shots.changes import Thumb
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def find_changes(pictures: Iterable[Thumb], detector: Detector) -> list[range]:
     if detector == "adaptive":
         return changes.find_changes(pictures)
     if detector == "transnetv2":
-        from pipeline.planning import transnet
+        from pipeline.shots import transnet
 
         return transnet.find_changes(pictures)
     from scenedetect.detectors import ContentDetector
@@ -55,7 +55,7 @@ def detector_identity(detector: Detector) -> str:
         UsageError: its package is missing.
     """
     if detector == "transnetv2":
-        from pipeline.planning import transnet
+        from pipeline.shots import transnet
 
         return f"{detector} {transnet.identity()}"
     return f"{detector} {changes.REVISION}" if detector == "adaptive" else detector

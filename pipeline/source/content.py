@@ -8,10 +8,10 @@ import hashlib
 import os
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from functools import lru_cache
 
 from pipeline.progress import tell_progress
+from pipeline.source.files import FileState, file_state, open_bytes
 from shards import Clip
 
 # Without a packet, while its bytes are read: far longer than any sound file takes.
@@ -69,8 +69,8 @@ class SourceFile:
         self.name = path
         self._timeout_s = timeout_s
         self._failure: Exception | None = None
-        self._raw = open(path, "rb", buffering=0)  # noqa: SIM115  # FFmpeg has a buffer
-        self._size = os.fstat(self._raw.fileno()).st_size
+        self._raw = open_bytes(path)
+        self._size = self._raw.size
         self._at = 0
         self.allow()
 
@@ -99,7 +99,7 @@ class SourceFile:
                 Stalled(f"nothing came out of {self.name} in {self._timeout_s:g} s of reading it")
             )
         try:
-            data = os.pread(self._raw.fileno(), size, self._at)
+            data = self._raw.read_at(self._at, size)
         except OSError as error:
             return self._fail(error)
         if not data:
@@ -134,13 +134,12 @@ def content_sha256(path: str) -> str:
         OSError: it cannot be read.
         SourceChanged: it became shorter meanwhile.
     """
-    state = os.stat(path)
-    return _sha256(path, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    return _sha256(path, file_state(path))
 
 
 @lru_cache(maxsize=1024)
-def _sha256(path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str:
-    """Of a file in the state that the other arguments tell."""
+def _sha256(path: str, state: FileState) -> str:
+    """Of a file in a state."""
     digest = hashlib.sha256()
     with closing(SourceFile(path)) as file:
         while block := file.read(_BLOCK):
@@ -167,22 +166,3 @@ def check_content(clip: Clip, remedy: str) -> None:
         problem = "is not the video that clip"
     message = f"{clip.path} {problem} {clip.key} was made from: {remedy}"
     raise SourceChanged(message, clip.path)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileState:
-    """What tells, without reading it, that a file is the one that was seen before.
-
-    Attributes:
-        size: bytes.
-        state: text that changes with the file: when it was written.
-    """
-
-    size: int
-    state: str
-
-
-def file_state(path: str) -> FileState:
-    """Of the file as it is now; OSError if it cannot be looked at."""
-    stat = os.stat(path)
-    return FileState(size=stat.st_size, state=str(stat.st_mtime_ns))

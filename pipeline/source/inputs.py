@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.records import Reject, Source
+from pipeline.source.files import is_url, listed_below
 from shards import UsageError
 from shards.schema import Scalar
 
@@ -28,11 +29,12 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
 def find_sources(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Source], list[Reject]]:
-    """The videos named by files, folders, globs and manifests, and those listed but absent.
+    """The videos named by files, folders, globs, URLs and manifests, and those listed but absent.
 
     Arguments keep their order; folders and globs are sorted, manifests keep their rows' order. A
     folder is searched with all below it, a folder or glob for known video suffixes only; a file
-    named explicitly is taken whatever its suffix. A video met again is taken once.
+    named explicitly is taken whatever its suffix. A video met again is taken once. URLs that a
+    manifest lists are not looked at here: there may be millions.
 
     Raises:
         UsageError: an argument that matches nothing, or a malformed manifest (row and column).
@@ -76,8 +78,11 @@ def _legible(path: str) -> str:
 
 
 def _expand(argument: str) -> Iterator[Source | Reject]:
-    # Remote addresses (s3://...) would be listed here, through fsspec.
-    if os.path.isdir(argument):
+    if is_url(argument):
+        if Path(argument).suffix.lower() in MANIFEST_SUFFIXES:
+            raise UsageError(f"{argument}: download it; a manifest is local, and may list URLs")
+        found = listed_below(argument, _is_video)
+    elif os.path.isdir(argument):
         found, unread = _videos_below(argument)
         yield from unread
         if unread and not found:
@@ -94,7 +99,8 @@ def _expand(argument: str) -> Iterator[Source | Reject]:
         raise UsageError(f"{argument}: no such file or folder")
     if not found:
         raise UsageError(f"{argument}: no video found; known suffixes are {_known()}")
-    yield from (Source(path=os.path.abspath(path)) for path in found)
+    for path in found:
+        yield Source(path=path if is_url(path) else os.path.abspath(path))
 
 
 def _is_video(path: str) -> bool:
@@ -134,8 +140,9 @@ def _videos_below(folder: str) -> tuple[list[str], list[Reject]]:
 def read_listed(path: str) -> list[Source]:
     """The rows of a CSV, JSON-lines or Parquet file with a `video` column.
 
-    `video` is absolute or relative to the manifest; `caption`, else `text`, is the caption; all
-    other columns are passed through. In CSV a column of only numbers becomes numbers.
+    `video` is a URL, or a path, absolute or relative to the manifest; `caption`, else `text`, is
+    the caption; all other columns are passed through. In CSV a column of only numbers becomes
+    numbers.
 
     Raises:
         UsageError: naming row (counted from 1, without the header) and column.
@@ -170,7 +177,7 @@ def _source(row: Any, folder: str, where: str) -> Source:
                 f"{where}, column {name!r}: {type(value).__name__} {value!r}, but only text, "
                 "64-bit numbers, true, false and null can be passed through"
             )
-    path = os.path.normpath(os.path.join(folder, video))
+    path = video if is_url(video) else os.path.normpath(os.path.join(folder, video))
     return Source(path=path, caption=caption or None, columns=columns)
 
 
@@ -281,8 +288,8 @@ def check_columns(sources: Iterable[Source]) -> None:
 
 
 def with_sidecar_caption(source: Source) -> Source:
-    """The source with the text of a `.txt` beside the video, unless it has a caption already."""
-    beside = Path(source.path).with_suffix(".txt")
+    """The source with the text of a `.txt` beside a local video, unless it has a caption."""
+    beside = Path(source.path).with_suffix(".txt")  # of a URL, nothing that is there
     if source.caption is not None or not beside.is_file() or str(beside) == source.path:
         return source
     caption = beside.read_text(encoding="utf-8-sig", errors="replace").strip()

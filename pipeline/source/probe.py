@@ -3,13 +3,14 @@
 import os
 import stat
 import struct
-from pathlib import Path
+from contextlib import closing
 
 import av
 
 from pipeline.records import Reject, Video
 from pipeline.source.content import TIMEOUT_S, content_sha256
 from pipeline.source.decoder import Decoder, NoVideo
+from pipeline.source.files import file_state, is_url, open_bytes
 from pipeline.source.rgb import is_full_range, orientation
 
 MIN_SIDE_PX = 16
@@ -41,10 +42,10 @@ def probe(path: str, *, timeout_s: float = TIMEOUT_S) -> Video | Reject:
 
 def _not_a_video(path: str) -> tuple[str, str] | None:
     """(reason, detail) for files that are recognised without FFmpeg."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    if not is_url(path) and not stat.S_ISREG(os.stat(path).st_mode):
         return "not_a_file", "it is a folder, a pipe or a device"
-    with Path(path).open("rb") as file:
-        head = file.read(64)
+    with closing(open_bytes(path)) as file:
+        head = file.read_at(0, 64)
     if not head:
         return "empty", "the file has no bytes"
     if head.startswith(b"version https://git-lfs"):
@@ -65,15 +66,14 @@ def _explain(path: str, failure: str) -> tuple[str, str]:
 def _mp4_boxes(path: str) -> list[bytes]:
     """Types of the boxes at the top of an MP4 file, and inside its `moov` box."""
     types: list[bytes] = []
-    at, end = 0, os.path.getsize(path)
-    with Path(path).open("rb") as file:
-        while at < end and len(head := file.read(8)) == 8 and len(types) < 1000:
+    at = 0
+    with closing(open_bytes(path)) as file:
+        while at < file.size and len(head := file.read_at(at, 8)) == 8 and len(types) < 1000:
             size, kind = struct.unpack(">I4s", head)
             if size == 1:
-                size = int.from_bytes(file.read(8), "big")
+                size = int.from_bytes(file.read_at(at + 8, 8), "big")
             types.append(kind)
             at += 8 if kind == b"moov" else max(size, 8)
-            file.seek(min(at, end))
     return types
 
 
@@ -91,7 +91,7 @@ def _first_facts(path: str, sha256: str, timeout_s: float) -> Video:
         video = Video(
             path=path,
             sha256=sha256,
-            size_bytes=os.path.getsize(path),
+            size_bytes=file_state(path).size,
             container=container,
             codec=decoder.stream.codec_context.codec.canonical_name,
             pixel_format=frame.format.name,

@@ -108,9 +108,9 @@ def test_the_probe_of_a_folder_makes_it_and_leaves_nothing_in_it(tmp_path: Path)
 def test_permission_denied_is_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """As root, which tests may run as, nothing is denied."""
 
-    def denied(**_: object) -> None:
+    def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.TemporaryFile", denied)
+    monkeypatch.setattr("tempfile.mkstemp", denied)
     with pytest.raises(UsageError, match="Permission denied"):
         check_writable(str(tmp_path))

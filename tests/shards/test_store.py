@@ -1,43 +1,16 @@
-"""Publishing is all or nothing, on disk and on object storage; passing errors are tried again."""
+"""Of a local folder, and of failures; `tests/contracts/test_stores.py` has what all stores do."""
 
 import errno
-import fcntl
 import pickle
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tenacity
 
-from shards.store import LOCK, TEMPORARY_PREFIX, Store, UsageError, is_passing
-
-
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    local = request.param == "local"
-    return Store(str(tmp_path) if local else f"memory://{tmp_path.name}")
-
-
-def test_what_is_written_is_read_back_by_ranges(store: Store):
-    store.write("deep/er/file.bin", bytes(range(100)))
-    assert store.exists("deep/er/file.bin")
-    assert store.read("deep/er/file.bin") == bytes(range(100))
-    assert store.read_range("deep/er/file.bin", 10, 5) == bytes(range(10, 15))
-    assert store.read_range("deep/er/file.bin", 98, 5) == bytes([98, 99])
-
-
-def test_a_failing_writer_leaves_nothing(store: Store):
-    def fail() -> None:
-        with store.publish("file.bin") as file:
-            file.write(b"half")
-            raise RuntimeError("disk on fire")
-
-    with pytest.raises(RuntimeError, match="disk on fire"):
-        fail()
-    assert not store.exists("file.bin")
+from shards.storage import failures, filesystems
+from shards.storage.failures import StorageFailure
+from shards.store import Store, UsageError
 
 
 def test_nothing_is_visible_before_the_end(tmp_path: Path):
@@ -70,24 +43,8 @@ def test_published_files_are_readable_by_others(tmp_path: Path):
     assert (tmp_path / "file.bin").stat().st_mode & 0o777 == 0o644
 
 
-def test_files_are_listed_by_names_that_open_and_can_be_deleted(store: Store):
-    assert store.files("nowhere") == []
-    for name in ("b/2.bin", "a/1.bin", f"a/{TEMPORARY_PREFIX}x"):
-        store.write(name, name.encode())
-    assert store.files() == ["a/1.bin", "b/2.bin"]
-    assert store.files("b") == ["b/2.bin"]
-    assert [store.read(name) for name in store.files()] == [b"a/1.bin", b"b/2.bin"]
-    store.delete("a/1.bin")
-    store.delete("a/1.bin")
-    assert store.files() == ["b/2.bin"]
-
-
-def test_an_absent_file_is_an_error_at_once(store: Store):
-    with pytest.raises(FileNotFoundError):
-        store.read("nothing")
-
-
-def test_a_store_travels_and_is_known_by_its_url(store: Store):
+def test_a_store_travels_and_is_known_by_its_url(tmp_path: Path):
+    store = Store(tmp_path)
     store.write("file.bin", b"x")
     twin = pickle.loads(pickle.dumps(store))
     assert twin == store
@@ -95,23 +52,19 @@ def test_a_store_travels_and_is_known_by_its_url(store: Store):
     assert store.at("a", "b") == f"{store.url}/a/b"
 
 
-def test_an_unknown_protocol_is_refused_at_once():
-    with pytest.raises(UsageError, match="nope://x"):
-        Store("nope://x")
+def test_a_folder_as_a_file_url_is_that_folder(tmp_path: Path):
+    store = Store(f"file://{tmp_path}")
+    assert store.is_local
+    assert store == Store(tmp_path)
+    with store.publish("file.bin"):
+        assert [path.name[0] for path in tmp_path.iterdir()] == ["."], "beside its final name"
 
 
-def test_only_a_local_folder_with_something_in_it_is_occupied(tmp_path: Path):
+def test_a_folder_with_something_in_it_is_occupied(tmp_path: Path):
     assert not Store(tmp_path / "new").is_occupied()
     assert not Store(tmp_path).is_occupied()
     (tmp_path / "thesis.tex").touch()
     assert Store(tmp_path).is_occupied()
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses between attempts."""
-    for name in ("read", "read_range", "exists", "_upload"):
-        monkeypatch.setattr(getattr(Store, name).retry, "wait", tenacity.wait_none())
 
 
 class Flaky:
@@ -127,122 +80,63 @@ class Flaky:
         return self.works(*args, **kwargs)
 
 
-@pytest.mark.usefixtures("at_once")
 def test_errors_that_pass_are_tried_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(failures, "PAUSE", tenacity.wait_none())
     store = Store("memory://flaky")
     store.write("file.bin", b"x")
     filesystem = store._filesystem
-    passing = [
-        ConnectionResetError(errno.ECONNRESET, "reset"),
-        OSError("no number"),
-        TimeoutError(),
-    ]
-    flaky = Flaky(filesystem.cat_file, list(passing))
+    reset = ConnectionResetError(errno.ECONNRESET, "reset")
+    flaky = Flaky(filesystem.cat_file, [reset, OSError("no number"), TimeoutError()])
     monkeypatch.setattr(filesystem, "cat_file", flaky)
     assert store.read("file.bin") == b"x"
     assert flaky.calls == 4
-    flaky.errors = [OSError("no number")] * 9
-    with pytest.raises(OSError, match="no number"):
+    flaky.errors = [OSError("no number")] * 99
+    with pytest.raises(StorageFailure, match=r"memory://flaky/file.bin: no number \(tried 8 times"):
         store.read_range("file.bin", 0, 1)
-    assert flaky.calls == 4 + 5
-    upload = Flaky(filesystem.put_file, list(passing))
-    monkeypatch.setattr(filesystem, "put_file", upload)
+    assert flaky.calls == 4 + 8
+    upload = Flaky(filesystem.pipe_file, [reset])
+    monkeypatch.setattr(filesystem, "pipe_file", upload)
     store.write("other.bin", b"y")
-    assert upload.calls == 4
+    assert upload.calls == 2
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        FileNotFoundError("x"),
-        PermissionError(errno.EACCES, "x"),
-        OSError(errno.ENOSPC, "full"),
-        OSError(errno.EROFS, "read-only"),
-        ValueError("x"),
-    ],
-)
-def test_errors_that_stay_are_not_tried_again(error: Exception):
-    assert not is_passing(error)
+@pytest.mark.parametrize("problem", [errno.ENOTSUP, errno.EINVAL, errno.EPERM])
+def test_mounts_without_permissions_or_sync_of_folders_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: int
+):
+    def refuse(*_: object) -> None:
+        raise OSError(problem, "not here")
+
+    monkeypatch.setattr(filesystems, "_sync_folder", refuse)
+    monkeypatch.setattr(filesystems.os, "chmod", refuse)
+    Store(tmp_path).write("file.bin", b"x")
+    assert Store(tmp_path).read("file.bin") == b"x"
 
 
-def test_a_second_job_on_a_local_folder_is_refused_and_touches_nothing(tmp_path: Path):
-    store = Store(tmp_path)
-    with store.alone() as unlocked:
-        assert unlocked is None
-        with pytest.raises(UsageError, match=rf"another job is writing to {tmp_path}"):
-            store.alone().__enter__()
-        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
-        assert store.files() == []
-        assert not store.is_occupied(), "a lock is no file of a dataset"
-    assert list(tmp_path.iterdir()) == []
-    with store.alone():
-        pass
-
-
-HOLD = """
-import sys
-from shards import Store
-with Store(sys.argv[1]).alone():
-    print(flush=True)
-    input()
-"""
-
-
-def test_the_lock_of_a_killed_job_does_not_block(tmp_path: Path):
-    command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        with pytest.raises(UsageError, match="another job"):
-            Store(tmp_path).alone().__enter__()
-        process.send_signal(signal.SIGKILL)
-    assert (tmp_path / LOCK).exists()
-    with Store(tmp_path).alone():
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_lock_that_its_holder_deletes_at_that_moment_is_taken_anew(
+def test_a_folder_that_cannot_be_synced_for_another_reason_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Two jobs would else hold locks on two files, one of them without a name."""
-    flock, calls = fcntl.flock, 0
+    def fail(_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
 
-    def delete_first(descriptor: int, how: int) -> None:
-        nonlocal calls
-        flock(descriptor, how)
-        calls += 1
-        if calls == 1:
-            (tmp_path / LOCK).unlink()
-
-    monkeypatch.setattr(fcntl, "flock", delete_first)
-    with Store(tmp_path).alone():
-        assert (tmp_path / LOCK).exists()
-        with pytest.raises(UsageError, match="another job"):
-            Store(tmp_path).alone().__enter__()
+    monkeypatch.setattr(filesystems, "_sync_folder", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        Store(tmp_path).write("file.bin", b"x")
 
 
-def test_where_there_are_no_locks_the_job_goes_on_and_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    with Store("memory://lock").alone() as unlocked:
-        assert unlocked is None
-    with Store(tmp_path / "absent").alone() as unlocked:
-        assert unlocked is None
-    assert not (tmp_path / "absent").exists()
-
-    def none_here(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", none_here)
-    with Store(tmp_path).alone() as unlocked:
-        assert (
-            unlocked == f"{tmp_path} cannot be locked (No locks available): run no other job on it"
-        )
+def test_a_local_store_is_locked_by_its_path(tmp_path: Path):
+    with (
+        Store(tmp_path).alone(print),
+        pytest.raises(UsageError, match=rf"another job is writing to {tmp_path}"),
+    ):
+        Store(f"file://{tmp_path}").alone(print).__enter__()
 
 
-def test_the_size_of_a_file(store: Store):
-    store.write("a/file.bin", bytes(7))
-    assert store.size("a/file.bin") == 7
-    with pytest.raises(FileNotFoundError):
-        store.size("a/nothing")
+def test_a_full_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(filesystems.os, "fsync", full)
+    with pytest.raises(UsageError, match=rf"{tmp_path} cannot be written to \(No space left"):
+        Store(tmp_path).check_writable()
+    assert list(tmp_path.iterdir()) == []

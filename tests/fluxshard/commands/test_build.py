@@ -121,7 +121,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_second_job_on_the_same_folder_says_so_and_stops(
     dataset: str, sources: list[str], run: Run, build_options: tuple[str, ...]
 ):
-    with Store(dataset).alone():
+    with Store(dataset).alone(print):
         before = contents(Path(dataset))
         for command in (
             ["build", *sources, dataset, *build_options],

@@ -10,12 +10,12 @@ from pipeline.planning.clip_table import accepted, clips_of_scans, reject_table,
 from pipeline.planning.scan import Scan
 from pipeline.planning.scans import Scans, scanned
 from pipeline.records import Reject, Source
-from pipeline.source.content import FileState
+from pipeline.source.files import FileState
 from shards import Store
 from shards.schema import CLIP_TABLE
 
 ScanOf = Callable[..., Scan]
-STATE = FileState(size=1, state="1")
+STATE = FileState(size=1, version="1")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pipeline.planning.plan_files import Plan, plan_files, read_files, write_pla
 from pipeline.planning.scan import Scan
 from pipeline.planning.scans import Scans, scanned
 from pipeline.records import Reject, Source
-from pipeline.source.content import FileState
+from pipeline.source.files import FileState
 from shards import Manifest, Shard, Store, UsageError, shard_tar, write_table
 from shards.schema import Scalar, shard_name
 
@@ -44,10 +44,10 @@ class World:
         for scan in scans:
             path = scan.path if isinstance(scan, Reject) else scan[0].path
             self._states += 1
-            found.add(scanned(scan, FileState(size=1, state=str(self._states))))
+            found.add(scanned(scan, FileState(size=1, version=str(self._states))))
             caption, columns = told.get(Path(path).stem, (None, {}))
             sources.append(Source(path=path, caption=caption, columns=columns))
-            files.append((path, str(self._states)))
+            files.append((path, f"1 bytes, {self._states}"))
         found.flush()
         return Inputs(sources=sources, scans=found, places=found.places(files), rejects=[])
 

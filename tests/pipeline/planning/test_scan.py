@@ -3,7 +3,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from pipeline.planning import scan as scan_module
 from pipeline.planning.clips import ClipRule
-from pipeline.planning.scan import reject_duplicates, scan_video
+from pipeline.planning.scan import scan_video
 from pipeline.records import Reject, Source, Video
 from pipeline.shots.detect import Detector
 from pipeline.source.clip_frames import read_clips
@@ -228,40 +227,18 @@ def test_no_read_that_fails_ends_as_a_verdict(
                 scan_video(source, RULE, detector="none")
 
 
-def test_of_equal_videos_the_first_is_kept(data_dir: Path) -> None:
-    names = ["bad/derived_webm_named.mp4", "videos/bear-vp9.webm", "bad/wrongfile.mp4"]
-    results = [
-        scan_video(Source(path=str(data_dir / name)), RULE, detector="none") for name in names
-    ]
-    first, second, wrong = reject_duplicates(results)
-    assert first is results[0]
-    assert wrong is results[2]
-    assert isinstance(second, Reject)
-    assert (second.reason, second.path) == ("duplicate", str(data_dir / names[1]))
-    assert second.detail.endswith(names[0])
-
-
-def test_a_second_scan_of_one_file_is_no_duplicate(data_dir: Path) -> None:
-    video, clips = scan(data_dir / "videos/bear-vp9.webm")
-    known = {video.sha256: video.path}
-    assert reject_duplicates([(video, clips)], known) == [(video, clips)]
-    moved = replace(video, path="/elsewhere.webm")
-    (reject,) = reject_duplicates([(moved, clips)], known)
-    assert isinstance(reject, Reject)
-
-
 def test_no_frame_waits_for_the_collector(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of films would fill memory meanwhile."""
     living: list[int] = []
-    find_cuts = scan_module.find_cuts
+    find_changes = scan_module.find_changes
 
     def counted(pictures: Any, detector: Any) -> Any:
         living.extend(
             sum(type(thing) is av.VideoFrame for thing in gc.get_objects()) for _ in pictures
         )
-        return find_cuts([], detector)
+        return find_changes([], detector)
 
-    monkeypatch.setattr(scan_module, "find_cuts", counted)
+    monkeypatch.setattr(scan_module, "find_changes", counted)
     gc.collect()
     gc.disable()
     try:

@@ -16,6 +16,7 @@ from pipeline.planning.config import BuildConfig
 from pipeline.planning.scan_all import scan_all
 from pipeline.planning.scans import Scans
 from pipeline.records import Reject, Source
+from pipeline.source.files import file_state
 from shards import Store
 
 CONFIG = BuildConfig(size=(32, 48), frames=5, shots="none", levels=(1,))
@@ -115,7 +116,7 @@ def test_a_file_that_was_touched_or_renamed_is_recognised_by_its_bytes(
     found, _, scans = scan([sources[0], Source(path=str(renamed))], tmp_path)
     assert found == ["a.mp4 2", "new.mp4 2"]
     assert cluster.scanned == []
-    (row,) = scans.rows(scans.places([(str(renamed), str(renamed.stat().st_mtime_ns))])).to_pylist()
+    (row,) = scans.rows(scans.places([(str(renamed), str(file_state(str(renamed))))])).to_pylist()
     assert [clip["path"] for clip in row["clips"]] == [str(renamed)] * 2
     assert all(clip["key"].startswith("new-") for clip in row["clips"])
 

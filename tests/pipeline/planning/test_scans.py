@@ -1,7 +1,6 @@
 """Results of scans are found again by file or by bytes, and never taken from a damaged part."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,14 @@ from pipeline.planning import scans as module
 from pipeline.planning.scan import Scan
 from pipeline.planning.scans import SCANNED, Scans, moved, scanned
 from pipeline.records import Reject
-from pipeline.source.content import FileState
+from pipeline.source.files import FileState
 from shards import Store
 
 ScanOf = Callable[..., Scan]
 
 
 def state(number: int) -> FileState:
-    return FileState(size=number, state=str(number))
+    return FileState(size=number, version=str(number))
 
 
 def filled(folder: Path, scan_of: ScanOf, names: str, settings: str = "settings") -> Scans:
@@ -30,7 +29,7 @@ def filled(folder: Path, scan_of: ScanOf, names: str, settings: str = "settings"
 
 
 def file(name: str) -> tuple[str, str]:
-    return f"/{name}.mp4", str(ord(name))
+    return f"/{name}.mp4", str(state(ord(name)))
 
 
 def test_results_are_found_by_path_and_state_also_by_another_process(
@@ -63,7 +62,7 @@ def test_a_video_is_found_by_its_bytes_under_another_name(tmp_path: Path, scan_o
     assert found.with_bytes(["b" * 64, "x" * 64]).tolist() == [1, -1]
     row = moved(found.rows(np.array([1])), "/new name.mkv", state(9))
     (facts,) = row.to_pylist()
-    assert (facts["path"], facts["size"], facts["state"]) == ("/new name.mkv", 9, "9")
+    assert (facts["path"], facts["size"], facts["state"]) == ("/new name.mkv", 9, str(state(9)))
     assert [clip["path"] for clip in facts["clips"]] == ["/new name.mkv"] * 2
     assert facts["clips"][1]["key"] == "new_name-bbbbbbbbbbbb-00001"
     assert facts["source_sha256"] == "b" * 64
@@ -79,7 +78,7 @@ def test_refused_videos_are_kept_too(tmp_path: Path):
     reject = Reject(path="/b", sha256=None, stage="probe", reason="empty", detail="no bytes")
     found.add(scanned(reject, state(1)))
     found.flush()
-    place = found.places([("/b", "1")])
+    place = found.places([("/b", str(state(1)))])
     assert found.contents(place) == [None]
     (row,) = found.rows(place).to_pylist()
     assert (row["stage"], row["reason"], row["detail"]) == ("probe", "empty", "no bytes")
@@ -123,8 +122,8 @@ def test_settled_results_do_not_tell_in_which_order_they_came(
 
 def test_what_a_file_held_before_is_forgotten(tmp_path: Path, scan_of: ScanOf):
     found = filled(tmp_path, scan_of, "ab")
-    found.add(scanned(scan_of("a", 1, content="f"), replace(state(3), size=7)))
+    found.add(scanned(scan_of("a", 1, content="f"), state(3)))
     found.flush()
-    found.settle(found.places([("/a.mp4", "3")]))
+    found.settle(found.places([("/a.mp4", str(state(3)))]))
     assert len(found) == 2
-    assert found.places([file("a"), file("b"), ("/a.mp4", "3")]).tolist() == [-1, 1, 0]
+    assert found.places([file("a"), file("b"), ("/a.mp4", str(state(3)))]).tolist() == [-1, 1, 0]

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.planning import changes as changes_module
+from pipeline.shots import changes as changes_module
 from pipeline.shots.changes import find_changes
 from pipeline.source.decoder import Decoder
 from pipeline.source.rgb import Thumbnail

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.planning import transnet
+from pipeline.shots import transnet
 from pipeline.shots.detect import Detector, as_shots, detector_identity, find_changes
 from pipeline.source.decoder import Decoder
 from pipeline.source.rgb import Thumbnail

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.planning import transnet
+from pipeline.shots import transnet
 from pipeline.shots.transnet import find_changes, identity
 from pipeline.source.decoder import Decoder
 from pipeline.source.rgb import Thumbnail

@@ -1,0 +1,97 @@
+"""What goes wrong with files: what is worth another try, and one sentence for what is not."""
+
+import errno
+from collections.abc import Callable
+from typing import TypeVar
+
+import tenacity
+
+ATTEMPTS = 8
+PAUSE = tenacity.wait_random_exponential(multiplier=0.25, max=15)  # some 15 s for all attempts
+
+Result = TypeVar("Result")
+
+
+class StorageFailure(OSError):
+    """A remote file cannot be read or written; the message names it, the cause and a remedy."""
+
+
+# What trying again will not mend, and the numbers of errors that it may. Remote file systems
+# often give no number at all; EBUSY and EREMOTEIO are what s3fs makes of 503 and 500.
+_NAMED = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+_SETTLED = (*_NAMED, PermissionError, StorageFailure)
+_PASSING = {None, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EPIPE}
+_PASSING |= {errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EHOSTUNREACH}
+_PASSING |= {errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO)}
+# Transport errors of the libraries below fsspec, which are no OSError. By name: none of these
+# packages need be there.
+_TRANSPORT = {
+    *("botocore.exceptions.ConnectionError", "botocore.exceptions.HTTPClientError"),
+    *("botocore.exceptions.IncompleteReadError", "aiohttp.client_exceptions.ClientError"),
+    "http.client.HTTPException",
+}
+
+
+class UsageError(ValueError):
+    """What the user asks for cannot be: the message names the value, the rule and the remedy.
+
+    The command line shows it as one sentence and exits with 2. Any other exception is a fault of
+    ours or of the machine, and shows as such.
+    """
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error may be gone at the next attempt: a connection lost, a mount gone stale."""
+    if isinstance(error, _SETTLED):
+        return False
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    return bool(names & _TRANSPORT)
+
+
+def attempt(operation: Callable[[], Result], url: str, *, attempts: int = ATTEMPTS) -> Result:
+    """The result of an operation, tried again while it fails for a passing reason.
+
+    Args:
+        url: of the file it is about, for the message.
+
+    Raises:
+        StorageFailure: a remote file cannot be read or written. That it is absent, is there
+            already or is a folder stays FileNotFoundError, FileExistsError or IsADirectoryError.
+        OSError: the same of a local file, as the system says it.
+    """
+    again = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_passing),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=PAUSE,
+        reraise=True,
+    )
+    try:
+        return again(operation)
+    except Exception as error:
+        if "://" not in url or not _is_of_storage(error):
+            raise
+        tried = again.statistics["attempt_number"]
+        raise StorageFailure(_sentence(error, url, tried)) from error
+
+
+def _is_of_storage(error: Exception) -> bool:
+    """Not what callers tell apart (absent, there already), and no fault of ours."""
+    if isinstance(error, OSError):
+        return not isinstance(error, (*_NAMED, StorageFailure))
+    return type(error).__module__.partition(".")[0] in {"botocore", "aiohttp", "gcsfs", "http"}
+
+
+def _sentence(error: Exception, url: str, tried: int) -> str:
+    cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if is_passing(error):
+        return (
+            f"{url}: {cause} (tried {tried} times): see whether the server can be reached and is "
+            "well, then run the same command again"
+        )
+    if isinstance(error, PermissionError) or "credential" in cause.lower():
+        remedy = "check the credentials that the environment holds, and what they allow"
+    else:
+        remedy = "see what the server says of it"
+    return f"{url}: {cause}: {remedy}"
