@@ -6,6 +6,7 @@ Reading is streaming, so memory does not depend on the length of a video.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from mmap import mmap
 from types import TracebackType
 from typing import Self
 
@@ -61,7 +62,7 @@ class Decoder:
         NoVideo: nothing to decode.
         av.FFmpegError: the content is no video, or damaged from its start.
         OSError, Event: the file cannot be opened, or read; also while it is decoded.
-        MemoryError: also while it is decoded.
+        MemoryError: the machine has none left; also while it is decoded.
     """
 
     def __init__(self, path: str, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -114,6 +115,8 @@ class Decoder:
         try:
             yield
         except av.error.MemoryError as error:
+            if _memory_is_left():
+                raise  # damaged tables ask for more than any sound video needs
             raise MemoryError(f"no memory left to decode {self._file.name}") from error
         finally:
             self._file.check()
@@ -220,6 +223,15 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
     if width * height > MAX_PIXELS:
         raise NoVideo("too_large", f"{width}x{height} are more than {MAX_PIXELS} pixels a picture")
     return moving[0]
+
+
+def _memory_is_left() -> bool:
+    """Whether the process can still have what a few of the largest pictures take."""
+    try:
+        mmap(-1, 8 * MAX_PIXELS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _fraction(value: Fraction | None) -> Fraction | None:

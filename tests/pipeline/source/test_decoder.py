@@ -96,14 +96,31 @@ def broken_read(file: int, size: int, at: int) -> bytes:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_no_memory_is_no_damage(damaged: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """FFmpeg says ENOMEM, as a damaged file can make it say, or a full machine."""
+@pytest.mark.parametrize("left", [True, False])
+def test_no_memory_is_damage_only_where_some_is_left(
+    damaged: tuple[str, int], monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    """FFmpeg says ENOMEM to a damaged file that asks for too much, and on a full machine."""
+    monkeypatch.setattr("pipeline.source.decoder.mmap", memory(left))
     with Decoder(damaged[0]) as decoder:
         full = SimpleNamespace(decode=refuse_memory)
         monkeypatch.setattr(decoder, "_packets", lambda: iter([None]))
         monkeypatch.setattr(decoder, "stream", full)
-        with pytest.raises(MemoryError, match="no memory left to decode"):
-            next(decoder.frames())
+        if left:
+            assert next(decoder.frames(), None) is None
+            assert decoder.errors == 1
+        else:
+            with pytest.raises(MemoryError, match="no memory left to decode"):
+                next(decoder.frames())
+
+
+def memory(left: bool) -> Callable[..., SimpleNamespace]:
+    def mmap(*_: int) -> SimpleNamespace:
+        if left:
+            return SimpleNamespace(close=lambda: None)
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    return mmap
 
 
 def refuse_memory(_: object) -> None:
