@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def ours(sources: Sequence[str], folder: Path, flow: str, workers: int) -> Figur
         client.wait_for_workers(workers)
         client.run(settle_worker)  # loads what a task needs: start-up is not counted
         client.run(load_estimator, flow)
+        client.run(import_module, "webdataset")
         work: list[float] = []
 
         def show(stage: str, done: int, _: int) -> None:
