@@ -152,7 +152,14 @@ def _child(pipe: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while path := pipe.recv():
         result = outcome(path)
-        pipe.send((result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        pipe.send((result, _peak_mib()))
+
+
+def _peak_mib() -> float:
+    """Of this process; `ru_maxrss` would start at that of the process which started it."""
+    status = Path("/proc/self/status").read_text()
+    (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) / 1024
 
 
 class Child:
