@@ -90,7 +90,7 @@ def make_dataset(
         scans=scans,
         places=places[scanned],
         rejects=[*missing, *events.values()],
-    )
+    ).settled()
     manifest, warnings = planned(inputs, store, manifest, config)
     rejects = planned_rejects(store)
     specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
@@ -178,7 +178,7 @@ def planned(
         mend_plan(store, manifest, plan)
         write_rejects(store, plan.rejects)
         return manifest, frozenset()
-    plan = plan_on(inputs.settled(), store, manifest, config.clips_per_shard)
+    plan = plan_on(inputs, store, manifest, config.clips_per_shard)
     write_rejects(store, [*earlier_rejects(store, inputs), *plan.rejects])
     return write_plan(store, manifest, plan, digest), plan.warnings
 

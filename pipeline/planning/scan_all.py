@@ -92,6 +92,8 @@ def _scan_some(
         for path, state in files.values()
     ]
     scan = partial(scan_file, rule=config.clip_rule, detector=config.shots)
+    digests = sorted(frozenset().union(*known.values()))
+    place_of = dict(zip(digests, scans.with_bytes(digests), strict=True))
     numbers = list(files)
     found: dict[int, FileState] = {}
     events: dict[int, Reject] = {}
@@ -102,7 +104,7 @@ def _scan_some(
             continue
         found[number], row = result
         if isinstance(row, str):
-            row = moved(scans.rows(scans.with_bytes([row])), path, found[number])
+            row = moved(scans.rows(np.array([place_of[row]])), path, found[number])
         scans.add(row)
         show(1)
     return found, events

@@ -170,6 +170,9 @@ class Scans:
         Those at the places come first, then those of other files; what is outdated goes.
         """
         index = self._paths()
+        full = all(len(part) == _PART_ROWS for part in self._indices[:-1])
+        if full and len({*index}) == len(index) and not np.any(places != np.arange(len(places))):
+            return  # they are
         named = {index[place] for place in places}
         others = [place for path, place in self._last_of().items() if path not in named]
         self._rewrite(np.concatenate([places, np.array(sorted(others), np.int64)]))

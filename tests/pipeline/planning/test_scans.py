@@ -120,6 +120,19 @@ def test_settled_results_do_not_tell_in_which_order_they_came(
     assert contents[0] == contents[1] == contents[2]
 
 
+def test_forgotten_results_leave_no_trace_once_they_are_back(tmp_path: Path, scan_of: ScanOf):
+    found = filled(tmp_path, scan_of, "abc")
+    before = Store(tmp_path).files("scans")
+    found.forget({"/b.mp4"})
+    assert found.places([file(name) for name in "abc"]).tolist() == [0, -1, 1]
+    found.add(scanned(scan_of("b", 2), state(ord("b"))))
+    found.flush()
+    assert Store(tmp_path).files("scans") != before
+    for _ in range(2):
+        found.settle(found.places([file(name) for name in "abc"]))
+        assert Store(tmp_path).files("scans") == before
+
+
 def test_what_a_file_held_before_is_forgotten(tmp_path: Path, scan_of: ScanOf):
     found = filled(tmp_path, scan_of, "ab")
     found.add(scanned(scan_of("a", 1, content="f"), state(3)))
