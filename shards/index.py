@@ -1,8 +1,15 @@
-"""A dataset opened for reading: its manifest, its clip rows, its flow layers."""
+"""A dataset opened for reading: its manifest, its clip rows, its flow layers.
 
-from collections.abc import Iterable, Mapping
+Opening reads the manifest alone, which has counts and digests; rows are read by shard, and columns.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import islice
 from os import PathLike
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +17,8 @@ import pyarrow.parquet as pq
 from shards.manifest import DamagedDataset, Layer, canonical_json, read_manifest, sha256_of
 from shards.store import Store, UsageError
 
+Result = TypeVar("Result")
+_THREADS = 8  # that read the index of all shards; more than cores, as storage may be far away
 _KINDS = {
     pa.string(): "text",
     pa.int64(): "whole numbers",
@@ -29,13 +38,18 @@ def read_index(store: Store, name: str, digest: str, columns: list[str] | None =
     Raises:
         DamagedDataset: it is gone, or another file.
     """
+    return pq.read_table(_recorded(store, name, digest), columns=columns)
+
+
+def _recorded(store: Store, name: str, digest: str) -> pa.BufferReader:
+    """The bytes of a file; DamagedDataset if they are not those whose SHA-256 is known."""
     try:
         data = store.read(name)
     except FileNotFoundError:
         raise DamagedDataset(f"{store.at(name)} is missing") from None
     if sha256_of(data) != digest:
         raise DamagedDataset(f"{store.at(name)} is not the file that was written")
-    return pq.read_table(pa.BufferReader(data), columns=columns)
+    return pa.BufferReader(data)
 
 
 def check_agreement(tables: Iterable[tuple[str, pa.Table]]) -> None:
@@ -63,17 +77,17 @@ def check_agreement(tables: Iterable[tuple[str, pa.Table]]) -> None:
 
 
 class Dataset:
-    """The index of a complete dataset; reads Parquet files only, no media, and checks them.
+    """The index of a complete dataset; reads Parquet files only, no media, and checks each.
 
     Attributes:
         store: where it is.
         manifest: the content of manifest.json.
-        clips: one row per clip, `schema.CLIP_TABLE`, the user's columns and the members' places.
 
     Raises:
         NoDataset: there is none.
         UsageError: its build has not finished, or it holds no clips.
-        DamagedDataset: an index file is not the one that the manifest records.
+        DamagedDataset: the manifest is not what was written; by all that reads rows: an index file
+            is not the one that the manifest records.
     """
 
     def __init__(self, where: str | PathLike[str] | Store) -> None:
@@ -87,20 +101,22 @@ class Dataset:
             raise UsageError(
                 f"{self.url} holds no clips; rejects.parquet says why inputs were refused"
             )
-        digests = {name: shard.sha256 for name, shard in self.manifest.shards.items()}
-        self.clips = self._concatenate("clips", digests)
+
+    def __len__(self) -> int:
+        """How many clips."""
+        return sum(self.shard_rows)
 
     @property
     def url(self) -> str:
         """Folder or fsspec URL."""
         return self.store.url
 
-    @property
+    @cached_property
     def shards(self) -> list[str]:
         """Names, in the order of the rows."""
         return list(self.manifest.shards)
 
-    @property
+    @cached_property
     def shard_rows(self) -> tuple[int, ...]:
         """Clips in each shard."""
         return tuple(shard.clips for shard in self.manifest.shards.values())
@@ -134,26 +150,61 @@ class Dataset:
             )
         return found[0]
 
+    @cached_property
+    def clips(self) -> pa.Table:
+        """All rows: `schema.CLIP_TABLE`, the user's columns and the members' places.
+
+        They are held from then on: for datasets of some 100,000 clips. `each` holds one shard's.
+        """
+        return pa.concat_tables(self.each(), promote_options="permissive")
+
     def fields(self, layer: Layer) -> pa.Table:
-        """The layer's rows, in the order of `clips`.
+        """All rows of a layer, in the order of `clips`.
 
         Raises:
             DamagedDataset: they are not those that the manifest records, or not of the clips.
         """
-        table = self._concatenate(f"flow/{layer.name}", layer.shards)
-        if table["key"] != self.clips["key"]:
+        tables = []
+        for clips, fields in zip(self.each(["key"]), self.each(layer=layer), strict=True):
+            self.check_fields(layer, clips, fields)
+            tables.append(fields)
+        return pa.concat_tables(tables, promote_options="permissive")
+
+    def check_fields(self, layer: Layer, clips: pa.Table, fields: pa.Table) -> None:
+        """DamagedDataset if rows of a layer are not those of the clips."""
+        if fields["key"] != clips["key"]:
             raise DamagedDataset(
                 f"layer {layer.name} does not hold the clips of {self.url}; rebuild it"
             )
-        return table
 
-    def rows(self, shard: str) -> pa.Table:
-        """The clip rows of one shard.
+    def rows(
+        self, shard: str, columns: list[str] | None = None, layer: Layer | None = None
+    ) -> pa.Table:
+        """Some columns, or all, of the clip rows of one shard, or of its rows of a layer.
 
         Raises:
             DamagedDataset: they are not those that the manifest records.
         """
-        return self._index("clips", shard, self.manifest.shards[shard].sha256)
+        return pq.read_table(self._index(shard, layer), columns=columns, use_threads=False)
+
+    def each(
+        self, columns: list[str] | None = None, layer: Layer | None = None
+    ) -> Iterator[pa.Table]:
+        """The `rows` of every shard, in order; a few are held at once."""
+        return self._each(lambda shard: self.rows(shard, columns, layer))
+
+    def schemas(self) -> Iterator[pa.Schema]:
+        """The columns of every shard's clip rows; users' may differ."""
+        return self._each(lambda shard: pq.read_schema(self._index(shard)))
+
+    def _each(self, read: Callable[[str], Result]) -> Iterator[Result]:
+        shards = iter(self.shards)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            ahead = deque(pool.submit(read, shard) for shard in islice(shards, 2 * _THREADS))
+            while ahead:
+                result = ahead.popleft().result()
+                ahead.extend(pool.submit(read, shard) for shard in islice(shards, 1))
+                yield result
 
     def place(self, folder: str, shard: str) -> tuple[Store, str]:
         """The store of a shard's files, and their name there without suffix.
@@ -171,14 +222,15 @@ class Dataset:
     def _owners(self) -> dict[str, Store]:
         return {}
 
-    def _concatenate(self, folder: str, digests: Mapping[str, str]) -> pa.Table:
-        tables = [self._index(folder, shard, digests.get(shard, "")) for shard in self.shards]
-        return pa.concat_tables(tables, promote_options="permissive")
-
-    def _index(self, folder: str, shard: str, digest: str) -> pa.Table:
+    def _index(self, shard: str, layer: Layer | None = None) -> pa.BufferReader:
+        """The Parquet file of a shard."""
+        if layer is None:
+            folder, digest = "clips", self.manifest.shards[shard].sha256
+        else:
+            folder, digest = f"flow/{layer.name}", layer.shards.get(shard, "")
         owner, stem = self.place(folder, shard)
         try:
-            return read_index(owner, f"{stem}.parquet", digest)
+            return _recorded(owner, f"{stem}.parquet", digest)
         except DamagedDataset as error:
             merge = f", then merge {self.url} again" * (owner != self.store)
             raise DamagedDataset(

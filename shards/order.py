@@ -7,9 +7,9 @@ order is the same on any machine, with any library version, for any number of wo
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Int64
@@ -82,36 +82,55 @@ class Order:
         """Row numbers at positions [start, stop); the range may span epochs."""
         return np.concatenate([np.empty(0, np.int64), *self._pieces(start, stop)])
 
+    def window_at(self, position: int) -> tuple[list[int], int]:
+        """The shards of the window that a position is in, and the position at which it ends."""
+        epoch, number = self._locate(position)
+        order, ends = self._epoch(epoch)
+        shards = order[number * self.window : (number + 1) * self.window]
+        return shards.tolist(), epoch * self.total + int(ends[number])
+
     def _pieces(self, start: int, stop: int) -> Iterator[np.ndarray]:
         while start < stop:
-            epoch, offset = divmod(start, self.total)
-            windows, ends = _windows(self.shard_rows, self.window, fold(self.seed, epoch, "shards"))
-            number = int(np.searchsorted(ends, offset, side="right"))
-            rows = _window_rows(
-                self.shard_rows, windows[number], fold(self.seed, epoch, number, "rows")
-            )
-            begin = offset - (int(ends[number]) - len(rows))
+            _, end = self.window_at(start)
+            rows = self._window_rows(*self._locate(start))
+            begin = start - (end - len(rows))
             piece = rows[begin : begin + stop - start]
             yield piece
             start += len(piece)
 
+    def _locate(self, position: int) -> tuple[int, int]:
+        """The epoch, and the number of the window in it."""
+        epoch, offset = divmod(position, self.total)
+        return epoch, int(np.searchsorted(self._epoch(epoch)[1], offset, side="right"))
 
-@lru_cache(maxsize=4)
-def _windows(
-    shard_rows: tuple[int, ...], window: int, key: int
-) -> tuple[list[tuple[int, ...]], np.ndarray]:
-    """One epoch's windows of shards, and the position within the epoch at which each ends."""
-    order = permutation(len(shard_rows), key).tolist()
-    windows = [tuple(order[i : i + window]) for i in range(0, len(order), window)]
-    return windows, np.cumsum([sum(shard_rows[s] for s in shards) for shards in windows])
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """The first row of each shard, and their end."""
+        return np.cumsum((0, *self.shard_rows))
 
+    @cached_property
+    def _epoch(self) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+        """Of an epoch: the shards in its order, and where in it each window ends."""
 
-@lru_cache(maxsize=4)
-def _window_rows(shard_rows: tuple[int, ...], shards: tuple[int, ...], key: int) -> np.ndarray:
-    """The global row numbers of one window, in their order."""
-    first_rows = np.cumsum((0, *shard_rows))
-    rows = np.concatenate([np.arange(first_rows[s], first_rows[s + 1]) for s in shards])
-    return rows[permutation(len(rows), key)]
+        def find(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+            order = permutation(len(self.shard_rows), fold(self.seed, epoch, "shards"))
+            rows = np.diff(self._starts)[order]
+            return order, np.cumsum(np.add.reduceat(rows, np.arange(0, len(order), self.window)))
+
+        return lru_cache(maxsize=2)(find)
+
+    @cached_property
+    def _window_rows(self) -> Callable[[int, int], np.ndarray]:
+        """The row numbers of a window of an epoch, in their order."""
+
+        def find(epoch: int, number: int) -> np.ndarray:
+            order, _ = self._epoch(epoch)
+            shards = order[number * self.window : (number + 1) * self.window]
+            spans = zip(self._starts[shards], self._starts[shards + 1], strict=True)
+            rows = np.concatenate([np.arange(start, end) for start, end in spans])
+            return rows[permutation(len(rows), fold(self.seed, epoch, number, "rows"))]
+
+        return lru_cache(maxsize=4)(find)
 
 
 def rank_rows(rows: Int64[np.ndarray, " n"], rank: int, ranks: int) -> Int64[np.ndarray, " share"]:

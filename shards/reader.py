@@ -1,30 +1,114 @@
 """Reading clips and flow fields by byte ranges that the index gives; every read is checked."""
 
+import threading
 import zlib
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from shards.index import Dataset
 from shards.manifest import DamagedDataset, Layer
+from shards.schema import CLIP_MEMBERS, member_columns
 from shards.store import Store
 
 _GAP_BYTES = 64 * 1024  # fields closer than this are fetched in one request
+_FIELD = ["pair_source", "pair_target", "field_offset", "field_size", "field_crc32"]
+Value = TypeVar("Value")
+
+
+class Held(Generic[Value]):
+    """What a function gives for numbers: the latest that were asked for are held.
+
+    Safe for threads; a number that several ask for at once is worked out by one of them.
+    """
+
+    def __init__(self, function: Callable[[int], Value], most: int) -> None:
+        self._function, self._most = function, most
+        self._held: OrderedDict[int, Future[Value]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, number: int) -> Value:
+        with self._lock:
+            known = self._held.get(number)
+            future = self._held[number] = known or Future()
+            self._held.move_to_end(number)
+            if len(self._held) > self._most:
+                self._held.popitem(last=False)
+        if known is None:
+            try:
+                future.set_result(self._function(number))
+            except BaseException as error:
+                with self._lock:
+                    self._held.pop(number, None)  # the next one tries again
+                future.set_exception(error)
+        return future.result()
 
 
 class ShardReader:
     """Random access to the members of a dataset; safe to call from several threads.
 
+    The index is read by shard, when a row of it is asked for or ahead of that (`load`).
+
     Args:
         dataset: an opened dataset.
         layer: the flow layer that `fields` reads, or None.
+        columns: of the clips, for `value`; more than key and members' places.
+        held: shards whose index is held.
     """
 
-    def __init__(self, dataset: Dataset, layer: Layer | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        layer: Layer | None = None,
+        *,
+        columns: Sequence[str] = (),
+        held: int = 16,
+    ) -> None:
         self.dataset = dataset
         self.layer = layer
-        self._shard_of_row = np.repeat(np.arange(len(dataset.shards)), dataset.shard_rows)
-        self._flow = None if layer is None else dataset.fields(layer)
+        self._columns = ["key", *member_columns(CLIP_MEMBERS).names, *columns]
+        self._ends = np.cumsum(dataset.shard_rows)
+        self._tables = Held(self._read, held)
+
+    def load(self, shard: int) -> None:
+        """Read the index of shard number `shard`, if it is not held.
+
+        Raises:
+            DamagedDataset: it is not what the manifest records.
+        """
+        self._tables(shard)
+
+    def value(self, row: int, column: str) -> Any:
+        """What a column tells of clip `row`."""
+        shard, place = self._place(row)
+        clips, _ = self._tables(shard)
+        return clips[column][place].as_py()
+
+    def row(self, row: int, layer: Layer | None = None) -> dict[str, Any]:
+        """All columns of clip `row`, of the clips or of a layer; they are read anew."""
+        shard, place = self._place(row)
+        table = self.dataset.rows(self.dataset.shards[shard], layer=layer)
+        return table.slice(place, 1).to_pylist()[0]
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """The number of the shard that holds a row, and the place in it."""
+        if not 0 <= row < self._ends[-1]:
+            raise IndexError(f"row {row}: {self.dataset.url} has {self._ends[-1]} clips")
+        shard = int(np.searchsorted(self._ends, row, side="right"))
+        return shard, row - int(self._ends[shard]) + self.dataset.shard_rows[shard]
+
+    def _read(self, number: int) -> tuple[pa.Table, pa.Table | None]:
+        shard = self.dataset.shards[number]
+        clips = self.dataset.rows(shard, self._columns)
+        if self.layer is None:
+            return clips, None
+        fields = self.dataset.rows(shard, ["key", *_FIELD], self.layer)
+        self.dataset.check_fields(self.layer, clips, fields)
+        return clips, fields
 
     def member(self, row: int, name: str) -> bytes:
         """The bytes of member `name` (`mp4`, `json`, `txt`) of clip `row`.
@@ -33,8 +117,7 @@ class ShardReader:
             DamagedDataset: the checksum differs from the index's.
         """
         offset, size, crc32 = (
-            self.dataset.clips[f"{name}_{what}"][row].as_py()
-            for what in ("offset", "size", "crc32")
+            self.value(row, f"{name}_{what}") for what in ("offset", "size", "crc32")
         )
         store, tar = self._tar("clips", row)
         data = store.read_range(tar, offset, size)
@@ -48,15 +131,15 @@ class ShardReader:
             KeyError: the layer holds no such pair.
             DamagedDataset: a checksum differs from the index's.
         """
-        if self._flow is None or self.layer is None:
+        if self.layer is None:
             raise ValueError("this reader was opened without a flow layer; name one to read flow")
-        record = {
-            name: self._flow[name][row].values.to_numpy()
-            for name in ("pair_source", "pair_target", "field_offset", "field_size", "field_crc32")
-        }
+        shard, place = self._place(row)
+        _, flow = self._tables(shard)
+        assert flow is not None, "there is a layer"
+        record = {name: flow[name][place].values.to_numpy() for name in _FIELD}
         stored = zip(record["pair_source"].tolist(), record["pair_target"].tolist(), strict=True)
-        place = {pair: index for index, pair in enumerate(stored)}
-        indices = [place[pair] for pair in pairs]
+        number = {pair: index for index, pair in enumerate(stored)}
+        indices = [number[pair] for pair in pairs]
         spans = [(int(record["field_offset"][i]), int(record["field_size"][i])) for i in indices]
         store, tar = self._tar(f"flow/{self.layer.name}", row)
         blobs = read_spans(store, tar, spans)
@@ -67,13 +150,13 @@ class ShardReader:
         return blobs
 
     def _tar(self, folder: str, row: int) -> tuple[Store, str]:
-        shard = self.dataset.shards[self._shard_of_row[row]]
+        shard = self.dataset.shards[self._place(row)[0]]
         store, stem = self.dataset.place(folder, shard)
         return store, f"{stem}.tar"
 
     def _check(self, data: bytes, crc32: int, url: str, row: int, name: str) -> None:
         if zlib.crc32(data) != crc32:
-            key = self.dataset.clips["key"][row].as_py()
+            key = self.value(row, "key")
             raise DamagedDataset(
                 f"{url}: {key} ({name}) differs from what was written; `fluxshard verify "
                 f"{self.dataset.url}` lists all damage. Delete the shard and build again"

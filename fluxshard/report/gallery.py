@@ -2,18 +2,23 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import UInt8
 
 from flow_cache import FlowField, Pair, decode_field, flow_to_rgb, is_named
-from shards import Clip, Dataset, Layer, ShardReader, UsageError, clips_of, decode_clip
+from shards import Clip, Dataset, Layer, ShardReader, UsageError, decode_clip
 
 RGB = UInt8[np.ndarray, "h w 3"]  # RGB
 
 _HIDDEN = np.array((255, 90, 0), np.uint8)  # what is seen in one frame and not in the other
+
+_MOST_LISTED = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -88,11 +93,15 @@ class Gallery:
         self.dataset = dataset
         name = layer or next(iter(layer_names(dataset)), None)
         self.layer: Layer | None = None if name is None else dataset.layer(name)
-        self.flow_rows = None if self.layer is None else dataset.fields(self.layer)
         self._reader = ShardReader(dataset, self.layer)
 
     def __len__(self) -> int:
-        return len(self.dataset.clips)
+        return len(self.dataset)
+
+    @cached_property
+    def flow_rows(self) -> pa.Table | None:
+        """All rows of the layer; None without one."""
+        return None if self.layer is None else self.dataset.fields(self.layer)
 
     @property
     def name(self) -> str:
@@ -101,26 +110,30 @@ class Gallery:
 
     def clip(self, number: int) -> Clip:
         """Clip `number` of the dataset."""
-        return clips_of(self.dataset.clips.slice(number, 1))[0]
+        return Clip.from_row(self._reader.row(number))
 
     def find(self, key: str) -> int:
         """Row of the clip whose key is, or is the only one to start with, `key`, or UsageError."""
-        keys = self.dataset.clips["key"].to_pylist()
-        found = [number for number, name in enumerate(keys) if name.startswith(key)]
-        if key in keys:
-            return keys.index(key)
+        tables = self.dataset.each(["key"])
+        keys = enumerate(name for table in tables for name in table["key"].to_pylist())
+        first, found = list(islice(keys, 5)), {}
+        for number, name in chain(first, keys):
+            if name == key:
+                return number
+            if name.startswith(key):
+                found[number] = name
         if len(found) != 1:
-            some = ", ".join([keys[number] for number in found] or keys[:5])
+            some = ", ".join(list(found.values())[:_MOST_LISTED] or [name for _, name in first])
             problem = "is the start of several keys" if found else "is no clip"
             raise UsageError(f"{key!r} {problem} of {self.dataset.url}; there are {some}, ...")
-        return found[0]
+        return next(iter(found))
 
     def view(self, number: int) -> ClipView:
         """Read and decode clip `number` with all its flow."""
         flow_row: dict[str, Any] = {}
         pairs: list[Pair] = []
-        if self.flow_rows is not None:
-            flow_row = self.flow_rows.slice(number, 1).to_pylist()[0]
+        if self.layer is not None:
+            flow_row = self._reader.row(number, self.layer)
             pairs = list(zip(flow_row["pair_source"], flow_row["pair_target"], strict=True))
         video = self._reader.member(number, "mp4")
         return ClipView(

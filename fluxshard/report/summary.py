@@ -10,16 +10,25 @@ from shards.schema import CLIP_MEMBERS
 
 
 def summarise(dataset: Dataset) -> dict[str, Any]:
-    """Counts, seconds of video, and bytes of media and of each flow layer, as JSON values."""
-    clips = dataset.clips
-    rates = clips["fps_num"].to_numpy() / clips["fps_den"].to_numpy()
+    """Counts, seconds of video, and bytes of media and of each flow layer, as JSON values.
+
+    Memory is that of the digests of the videos and of a few shards' rows.
+    """
+    videos: set[str] = set()
+    seconds, size = 0.0, 0
+    sizes = [f"{member}_size" for member in CLIP_MEMBERS]
+    for clips in dataset.each(["source_sha256", "frames", "fps_num", "fps_den", *sizes]):
+        videos |= {*clips["source_sha256"].unique().to_pylist()}
+        rates = clips["fps_num"].to_numpy() / clips["fps_den"].to_numpy()
+        seconds += float((clips["frames"].to_numpy() / rates).sum())
+        size += sum(_total(clips[name]) for name in sizes)
     return {
-        "clips": len(clips),
-        "videos": len(clips["source_sha256"].unique()),
-        "seconds": round(float((clips["frames"].to_numpy() / rates).sum()), 3),
+        "clips": len(dataset),
+        "videos": len(videos),
+        "seconds": round(seconds, 3),
         "shards": len(dataset.shards),
         "rejects": _rejects(dataset),
-        "clip_bytes": sum(_total(clips[f"{member}_size"]) for member in CLIP_MEMBERS),
+        "clip_bytes": size,
         "layers": {
             layer.name: _layer(dataset, layer) for layer in dataset.manifest.layers.values()
         },
@@ -35,13 +44,16 @@ def _rejects(dataset: Dataset) -> dict[str, int]:
 
 
 def _layer(dataset: Dataset, layer: Layer) -> dict[str, Any]:
-    table = dataset.fields(layer)
+    fields = size = 0
+    for table in dataset.each(["pair_source", "flow_size"], layer):
+        fields += _total(pc.list_value_length(table["pair_source"]))
+        size += _total(table["flow_size"])
     return {
         "estimator": layer.spec["estimator"],
         "frames_from": layer.spec["frames_from"],
         "levels": layer.spec["levels"],
-        "fields": _total(pc.list_value_length(table["pair_source"])),
-        "bytes": _total(table["flow_size"]),
+        "fields": fields,
+        "bytes": size,
     }
 
 

@@ -84,5 +84,39 @@ def test_a_merged_dataset_whose_part_was_made_anew_is_refused(
     shutil.rmtree(parts[1])
     Path(make_dataset("three")).rename(parts[1])
     assert len(Dataset(parts[1]).clips) == 5, "the part itself is sound"
+    opened = Dataset(merged)
+    opened.rows("000001")
     with pytest.raises(DamagedDataset, match=rf"{parts[1]}/clips/000000.* merge {merged} again"):
-        Dataset(merged)
+        opened.rows("000002")
+
+
+def test_a_dataset_opens_without_its_rows_and_reads_those_that_are_asked_for(
+    dataset_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[str] = []
+    whole = Store.read
+    monkeypatch.setattr(Store, "read", lambda store, name: read.append(name) or whole(store, name))
+    dataset = Dataset(dataset_url)
+    assert (len(dataset), dataset.shard_rows) == (5, (3, 2))
+    assert read == ["manifest.json"]
+    assert dataset.rows("000001", ["key"]).to_pydict() == {"key": ["clip-1-0", "clip-1-1"]}
+    assert dataset.rows("000001", ["flow_size"], dataset.layer()).num_rows == 2
+    assert read[1:] == ["clips/000001.parquet", "flow/toy-0123456789ab/000001.parquet"]
+
+
+def test_rows_come_shard_by_shard_in_order_and_few_are_read_ahead(
+    dataset_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    store, dataset = Store(dataset_url), Dataset(dataset_url)
+    names = [f"{n:06d}" for n in range(200)]
+    shards = {name: dataset.manifest.shards[f"{n % 2:06d}"] for n, name in enumerate(names)}
+    for n, name in enumerate(names[2:]):
+        store.write(f"clips/{name}.parquet", store.read(f"clips/{n % 2:06d}.parquet"))
+    write_manifest(store, replace(dataset.manifest, shards=shards))
+    read: list[str] = []
+    whole = Store.read
+    monkeypatch.setattr(Store, "read", lambda store, name: read.append(name) or whole(store, name))
+    tables = Dataset(dataset_url).each(["key"])
+    assert [len(next(tables)) for _ in range(4)] == [3, 2, 3, 2]
+    assert 4 < len(read) < 50
+    assert sum(map(len, tables)) == 490

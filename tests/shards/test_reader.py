@@ -1,6 +1,9 @@
 """Reads by byte range return what was written, or raise."""
 
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.index import Dataset
-from shards.manifest import DamagedDataset
-from shards.reader import ShardReader, coalesce
+from shards.manifest import DamagedDataset, write_manifest
+from shards.reader import Held, ShardReader, coalesce
+from shards.store import Store
 from tests.shards.conftest import PAIRS, payload
 
 
@@ -74,3 +78,60 @@ def test_coalesced_groups_hold_every_span_once_and_lie_apart(spans: list, gap: i
     assert sorted(span for group in groups for span in group) == sorted(set(spans))
     ends = [max(offset + size for offset, size in group) for group in groups]
     assert all(group[0][0] - end > gap for end, group in zip(ends, groups[1:], strict=False))
+
+
+def test_the_index_is_read_by_shard_once_and_few_are_held(
+    dataset_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[str] = []
+    whole = Store.read
+    monkeypatch.setattr(Store, "read", lambda store, name: read.append(name) or whole(store, name))
+    dataset = Dataset(dataset_url)
+    reader = ShardReader(dataset, dataset.layer(), held=1)
+    read.clear()
+    first = ["clips/000000.parquet", "flow/toy-0123456789ab/000000.parquet"]
+    reader.load(0)
+    for row in (0, 2):
+        assert reader.member(row, "mp4") == payload(0, row)
+        assert reader.fields(row, PAIRS[:1]) == [payload(0, row, 0)]
+    assert read == first
+    assert reader.value(4, "key") == "clip-1-1"
+    assert reader.value(0, "key") == "clip-0-0"
+    assert read[4:] == first, "the first was not held any more"
+    with pytest.raises(IndexError, match="row 5: .* has 5 clips"):
+        reader.value(5, "key")
+
+
+def test_flow_of_other_clips_is_refused_when_its_shard_is_read(dataset_url: str):
+    store, dataset = Store(dataset_url), Dataset(dataset_url)
+    layer = dataset.layer()
+    turned = {"000000": layer.shards["000000"], "000001": layer.shards["000000"]}
+    name = f"flow/{layer.name}/00000"
+    store.write(f"{name}1.parquet", store.read(f"{name}0.parquet"))
+    layers = {layer.name: replace(layer, shards=turned)}
+    write_manifest(store, replace(dataset.manifest, layers=layers))
+    reader = ShardReader(Dataset(dataset_url), Dataset(dataset_url).layer())
+    assert reader.fields(0, PAIRS[:1])
+    with pytest.raises(DamagedDataset, match="does not hold the clips"):
+        reader.fields(3, PAIRS[:1])
+
+
+def test_what_is_asked_for_at_once_is_worked_out_once_and_errors_are_not_held():
+    calls, gate = [], threading.Event()
+
+    def slow(number: int) -> int:
+        calls.append(number)
+        assert gate.wait(10)
+        if len(calls) == 1:
+            raise OSError("for a while")
+        return number * 10
+
+    held = Held(slow, most=4)
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(held, 7) for _ in range(3)]
+        gate.set()
+        failed = [answer for answer in answers if isinstance(answer.exception(), OSError)]
+    assert failed
+    assert len(calls) <= 2
+    assert held(7) == held(7) == 70
+    assert calls == [7, 7]

@@ -6,12 +6,13 @@ flow fields that they want. Batches come out in order, whatever order threads en
 """
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from jaxtyping import Float32
 from torch import Tensor
@@ -22,6 +23,8 @@ from trainer.config import StreamConfig
 from trainer.stream.batch import Batch, FlowTargets
 from trainer.stream.fill import FlowRequest, SampleRequest, fill
 from trainer.temporal.recipe import ClipFacts, Recipe, SamplePlan
+
+_COLUMNS = ("caption", "frames", "height", "width")
 
 
 class Loader:
@@ -61,12 +64,13 @@ class Loader:
     ) -> None:
         self.config, self.recipe = config, recipe
         self.size = clip_size(dataset)
-        self.stored_frames = _stored_frames(dataset, config.frames)
+        _check_frames(dataset, shortest_clip(dataset), config.frames)
         self.order = Order(shard_rows=dataset.shard_rows, seed=seed, window=config.window)
         self.cursor = (cursor or Cursor(dataset=dataset.digest, seed=seed)).resume_in(
             dataset.digest, seed
         )
-        self.reader = ShardReader(dataset, layer)
+        # This window, the next one, and that which threads may still be filling from.
+        self.reader = ShardReader(dataset, layer, columns=_COLUMNS, held=3 * config.window)
         self.spec = None if layer is None else FlowSpec.from_json(layer.spec)
         self.share = partial(rank_rows, rank=rank, ranks=ranks)
         self.share(np.arange(config.batch))  # refuse an uneven split before any work
@@ -80,15 +84,18 @@ class Loader:
         )
         pending: deque[tuple[Batch, list[Future[Stopwatch]]]] = deque()
         cursor = self.cursor
+        windows = _Windows(self.order, cursor.position, partial(pool.submit, self.reader.load))
         try:
             while True:
                 while len(pending) <= self.config.prefetch:
                     planning = Stopwatch()
                     with planning("plan"):
+                        windows.ask(cursor.position + self.config.batch - 1)
                         batch, requests = self.prepare(cursor)
                     batch.seconds.update(planning.seconds)
                     pending.append((batch, [pool.submit(fill, r, self.reader) for r in requests]))
                     cursor = batch.cursor
+                    windows.ask(self.order.window_at(cursor.position)[1])  # the one after it
                 batch, futures = pending.popleft()
                 yield _wait(batch, futures)
         finally:
@@ -104,22 +111,25 @@ class Loader:
             self.recipe.sample(position, self._facts(row), stage)
             for position, row in zip(ours, rows, strict=True)
         ]
-        clips = self.reader.dataset.clips
+        value = self.reader.value
         batch = Batch(
             frames=self._empty(len(rows), len(samples[0].shown), 3, *self.size, dtype=torch.uint8),
             levels=_levels(samples),
             flow=self._targets(samples),
             stage=stage,
             plans=tuple(sample.shown for sample in samples),
-            keys=tuple(clips["key"][row].as_py() for row in rows),
-            captions=tuple(clips["caption"][row].as_py() for row in rows),
+            keys=tuple(value(row, "key") for row in rows),
+            captions=tuple(value(row, "caption") for row in rows),
             positions=ours,
             cursor=replace(cursor, position=cursor.position + len(positions)),
         )
         return batch, _requests(batch, rows, samples)
 
     def _facts(self, row: int) -> ClipFacts:
-        frames = int(self.stored_frames[row])
+        frames = self.reader.value(row, "frames")
+        height, width = (self.reader.value(row, side) for side in ("height", "width"))
+        _check_size(self.reader.dataset, {self.size, (height, width)})
+        _check_frames(self.reader.dataset, frames, self.config.frames)
         return ClipFacts(
             frames=frames, flow_pairs=() if self.spec is None else _stored_pairs(frames, self.spec)
         )
@@ -143,26 +153,65 @@ class Loader:
         return torch.empty(shape, dtype=dtype, pin_memory=self.pin)
 
 
+class _Windows:
+    """Has the index of windows of shards read, each once, in the order of the stream.
+
+    Args:
+        start: position whose window is the first.
+        load: starts to read the index of a shard.
+    """
+
+    def __init__(self, order: Order, start: int, load: Callable[[int], object]) -> None:
+        self._order, self._load = order, load
+        self._next = start  # where the first window begins that was not asked for
+
+    def ask(self, position: int) -> None:
+        """For all windows up to that of a position."""
+        while self._next <= position:
+            shards, self._next = self._order.window_at(self._next)
+            for shard in shards:
+                self._load(shard)
+
+
 def clip_size(dataset: Dataset) -> tuple[int, int]:
-    """(height, width) of the dataset's clips; UsageError if they differ."""
-    heights, widths = (dataset.clips[name].unique().to_pylist() for name in ("height", "width"))
-    if len(heights) != 1 or len(widths) != 1:
+    """(height, width) of the dataset's clips; UsageError if they differ.
+
+    As the build was told; if that is not known, as in datasets merged of several, all rows are read.
+    """
+    if size := dataset.manifest.config.get("size"):
+        return size[0], size[1]
+    sizes: set[tuple[int, int]] = set()
+    for table in dataset.each(["height", "width"]):
+        sizes |= {*zip(*(table[side].to_pylist() for side in ("height", "width")), strict=True)}
+    return _check_size(dataset, sizes)
+
+
+def _check_size(dataset: Dataset, sizes: set[tuple[int, int]]) -> tuple[int, int]:
+    """The only size."""
+    if len(sizes) != 1:
+        heights, widths = (sorted({*sides}) for sides in zip(*sizes, strict=True))
         raise UsageError(
             f"{dataset.url} holds clips of heights {heights} and widths {widths}; "
             "a batch needs one size: build the dataset with --size"
         )
-    return heights[0], widths[0]
+    return next(iter(sizes))
 
 
-def _stored_frames(dataset: Dataset, needed: int) -> np.ndarray:
-    """The length of each clip, int [rows]; UsageError if one is shorter than needed."""
-    frames = dataset.clips["frames"].to_numpy()
-    if frames.min() < needed:
+def shortest_clip(dataset: Dataset) -> int:
+    """How many frames each clip has at least, as the build was told, or else as the rows say."""
+    frames: int = dataset.manifest.config.get("frames") or min(
+        pc.min(table["frames"]).as_py() for table in dataset.each(["frames"])
+    )
+    return frames
+
+
+def _check_frames(dataset: Dataset, frames: int, needed: int) -> None:
+    """UsageError if a clip is shorter than needed."""
+    if frames < needed:
         raise UsageError(
-            f"the shortest clip of {dataset.url} has {frames.min()} frames, stream.frames asks for "
+            f"the shortest clip of {dataset.url} has {frames} frames, stream.frames asks for "
             f"{needed}: lower it, or build the dataset with more --frames"
         )
-    return frames
 
 
 @lru_cache(maxsize=64)
