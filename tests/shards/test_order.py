@@ -77,3 +77,19 @@ def test_a_cursor_resumes_only_where_it_was_made():
         cursor.resume_in("def", 1)
     with pytest.raises(ValueError, match="seed 1, this run has 2"):
         cursor.resume_in("abc", 2)
+
+
+@given(shard_rows, st.integers(1, 4), st.integers(0, 40))
+def test_a_window_is_told_with_its_end(rows: tuple[int, ...], window: int, position: int):
+    order = Order(shard_rows=rows, seed=5, window=window)
+    shards, end = order.window_at(position)
+    assert position < end
+    assert len(shards) <= window
+    shard_of = np.repeat(np.arange(len(rows)), rows)
+    assert {*shard_of[order.rows(position, end)]} <= {*shards}
+    assert end % sum(rows) == 0 or not {*order.window_at(end)[0]} & {*shards}
+
+
+def test_the_order_over_epochs_is_pinned():
+    rows = Order(shard_rows=(3, 4, 2, 5), seed=7, window=2).rows(9, 23)
+    assert rows.tolist() == [4, 6, 1, 3, 2, 2, 1, 7, 8, 0, 11, 6, 12, 13]

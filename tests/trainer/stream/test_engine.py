@@ -1,4 +1,6 @@
 import itertools
+import threading
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -6,9 +8,10 @@ import pytest
 import torch
 
 from shards.clip_video import decode_clip
+from shards.index import Dataset
 from shards.manifest import DamagedDataset
 from shards.order import Cursor
-from shards.store import UsageError
+from shards.store import Store, UsageError
 from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Loader
@@ -202,3 +205,71 @@ def test_another_recipe_is_another_training_with_the_same_stream(made, config: T
 def test_a_recipe_draws_levels_for_all_samples_of_a_batch_or_for_none(made, config) -> None:
     with pytest.raises(ValueError, match="for all samples or none, not 1"):
         take(Loader(made.dataset, config.stream, Still(levels_of=(3,)), seed=0), 2)
+
+
+def shards_of(made, keys: Iterable[str]) -> set[int]:
+    rows = {key: row for row, key in enumerate(made.dataset.clips["key"].to_pylist())}
+    shard_of = np.repeat(np.arange(3), made.dataset.shard_rows)
+    return {int(shard_of[rows[key]]) for key in keys}
+
+
+def opened(made, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, list[str]]:
+    """The dataset, just opened, and the files that are read from now on."""
+    read: list[str] = []
+    whole = Store.read
+    dataset = Dataset(made.dataset.url)
+    monkeypatch.setattr(Store, "read", lambda store, name: read.append(name) or whole(store, name))
+    config = {"size": [48, 64], "frames": 9}  # as a build writes it
+    dataset.manifest = replace(dataset.manifest, config=config)
+    return dataset, read
+
+
+def test_a_batch_reads_the_index_of_its_window_alone(
+    made, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, read = opened(made, monkeypatch)
+    config = replace(config, stream=replace(config.stream, window=1))
+    loader = Loader(dataset, config.stream, TrainRecipe(config), dataset.layer(), seed=config.seed)
+    assert read == []
+    batch, _ = loader.prepare(loader.cursor)
+    shards = {int(name[-14:-8]) for name in read}
+    assert shards == shards_of(made, batch.keys) != {0, 1, 2}
+    assert len(read) == 2 * len(shards), "of clips and flow, once each"
+
+
+def test_the_index_of_the_next_window_is_read_by_threads_ahead(
+    made, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, read = opened(made, monkeypatch)
+    config = replace(config, stream=replace(config.stream, window=1, prefetch=1))
+    loader = Loader(dataset, config.stream, TrainRecipe(config), seed=config.seed)
+    readers: set[str] = set()
+    index = dataset.rows
+
+    def rows(*arguments):
+        readers.add(threading.current_thread().name)
+        return index(*arguments)
+
+    monkeypatch.setattr(dataset, "rows", rows)
+    order, _ = loader.order.window_at(0), read.clear()
+    keys = [key for batch in take(loader, 9) for key in batch.keys]
+    assert len(keys) == 18
+    assert len(read) == len({*read}) == 3, "each shard once, in three epochs"
+    assert read[0] == f"clips/{order[0][0]:06d}.parquet"
+    assert any(name.startswith("loader") for name in readers)
+
+
+def test_what_the_configuration_promises_is_checked_where_rows_are_read(
+    made, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, _ = opened(made, monkeypatch)
+    for told, problem in (
+        ({"size": [48, 64], "frames": 17}, r"stream\.frames asks for 12"),
+        ({"size": [32, 64], "frames": 9}, r"heights \[32, 48\]"),
+    ):
+        dataset.manifest = replace(dataset.manifest, config=told)
+        frames = 12 if told["frames"] == 17 else 8
+        wanted = replace(config, stream=replace(config.stream, frames=frames))
+        loader = Loader(dataset, wanted.stream, TrainRecipe(wanted), seed=config.seed)
+        with pytest.raises(UsageError, match=problem):
+            take(loader, 1)
