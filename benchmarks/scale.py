@@ -172,7 +172,7 @@ def run_job(name: str, *arguments: object) -> dict[str, Any]:
 
 def measure(folder: str, videos: int, shards: int) -> dict[str, dict[str, Any]]:
     """All jobs of one size, by name."""
-    from scale_world import CLIPS, write_index, write_scans
+    from scale_world import write_index, write_scans
 
     write_scans(folder, videos)
     found = {f"plan, {n} a shard": run_job("plan", folder, videos, n) for n in (64, 256)}
@@ -181,8 +181,7 @@ def measure(folder: str, videos: int, shards: int) -> dict[str, dict[str, Any]]:
     for per_shard in (64, 256):
         write_index(f"{folder}/index-{per_shard}", videos, per_shard)
         found[f"index, {per_shard} a shard"] = run_job("index", folder, videos, per_shard)
-    tasks = min(shards, videos * CLIPS // 64)
-    return found | {"tasks, 64 a shard": run_job("tasks", folder, tasks, 64)}
+    return found | {"tasks, 64 a shard": run_job("tasks", folder, shards, 64)}
 
 
 def show(videos: int, found: dict[str, dict[str, Any]]) -> None:
@@ -222,7 +221,7 @@ def show_slopes(sizes: dict[int, dict[str, dict[str, Any]]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--shards", type=int, default=2_000, help="most that are handed out")
+    parser.add_argument("--shards", type=int, default=2_000, help="handed out at the first size, twice as many at the second, …")
     parser.add_argument("--folder", help="for the made-up files; default a temporary one")
     parser.add_argument("--json", help="file for the figures")
     parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)
@@ -235,9 +234,9 @@ def main() -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "distributed"))
     print(f"{machine}; Python {platform.python_version()}, {packages}")
     sizes: dict[int, dict[str, dict[str, Any]]] = {}
-    for videos in options.videos:
+    for number, videos in enumerate(options.videos, start=1):
         with tempfile.TemporaryDirectory(prefix="scale-", dir=options.folder) as folder:
-            sizes[videos] = measure(folder, videos, options.shards)
+            sizes[videos] = measure(folder, videos, number * options.shards)
         show(videos, sizes[videos])
         sys.stdout.flush()
     if len(sizes) > 1:
