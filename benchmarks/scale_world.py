@@ -25,11 +25,11 @@ def digest_of(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def clip_rows(folder: str, first: int, videos: int) -> pa.Table:
+def clip_rows(folder: str, first: int, videos: int, clips: int = CLIPS) -> pa.Table:
     """Clips of some videos as scans tell them: all columns of the clip table."""
-    count, rng = videos * CLIPS, np.random.default_rng(first)
-    video = np.repeat(np.arange(first, first + videos), CLIPS)
-    place = np.tile(np.arange(CLIPS), videos)
+    count, rng = videos * clips, np.random.default_rng(first)
+    video = np.repeat(np.arange(first, first + videos), clips)
+    place = np.tile(np.arange(clips), videos)
     digests = {number: digest_of(number) for number in range(first, first + videos)}
     numbers = (place[:, None] * 25 + np.arange(FRAMES)).ravel()
     ends = pa.array(np.arange(count + 1) * FRAMES, pa.int32())
@@ -57,7 +57,7 @@ def path_of(folder: str, number: int) -> str:
     return f"{folder}/videos/{number // 1000:06d}/video_{number:08d}.mp4"
 
 
-def write_scans(folder: str, videos: int) -> None:
+def write_scans(folder: str, videos: int, each: int = CLIPS) -> None:
     """Empty videos, and their results as if scanned."""
     scans = Scans(Store(f"{folder}/dataset"), BuildConfig(flow="none").scan_settings)
     struct = SCANNED.field("clips").type.value_type
@@ -67,10 +67,10 @@ def write_scans(folder: str, videos: int) -> None:
         for path in paths:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).touch()
-        clips = clip_rows(folder, first, count)
+        clips = clip_rows(folder, first, count, each)
         arrays = [clips[field.name].combine_chunks() for field in struct]
         lists = pa.ListArray.from_arrays(
-            pa.array(np.arange(count + 1) * CLIPS, pa.int32()),
+            pa.array(np.arange(count + 1) * each, pa.int32()),
             pa.StructArray.from_arrays(arrays, fields=list(struct)),
         )
         states = [of_state(file_state(path)) for path in paths]

@@ -12,7 +12,7 @@ from pipeline.planning.scans import Scans
 from pipeline.records import Reject, Source
 from shards.schema import CLIP_TABLE, REJECTS, Scalar, user_name
 
-_CHUNK = 256  # videos that are held at once
+_CHUNK = 256  # videos that are held at once, at most
 _OURS = [name for name in CLIP_TABLE.names if name != "shard"]
 
 
@@ -68,8 +68,10 @@ def clips_of_scans(
 
 
 def _chunks(scans: Scans, places: np.ndarray) -> Iterator[tuple[int, pa.Table]]:
-    for start in range(0, len(places), _CHUNK):
-        yield start, scans.rows(places[start : start + _CHUNK])
+    start = 0
+    for chunk in scans.chunks(places, _CHUNK):
+        yield start, scans.rows(chunk)
+        start += len(chunk)
 
 
 def users_columns(rows: Sequence[Mapping[str, Scalar]]) -> pa.Table:

@@ -8,7 +8,7 @@ if it were not there.
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
@@ -44,7 +44,8 @@ SCANNED = pa.schema(
 )
 _INDEX = ["path", "size", "state", "source_sha256"]
 _SETTINGS = b"settings"
-_PART_ROWS, _PART_SECONDS = 1024, 30.0  # a part is written after so many videos, or so long
+_PART_SECONDS = 30.0  # a part is written after so long
+_PART_ROWS, _PART_CLIPS = 1024, 16_384  # or so many videos, or so many clips of them
 
 
 def of_state(state: FileState) -> dict[str, int | str]:
@@ -88,13 +89,14 @@ class Scans:
         self._names: list[str] = []
         self._indices: list[pa.Table] = []  # of each part
         self._waiting: list[pa.Table] = []
+        self._clips = 0  # of those that wait
         self._written = time.monotonic()
         self._read = lru_cache(maxsize=4)(self._read_part)
         for name in store.files(FOLDER):
-            part = _sound_part(store, name)
-            if part is not None and part.schema.metadata.get(_SETTINGS) == self._settings:
+            index = _sound_index(store, name)
+            if index is not None and index.schema.metadata.get(_SETTINGS) == self._settings:
                 self._names.append(name)
-                self._indices.append(part.select(_INDEX))
+                self._indices.append(index)
 
     def __len__(self) -> int:
         return sum(map(len, self._indices))
@@ -133,6 +135,19 @@ class Scans:
         digests = pa.concat_tables(self._indices)["source_sha256"]
         return digests.take(pa.array(places)).to_pylist()
 
+    def chunks(self, places: Int64[np.ndarray, " n"], most: int) -> Iterator[np.ndarray]:
+        """Places in order, so many at a time, and fewer where videos have many clips."""
+        if not len(places):
+            return
+        clips = pa.concat_tables(self._indices)["count"].to_numpy()[places]
+        ends, start = np.cumsum(clips), 0
+        while start < len(places):
+            full = ends[start] - clips[start] + _PART_CLIPS
+            stop = int(np.searchsorted(ends, full, side="right"))
+            stop = min(max(stop, start + 1), start + most)
+            yield places[start:stop]
+            start = stop
+
     def rows(self, places: Int64[np.ndarray, " n"]) -> pa.Table:
         """The results at some places, in their order; `SCANNED`."""
         ends = np.cumsum([len(index) for index in self._indices])
@@ -151,8 +166,9 @@ class Scans:
     def add(self, row: pa.Table) -> None:
         """Keep one more result; it is on disk, and found, after the next `flush`."""
         self._waiting.append(row)
+        self._clips += sum(pc.list_value_length(row["clips"]).to_pylist())
         late = time.monotonic() > self._written + _PART_SECONDS
-        if late or len(self._waiting) >= _PART_ROWS:
+        if late or len(self._waiting) >= _PART_ROWS or self._clips >= _PART_CLIPS:
             self.flush()
 
     def flush(self) -> None:
@@ -161,7 +177,7 @@ class Scans:
             name, index = self._write(len(self._names), pa.concat_tables(self._waiting))
             self._names.append(name)
             self._indices.append(index)
-        self._waiting = []
+        self._waiting, self._clips = [], 0
         self._written = time.monotonic()
 
     def settle(self, places: Int64[np.ndarray, " n"]) -> None:
@@ -191,8 +207,7 @@ class Scans:
         return {path: place for place, path in enumerate(self._paths())}
 
     def _rewrite(self, order: Int64[np.ndarray, " n"]) -> None:
-        starts = range(0, len(order), _PART_ROWS)
-        chunks = [order[start : start + _PART_ROWS] for start in starts]
+        chunks = self.chunks(order, _PART_ROWS)
         written = [self._write(n, self.rows(chunk)) for n, chunk in enumerate(chunks)]
         for name in {*self._names} - {name for name, _ in written}:
             self._store.delete(name)
@@ -205,11 +220,20 @@ class Scans:
         data = table_bytes(table)
         name = f"{FOLDER}/{number:06d}-{sha256_of(data)[:16]}.parquet"
         self._store.write(name, data)
-        return name, table.select(_INDEX)
+        return name, _with_counts(table)
 
 
-def _sound_part(store: Store, name: str) -> pa.Table | None:
-    """A part as it was written, or None."""
+def _sound_index(store: Store, name: str) -> pa.Table | None:
+    """What is kept in memory of a part that is as it was written, or None."""
     data = store.read(name)
     sound = PurePath(name).stem.partition("-")[2] == sha256_of(data)[:16]
-    return pq.read_table(pa.BufferReader(data)) if sound else None
+    if not sound:
+        return None
+    file = pq.ParquetFile(pa.BufferReader(data))
+    return _with_counts(file.read([*_INDEX, "clips.list.element.shot"]))
+
+
+def _with_counts(part: pa.Table) -> pa.Table:
+    """The columns that are kept in memory, and how many clips each video has."""
+    counts = pc.list_value_length(part["clips"])
+    return part.select(_INDEX).append_column("count", counts)

@@ -13,6 +13,7 @@ from shards import StorageFailure, Store, UsageError
 _BLOCK = 4 * 2**20  # bytes of a remote file that are fetched at once
 _KEPT = 4  # blocks of each: the one that is read, and the index at the other end
 _AT_ONCE = 32  # requests
+_AT_A_TIME = 4096
 
 
 class SourceBytes(Protocol):
@@ -134,8 +135,11 @@ def states_of(paths: Sequence[str]) -> list[FileState | None]:
         except OSError:
             return None
 
+    states: list[FileState | None] = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(state, paths))
+        for start in range(0, len(paths), _AT_A_TIME):  # what waits in a pool takes kilobytes each
+            states += pool.map(state, paths[start : start + _AT_A_TIME])
+    return states
 
 
 def is_there(path: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.planning import scans as module
@@ -140,3 +141,27 @@ def test_what_a_file_held_before_is_forgotten(tmp_path: Path, scan_of: ScanOf):
     found.settle(found.places([("/a.mp4", str(state(3)))]))
     assert len(found) == 2
     assert found.places([file("a"), file("b"), ("/a.mp4", str(state(3)))]).tolist() == [-1, 1, 0]
+
+
+def test_parts_hold_few_clips_where_videos_have_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scan_of: ScanOf
+):
+    """What is held at once is so many clips, not so many videos of any length."""
+    monkeypatch.setattr(module, "_PART_CLIPS", 10)
+    store = Store(tmp_path)
+    scans = Scans(store, "settings")
+    counts = [4, 4, 4, 25, 0, 3, 8]
+    for name, count in zip("abcdefg", counts, strict=True):
+        scans.add(scanned(scan_of(name, count), state(ord(name))))
+    assert len(store.files("scans")) == 3, "each was written when it had too many clips"
+    scans.flush()
+    opened = Scans(store, "settings")
+    for found in (scans, opened):
+        chunks = [chunk.tolist() for chunk in found.chunks(np.arange(7), 256)]
+        assert chunks == [[0, 1], [2], [3], [4, 5], [6]]
+        assert len(list(found.chunks(np.arange(7), 1))) == 7
+    opened.settle(np.arange(7))
+    parts = [len(pq.read_table(tmp_path / name)) for name in store.files("scans")]
+    assert parts == [2, 1, 1, 2, 1]
+    rows = opened.rows(np.arange(7))
+    assert [len(clips) for clips in rows["clips"].to_pylist()] == counts
