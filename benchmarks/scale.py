@@ -4,8 +4,8 @@
 
 The world is made up and holds no pixels. Videos are empty files; results of their scans are written
 as if they had been scanned. Shards are Parquet files as a build writes them, links to 32 different
-ones, without tars. Tasks of the scheduler do nothing. Every job runs in a process of its own, which
-tells seconds of the clock, seconds of CPU, and peak memory above what Python and its packages take.
+ones, without tars. The scheduler's tasks do nothing; a shard of theirs has 64 clips. Every job runs
+in a process of its own, which tells seconds of the clock and of CPU, and the peak of its memory.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 # Nothing of ours is imported here: each job measures what it imports itself.
+LONG = 1000  # clips of a film, to tell what grows with videos from what grows with clips
 
 
 @contextmanager
@@ -75,8 +76,7 @@ def job_plan(folder: str, videos: int, per_shard: int) -> dict[str, Any]:
     inputs = Inputs(sources=sources, scans=scans, places=places, rejects=[])
     with measured(figures, "settle"):
         inputs = inputs.settled()
-    (folder_path := Path(folder, f"out-{per_shard}")).mkdir()
-    out = Store(str(folder_path / "dataset"))
+    out = Store(f"{folder}/plan")
     manifest = open_manifest(out, config)
     with measured(figures, "plan"):
         plan = plan_on(inputs, out, manifest, per_shard)
@@ -167,6 +167,7 @@ def run_job(name: str, *arguments: object) -> dict[str, Any]:
     """A job in a process of its own."""
     command = [sys.executable, __file__, "--job", name, *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    print(done.stdout.splitlines()[-1], file=sys.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -174,14 +175,17 @@ def measure(folder: str, videos: int, shards: int) -> dict[str, dict[str, Any]]:
     """All jobs of one size, by name."""
     from scale_world import write_index, write_scans
 
-    write_scans(folder, videos)
-    found = {f"plan, {n} a shard": run_job("plan", folder, videos, n) for n in (64, 256)}
-    shutil.rmtree(f"{folder}/videos")
-    shutil.rmtree(f"{folder}/dataset")
+    found: dict[str, dict[str, Any]] = {}
+    longs = min(videos * 10, 1_000_000) // LONG
+    for name, count, each in (("plan", videos, 10), (f"plan, {LONG} clips a video", longs, LONG)):
+        write_scans(folder, count, each)
+        found[name] = run_job("plan", folder, count, 64)
+        for made in ("videos", "dataset", "plan"):
+            shutil.rmtree(f"{folder}/{made}")
     for per_shard in (64, 256):
         write_index(f"{folder}/index-{per_shard}", videos, per_shard)
         found[f"index, {per_shard} a shard"] = run_job("index", folder, videos, per_shard)
-    return found | {"tasks, 64 a shard": run_job("tasks", folder, shards, 64)}
+    return found | {"tasks": run_job("tasks", folder, shards, 64)}
 
 
 def show(videos: int, found: dict[str, dict[str, Any]]) -> None:
@@ -221,7 +225,12 @@ def show_slopes(sizes: dict[int, dict[str, dict[str, Any]]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--shards", type=int, default=2_000, help="handed out at the first size, twice as many at the second, …")
+    parser.add_argument(
+        "--shards",
+        type=int,
+        default=2_000,
+        help="handed out at the first size, twice as many at the second, …",
+    )
     parser.add_argument("--folder", help="for the made-up files; default a temporary one")
     parser.add_argument("--json", help="file for the figures")
     parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)

@@ -28,7 +28,7 @@ def digest_of(number: int) -> str:
 def clip_rows(folder: str, first: int, videos: int, clips: int = CLIPS) -> pa.Table:
     """Clips of some videos as scans tell them: all columns of the clip table."""
     count, rng = videos * clips, np.random.default_rng(first)
-    video = np.repeat(np.arange(first, first + videos), clips)
+    video = [number for number in range(first, first + videos) for _ in range(clips)]
     place = np.tile(np.arange(clips), videos)
     digests = {number: digest_of(number) for number in range(first, first + videos)}
     numbers = (place[:, None] * 25 + np.arange(FRAMES)).ravel()
@@ -45,7 +45,13 @@ def clip_rows(folder: str, first: int, videos: int, clips: int = CLIPS) -> pa.Ta
         "static": rng.random(count).round(3),
         "phash": [f"{n:016x}" for n in rng.integers(0, 2**62, count)],
     }
-    fixed = {"shard": 0, "time_base_num": 1, "time_base_den": 12800, "fps_num": 25, "fps_den": 1}
+    fixed: dict[str, Any] = {
+        "shard": 0,
+        "time_base_num": 1,
+        "time_base_den": 12800,
+        "fps_num": 25,
+        "fps_den": 1,
+    }
     fixed |= {"frames": FRAMES, "height": 256, "width": 384, "repeated": 0, "decode_errors": 0}
     fixed |= {"seekable": True, "codec": "h264", "transfer": 1, "interlaced": False}
     columns = [given.get(name, [fixed.get(name)] * count) for name in CLIP_TABLE.names]
@@ -61,8 +67,9 @@ def write_scans(folder: str, videos: int, each: int = CLIPS) -> None:
     """Empty videos, and their results as if scanned."""
     scans = Scans(Store(f"{folder}/dataset"), BuildConfig(flow="none").scan_settings)
     struct = SCANNED.field("clips").type.value_type
-    for first in range(0, videos, PART):
-        count = min(PART, videos - first)
+    at_once = max(1, min(PART, 16_384 // each))  # as `Scans` writes them
+    for first in range(0, videos, at_once):
+        count = min(at_once, videos - first)
         paths = [path_of(folder, number) for number in range(first, first + count)]
         for path in paths:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +81,10 @@ def write_scans(folder: str, videos: int, each: int = CLIPS) -> None:
             pa.StructArray.from_arrays(arrays, fields=list(struct)),
         )
         states = [of_state(file_state(path)) for path in paths]
-        facts = {"path": paths, "source_sha256": [digest_of(first + n) for n in range(count)]}
+        facts: dict[str, Any] = {
+            "path": paths,
+            "source_sha256": [digest_of(first + n) for n in range(count)],
+        }
         facts |= {name: [state[name] for state in states] for name in ("size", "state")}
         nulls = {name: pa.nulls(count, pa.string()) for name in ("stage", "reason", "detail")}
         scans.add(pa.table({**facts, **nulls, "clips": lists}).select(SCANNED.names).cast(SCANNED))

@@ -93,3 +93,19 @@ def s3_proxy(s3_endpoint: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> 
         waits = {"config_kwargs": {"read_timeout": STALL_S / 3}}
         use_s3(monkeypatch, s3_settings(proxy.url, **waits))
         yield proxy
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the whole files that stores read, in order."""
+    from shards.store import Store
+
+    names: list[str] = []
+    read = Store.read
+
+    def told(store: Store, name: str) -> bytes:
+        names.append(name)
+        return read(store, name)
+
+    monkeypatch.setattr(Store, "read", told)
+    return names

@@ -91,21 +91,19 @@ def test_a_merged_dataset_whose_part_was_made_anew_is_refused(
 
 
 def test_a_dataset_opens_without_its_rows_and_reads_those_that_are_asked_for(
-    dataset_url: str, monkeypatch: pytest.MonkeyPatch
+    dataset_url: str, reads: list[str]
 ):
-    read: list[str] = []
-    whole = Store.read
-    monkeypatch.setattr(Store, "read", lambda store, name: read.append(name) or whole(store, name))
+    reads.clear()
     dataset = Dataset(dataset_url)
     assert (len(dataset), dataset.shard_rows) == (5, (3, 2))
-    assert read == ["manifest.json"]
+    assert reads == ["manifest.json"]
     assert dataset.rows("000001", ["key"]).to_pydict() == {"key": ["clip-1-0", "clip-1-1"]}
     assert dataset.rows("000001", ["flow_size"], dataset.layer()).num_rows == 2
-    assert read[1:] == ["clips/000001.parquet", "flow/toy-0123456789ab/000001.parquet"]
+    assert reads[1:] == ["clips/000001.parquet", "flow/toy-0123456789ab/000001.parquet"]
 
 
 def test_rows_come_shard_by_shard_in_order_and_few_are_read_ahead(
-    dataset_url: str, monkeypatch: pytest.MonkeyPatch
+    dataset_url: str, reads: list[str]
 ):
     store, dataset = Store(dataset_url), Dataset(dataset_url)
     names = [f"{n:06d}" for n in range(200)]
@@ -113,10 +111,8 @@ def test_rows_come_shard_by_shard_in_order_and_few_are_read_ahead(
     for n, name in enumerate(names[2:]):
         store.write(f"clips/{name}.parquet", store.read(f"clips/{n % 2:06d}.parquet"))
     write_manifest(store, replace(dataset.manifest, shards=shards))
-    read: list[str] = []
-    whole = Store.read
-    monkeypatch.setattr(Store, "read", lambda store, name: read.append(name) or whole(store, name))
+    reads.clear()
     tables = Dataset(dataset_url).each(["key"])
     assert [len(next(tables)) for _ in range(4)] == [3, 2, 3, 2]
-    assert 4 < len(read) < 50
+    assert 4 < len(reads) < 50
     assert sum(map(len, tables)) == 490

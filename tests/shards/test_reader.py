@@ -80,25 +80,21 @@ def test_coalesced_groups_hold_every_span_once_and_lie_apart(spans: list, gap: i
     assert all(group[0][0] - end > gap for end, group in zip(ends, groups[1:], strict=False))
 
 
-def test_the_index_is_read_by_shard_once_and_few_are_held(
-    dataset_url: str, monkeypatch: pytest.MonkeyPatch
-):
-    read: list[str] = []
-    whole = Store.read
-    monkeypatch.setattr(Store, "read", lambda store, name: read.append(name) or whole(store, name))
+def test_the_index_is_read_by_shard_once_and_few_are_held(dataset_url: str, reads: list[str]):
+    reads.clear()
     dataset = Dataset(dataset_url)
     reader = ShardReader(dataset, dataset.layer(), held=1)
-    read.clear()
+    reads.clear()
     first = ["clips/000000.parquet", "flow/toy-0123456789ab/000000.parquet"]
     reader.load(0)
     for row in (0, 2):
         assert reader.member(row, "mp4") == payload(0, row)
         assert reader.fields(row, PAIRS[:1]) == [payload(0, row, 0)]
-    assert read == first
+    assert reads == first
     assert reader.value(4, "key") == "clip-1-1"
     assert reader.value(0, "key") == "clip-0-0"
-    assert read[4:] == first, "the first was not held any more"
-    with pytest.raises(IndexError, match="row 5: .* has 5 clips"):
+    assert reads[4:] == first, "the first was not held any more"
+    with pytest.raises(IndexError, match=r"row 5: .* has 5 clips"):
         reader.value(5, "key")
 
 

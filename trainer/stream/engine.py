@@ -84,7 +84,9 @@ class Loader:
         )
         pending: deque[tuple[Batch, list[Future[Stopwatch]]]] = deque()
         cursor = self.cursor
-        windows = _Windows(self.order, cursor.position, partial(pool.submit, self.reader.load))
+        windows = _Windows(
+            self.order, cursor.position, lambda shard: pool.submit(self.reader.load, shard)
+        )
         try:
             while True:
                 while len(pending) <= self.config.prefetch:
@@ -176,7 +178,7 @@ class _Windows:
 def clip_size(dataset: Dataset) -> tuple[int, int]:
     """(height, width) of the dataset's clips; UsageError if they differ.
 
-    As the build was told; if that is not known, as in datasets merged of several, all rows are read.
+    As the build was told; where that is not known, as in some merged datasets, all rows are read.
     """
     if size := dataset.manifest.config.get("size"):
         return size[0], size[1]

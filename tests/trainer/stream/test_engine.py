@@ -11,7 +11,7 @@ from shards.clip_video import decode_clip
 from shards.index import Dataset
 from shards.manifest import DamagedDataset
 from shards.order import Cursor
-from shards.store import Store, UsageError
+from shards.store import UsageError
 from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Loader
@@ -213,63 +213,61 @@ def shards_of(made, keys: Iterable[str]) -> set[int]:
     return {int(shard_of[rows[key]]) for key in keys}
 
 
-def opened(made, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, list[str]]:
-    """The dataset, just opened, and the files that are read from now on."""
-    read: list[str] = []
-    whole = Store.read
+@pytest.fixture
+def opened(made) -> Dataset:
+    """The dataset, just opened, with a configuration as a build writes it."""
     dataset = Dataset(made.dataset.url)
-    monkeypatch.setattr(Store, "read", lambda store, name: read.append(name) or whole(store, name))
-    config = {"size": [48, 64], "frames": 9}  # as a build writes it
+    config = {"size": [48, 64], "frames": 9}
     dataset.manifest = replace(dataset.manifest, config=config)
-    return dataset, read
+    return dataset
 
 
 def test_a_batch_reads_the_index_of_its_window_alone(
-    made, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    made, opened: Dataset, config: TrainConfig, reads: list[str]
 ) -> None:
-    dataset, read = opened(made, monkeypatch)
     config = replace(config, stream=replace(config.stream, window=1))
-    loader = Loader(dataset, config.stream, TrainRecipe(config), dataset.layer(), seed=config.seed)
-    assert read == []
+    layer, before = opened.layer(), [*reads]
+    loader = Loader(opened, config.stream, TrainRecipe(config), layer, seed=config.seed)
+    assert reads == before
     batch, _ = loader.prepare(loader.cursor)
+    read = reads[len(before) :]
     shards = {int(name[-14:-8]) for name in read}
     assert shards == shards_of(made, batch.keys) != {0, 1, 2}
     assert len(read) == 2 * len(shards), "of clips and flow, once each"
 
 
 def test_the_index_of_the_next_window_is_read_by_threads_ahead(
-    made, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    opened: Dataset, config: TrainConfig, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset, read = opened(made, monkeypatch)
     config = replace(config, stream=replace(config.stream, window=1, prefetch=1))
-    loader = Loader(dataset, config.stream, TrainRecipe(config), seed=config.seed)
+    loader = Loader(opened, config.stream, TrainRecipe(config), seed=config.seed)
     readers: set[str] = set()
-    index = dataset.rows
+    index = opened.rows
 
     def rows(*arguments):
         readers.add(threading.current_thread().name)
         return index(*arguments)
 
-    monkeypatch.setattr(dataset, "rows", rows)
-    order, _ = loader.order.window_at(0), read.clear()
+    monkeypatch.setattr(opened, "rows", rows)
+    first, _ = loader.order.window_at(0)
+    reads.clear()
     keys = [key for batch in take(loader, 9) for key in batch.keys]
     assert len(keys) == 18
-    assert len(read) == len({*read}) == 3, "each shard once, in three epochs"
-    assert read[0] == f"clips/{order[0][0]:06d}.parquet"
+    assert len(reads) == len({*reads}) == 3, "each shard once, in three epochs"
+    assert reads[0] == f"clips/{first[0]:06d}.parquet"
     assert any(name.startswith("loader") for name in readers)
 
 
 def test_what_the_configuration_promises_is_checked_where_rows_are_read(
-    made, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    opened: Dataset, config: TrainConfig
 ) -> None:
-    dataset, _ = opened(made, monkeypatch)
     for told, problem in (
         ({"size": [48, 64], "frames": 17}, r"stream\.frames asks for 12"),
         ({"size": [32, 64], "frames": 9}, r"heights \[32, 48\]"),
     ):
-        dataset.manifest = replace(dataset.manifest, config=told)
+        opened.manifest = replace(opened.manifest, config=told)
         frames = 12 if told["frames"] == 17 else 8
         wanted = replace(config, stream=replace(config.stream, frames=frames))
-        loader = Loader(dataset, wanted.stream, TrainRecipe(wanted), seed=config.seed)
+        loader = Loader(opened, wanted.stream, TrainRecipe(wanted), seed=config.seed)
         with pytest.raises(UsageError, match=problem):
             take(loader, 1)
