@@ -186,7 +186,8 @@ class Scans:
         Those at the places come first, then those of other files; what is outdated goes.
         """
         index = self._paths()
-        full = all(len(part) == _PART_ROWS for part in self._indices[:-1])
+        chunks = self.chunks(np.arange(len(index)), _PART_ROWS)
+        full = [*map(len, chunks)] == [*map(len, self._indices)]
         if full and len({*index}) == len(index) and not np.any(places != np.arange(len(places))):
             return  # they are
         named = {index[place] for place in places}
