@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from shards.index import Dataset, check_agreement, read_table
+from shards.index import REJECTS_FILE, Dataset, check_agreement, read_table
 from shards.manifest import FILE, Layer, Manifest, Shard, sha256_of, write_manifest
 from shards.schema import shard_name
 from shards.store import Store, UsageError
 from shards.writer import write_table
-
-REJECTS_FILE = "rejects.parquet"
 
 
 def merge(parts: Sequence[Store], out: Store) -> list[Layer]:
