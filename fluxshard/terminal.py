@@ -119,6 +119,7 @@ def prediction_facts(prediction: "Prediction") -> dict[str, Any]:
         "layers": layers,
         "core_hours": f"{prediction.core_seconds / 3600:.3g}",
         "known_from": f"{prediction.sampled:,} clips that were built for it",
+        "standard_error": f"{prediction.error:.0%} of the bytes",
     }
 
 

@@ -66,6 +66,7 @@ class Prediction:
         copied: share of them that would be copied from the flow cache, by layer.
         core_seconds: of work, on cores like those that built the sample.
         sampled: clips that were built to know this.
+        error: standard error of the bytes, as a share of them; of those that are known worst.
         failed: why runs of the sample could not be built, by their first clip.
     """
 
@@ -76,6 +77,7 @@ class Prediction:
     copied: Mapping[str, float] = field(default_factory=dict)
     core_seconds: float = 0.0
     sampled: int = 0
+    error: float = 0.0
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -113,7 +115,8 @@ def predict(build: Build, inputs: Inputs) -> Prediction:
         tasks, runs, build.client, partial(build.progress, "sample"), build.catalog
     )
     shards = -(-count // config.clips_per_shard)
-    return replace(extrapolated(built, count), shards=shards, failed=failed)
+    told = replace(extrapolated(built, count), shards=shards, failed=failed)
+    return replace(told, error=uncertainty(built, runs)) if len(built) > 1 else told
 
 
 def chosen_runs(tables: Iterator[pa.Table], draw: np.ndarray) -> list[pa.Table]:

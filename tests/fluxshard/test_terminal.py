@@ -136,6 +136,7 @@ def test_a_prediction_is_told_in_figures(capsys: pytest.CaptureFixture[str]):
         copied={"dis-1": 0.25},
         core_seconds=5400,
         sampled=24,
+        error=0.058,
     )
     print_facts(prediction_facts(told))
     lines = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()]
@@ -147,6 +148,7 @@ def test_a_prediction_is_told_in_figures(capsys: pytest.CaptureFixture[str]):
         "fields: 64,000, 25% of them copied",
         "core hours 1.5",
         "known from 24 clips that were built for it",
+        "standard error 6% of the bytes",
     ]
     print_facts(prediction_facts(Prediction()))
     assert "layers none" in " ".join(capsys.readouterr().err.split())

@@ -176,7 +176,7 @@ def test_a_dry_run_makes_no_dataset_and_leaves_its_scan_for_the_build(
     assert run(*command)[0] == 0
     code, _, err = run(*command, "--dry-run")
     assert code == 0
-    assert dict(line.split(maxsplit=1) for line in err.splitlines())["clips"] == "0"
+    assert ["clips", "0"] in [line.split() for line in err.splitlines()]
 
 
 def test_a_dry_run_stops_where_the_build_would(

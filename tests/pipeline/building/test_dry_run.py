@@ -64,6 +64,7 @@ def test_a_dry_run_foretells_the_build_and_then_that_nothing_is_left_to_do(
     assert told.copied == {layer.name: 0}
     assert told.core_seconds > 0
     assert told.sampled < told.clips
+    assert 0 < told.error <= 0.06
 
     assert predict(build, inputs) == Prediction(), "the dataset has all of them"
     elsewhere = Build(
