@@ -22,14 +22,12 @@ DatasetPath = Annotated[Positional[str], arg(metavar="DATASET")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Resources:
-    """What a job uses; its result is the same whatever that is.
+class Workers:
+    """Where a job runs; its result is the same wherever that is.
 
     Attributes:
         workers: worker processes on this machine.
         scheduler: address of a Dask scheduler to use instead of local workers.
-        flow_cache: folder or URL of the catalog of computed flow; by default in the user's cache.
-        no_flow_cache: neither look for computed flow nor tell others of this dataset's.
 
     Raises:
         UsageError: fewer than one worker.
@@ -37,8 +35,6 @@ class Resources:
 
     workers: int = os.cpu_count() or 1
     scheduler: str = ""
-    flow_cache: str = ""
-    no_flow_cache: bool = False
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -58,6 +54,19 @@ class Resources:
         except KeyboardInterrupt:
             Store(out).remove_unfinished()  # its writers ended with the cluster
             raise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources(Workers):
+    """What a job uses; its result is the same whatever that is.
+
+    Attributes:
+        flow_cache: folder or URL of the catalog of computed flow; by default in the user's cache.
+        no_flow_cache: neither look for computed flow nor tell others of this dataset's.
+    """
+
+    flow_cache: str = ""
+    no_flow_cache: bool = False
 
     def catalog(self) -> "Catalog | None":
         """The catalog to use, if any."""

@@ -14,12 +14,14 @@ from typing import Any
 
 # The first line of each command's docstring; a test holds them equal.
 COMMANDS = {
+    "scan": "Find the clips of videos, as a table to filter, sort or edit before a build.",
     "build": "Build a dataset of clips and flow from videos.",
     "flow": "Add a flow layer to a dataset, beside those that it has; nothing else of it changes.",
     "merge": "Make one dataset of several; it refers to their shards, no data is copied.",
     "cache": "Look after the catalog of computed flow; the flow itself stays in its datasets.",
     "verify": "Check every byte of a dataset against its index.",
     "info": "Say what a dataset holds: clips, seconds of video, shards, bytes, layers, rejects.",
+    "rejects": "List what a dataset lacks: inputs and clips refused, why, and what is tried again.",
     "inspect": "Draw one clip: frames, flow in the Middlebury colour wheel, occlusion.",
     "train": "Train a video diffusion model on a dataset, or continue a run from its checkpoint.",
     "demo": "Make sample videos with known motion, build shards, train on them, write a report.",
@@ -88,6 +90,10 @@ def run(name: str, arguments: Sequence[str]) -> int:
         from fluxshard.commands.train import parse_train
 
         return parse_train(arguments)
+    if name == "build":
+        from fluxshard.commands.build import parse_build
+
+        return parse_build(arguments)
     return parse(command_of(name), name, arguments)
 
 

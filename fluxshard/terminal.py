@@ -4,8 +4,9 @@ Text from users (paths, captions, messages that name them) is printed as it is: 
 parser of markup, and what cannot be encoded is escaped.
 """
 
+import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:  # they bring Dask, which most commands do without
     from pipeline.building.costs import Costs
+    from pipeline.building.dry_run import Prediction
     from pipeline.building.job import Outcome
     from pipeline.records import Reject
 
@@ -77,12 +79,53 @@ def _cell(text: str) -> Text:
     return Text(readable(text))
 
 
+def print_unscanned(errors: Mapping[str, str]) -> None:
+    """Why the first of some inputs, by path, could not be scanned, and how many there are more."""
+    for path, error in list(errors.items())[:_MOST]:
+        say(f"{path}: {error}", "not scanned", "red")
+    if len(errors) > _MOST:
+        say(f"… and {len(errors) - _MOST} more that could not be scanned")
+
+
+def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output; texts that are too long for its columns are folded."""
+    table = Table(*names, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def write_csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The same as CSV."""
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow(names)
+    lines.writerows([readable(text) for text in row] for row in rows)
+
+
+def prediction_facts(prediction: "Prediction") -> dict[str, Any]:
+    """What a build would make and cost, as `print_facts` takes it."""
+    clips = prediction.bytes.get("clips", 0.0)
+    layers = {
+        name: {
+            "bytes": prediction.bytes[name],
+            "fields": f"{fields:,.0f}, {prediction.copied[name]:.0%} of them copied",
+        }
+        for name, fields in prediction.fields.items()
+    }
+    return {
+        "clips": f"{prediction.clips:,}",
+        "shards": f"{prediction.shards:,}",
+        "clip_bytes": clips,
+        "layers": layers,
+        "core_hours": f"{prediction.core_seconds / 3600:.3g}",
+        "known_from": f"{prediction.sampled:,} clips that were built for it",
+        "standard_error": f"{prediction.error:.0%} of the bytes",
+    }
+
+
 def print_outcome(outcome: "Outcome", out: str) -> None:
     """What failed, what was noticed, what was copied and computed, how many shards there are."""
-    for path, error in list(outcome.unscanned.items())[:_MOST]:
-        say(f"{path}: {error}", "not scanned", "red")
-    if len(outcome.unscanned) > _MOST:
-        say(f"… and {len(outcome.unscanned) - _MOST} more that could not be scanned")
+    print_unscanned(outcome.unscanned)
     for shard, error in outcome.failed.items():
         say(error, f"shard {shard} failed", "red")
     warnings = sorted(outcome.costs.warnings)

@@ -7,6 +7,7 @@ from fractions import Fraction
 from shards.schema import Scalar
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
+_EVENTS = ("shard_failed", "unreadable_folder")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +88,7 @@ class Reject:
     """An input that gives nothing, and why.
 
     Attributes:
-        stage: `input`, `probe`, `decode`, `clips` or `build`.
+        stage: `input`, `probe`, `scan`, `decode`, `clips` or `build`.
         reason: short id, such as `too_short`.
         detail: one sentence with the figures behind it.
     """
@@ -97,3 +98,8 @@ class Reject:
     stage: str
     reason: str
     detail: str
+
+    @property
+    def is_event(self) -> bool:
+        """Whether the next build tries it again; else it is a verdict on the content, and stays."""
+        return self.stage == "scan" or self.reason in _EVENTS

@@ -14,11 +14,20 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.manifest import DamagedDataset, Layer, canonical_json, read_manifest, sha256_of
+from shards.manifest import (
+    DamagedDataset,
+    Layer,
+    NoDataset,
+    canonical_json,
+    read_manifest,
+    sha256_of,
+)
+from shards.schema import REJECTS
 from shards.store import Store, UsageError
 
 Result = TypeVar("Result")
 _THREADS = 8  # that read the index of all shards; more than cores, as storage may be far away
+REJECTS_FILE = "rejects.parquet"
 _KINDS = {
     pa.string(): "text",
     pa.int64(): "whole numbers",
@@ -50,6 +59,24 @@ def _recorded(store: Store, name: str, digest: str) -> pa.BufferReader:
     if sha256_of(data) != digest:
         raise DamagedDataset(f"{store.at(name)} is not the file that was written")
     return pa.BufferReader(data)
+
+
+def read_rejects(store: Store) -> pa.Table:
+    """The rejects of a dataset, finished or not, or of a scan.
+
+    Raises:
+        NoDataset: it is neither.
+        DamagedDataset: they are not what the manifest records.
+    """
+    try:
+        digest = read_manifest(store).tables.get(REJECTS_FILE)
+    except NoDataset:
+        if not store.exists(REJECTS_FILE):
+            raise
+        digest = None
+    if digest is not None:
+        return read_index(store, REJECTS_FILE, digest)
+    return read_table(store, REJECTS_FILE) if store.exists(REJECTS_FILE) else REJECTS.empty_table()
 
 
 def check_agreement(tables: Iterable[tuple[str, pa.Table]]) -> None:

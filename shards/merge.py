@@ -10,13 +10,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
-from shards.index import Dataset, check_agreement, read_table
+from shards.index import REJECTS_FILE, Dataset, check_agreement, read_table
 from shards.manifest import FILE, Layer, Manifest, Shard, sha256_of, write_manifest
 from shards.schema import shard_name
 from shards.store import Store, UsageError
 from shards.writer import write_table
-
-REJECTS_FILE = "rejects.parquet"
 
 
 def merge(parts: Sequence[Store], out: Store) -> list[Layer]:

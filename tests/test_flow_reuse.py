@@ -21,9 +21,10 @@ from flow_cache.coding.codec import decode_field
 from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.copying import register
 from flow_cache.spec import level_pairs
+from pipeline.building.closing import close_manifest
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, with_stored
-from pipeline.building.make_dataset import close_manifest, make_dataset
+from pipeline.building.make_dataset import make_dataset
 from pipeline.building.shard import PlannedShards
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig, flow_specs

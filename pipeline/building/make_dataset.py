@@ -1,50 +1,47 @@
 """The build job: plan the clips, build the shards that are missing, close the manifest."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import PurePath
 
 from distributed import Client
 
 from flow_cache import FlowSpec
 from flow_cache.reuse.catalog import Catalog
-from pipeline.building.add_layer import stored_layer
-from pipeline.building.commits import Commit
+from pipeline.building.closing import (
+    close_manifest,
+    earlier_rejects,
+    lost_clips,
+    planned_rejects,
+    write_rejects,
+)
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards
 from pipeline.building.shard import PlannedShards
-from pipeline.building.task import Shards
-from pipeline.planning.clip_table import reject_table, rejects_of_table
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.planning.plan_dataset import Inputs, plan_anew, plan_on
-from pipeline.planning.plan_files import (
-    damaged_tables,
-    mend_plan,
-    plan_files,
-    write_plan,
-)
-from pipeline.planning.scan_all import scan_all
-from pipeline.planning.scans import Scans
+from pipeline.planning.plan_files import damaged_tables, mend_plan, write_plan
+from pipeline.planning.scan_all import scan_inputs
+from pipeline.planning.scanned_inputs import ScannedInputs, check_folder
+from pipeline.planning.table_inputs import TableInputs, table_inputs
 from pipeline.records import Progress, Reject, Source
-from pipeline.source.inputs import with_sidecar_caption
+from pipeline.source.clip_frames import RESCAN
+from pipeline.source.given_clips import GivenClips
 from shards import (
     DamagedDataset,
     Layer,
     Manifest,
     NoDataset,
-    Shard,
     Store,
     UsageError,
-    clips_of,
     read_manifest,
-    read_table,
     write_manifest,
-    write_table,
 )
-from shards.manifest import sha256_of
-from shards.merge import REJECTS_FILE
+from shards.index import REJECTS_FILE
 from shards.schema import shard_name
+
+Given = GivenClips | tuple[Sequence[Source], Sequence[Reject]]
+NEW_TABLE = "bring that back, or scan it again and take its clips from the new table"
 
 
 def make_dataset(
@@ -77,46 +74,69 @@ def make_dataset(
             estimator here is not the one that made the dataset's flow.
         DamagedDataset: a file is not what the manifest records and cannot be made again.
     """
-    manifest = open_manifest(store, config)
-    store.remove_unfinished()
-    scans = Scans(store, config.scan_settings)
-    places, events = scan_all(sources, scans, config, client, partial(progress, "scan"))
-    unscanned = {reject.path: reject.detail for reject in events.values()}
-    if unscanned and not allow_failed:
-        return Outcome(inputs=len(sources) + len(missing), unscanned=unscanned)
-    scanned = [number for number in range(len(sources)) if number not in events]
-    inputs = Inputs(
-        sources=[with_sidecar_caption(sources[number]) for number in scanned],
-        scans=scans,
-        places=places[scanned],
-        rejects=[*missing, *events.values()],
-    ).settled()
-    manifest, warnings = planned(inputs, store, manifest, config)
-    rejects = planned_rejects(store)
-    specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
-    shards = PlannedShards(store, manifest, specs, config.crf)
-    outcome = build_shards(shards, client, partial(progress, "build"), catalog)
-    costs = outcome.costs + Costs(warnings=warnings)
-    outcome = replace(
-        outcome,
-        inputs=len(sources) + len(missing),
-        unscanned=unscanned,
-        rejects=rejects,
-        costs=costs,
-    )
-    if outcome.failed:
-        scans.forget(outcome.changed)
-        if not allow_failed:
-            return outcome
-        rejects = rejects + lost_clips(shards, outcome.failed)
-    if {shard_name(shard) for shard in outcome.commits} != manifest.shards.keys():
-        # Clips that are missing for now, or are not any more, are among the rejects.
-        tables = {name: sha for name, sha in manifest.tables.items() if name != REJECTS_FILE}
-        manifest = replace(manifest, tables=tables)
-    in_order = sorted(outcome.commits.items())
-    rejects = rejects + [reject for _, commit in in_order for reject in commit.rejects]
-    clips = close_manifest(store, outcome.commits, specs, rejects, manifest)
-    return replace(outcome, clips=clips, rejects=rejects).registered(catalog, store)
+    build = Build(store=store, config=config, client=client, progress=progress, catalog=catalog)
+    return build.make((sources, missing), allow_failed=allow_failed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """A build of a dataset, from videos or from a table of clips; see `make_dataset`."""
+
+    store: Store
+    config: BuildConfig
+    client: Client
+    progress: Progress
+    catalog: Catalog | None = None
+
+    def take(self, given: Given) -> tuple[ScannedInputs | TableInputs, dict[str, str]]:
+        """What is given as inputs of a plan, and why some of it cannot be had now, by path.
+
+        Raises:
+            UsageError: a row of a table is no clip that can be built here.
+        """
+        if isinstance(given, GivenClips):
+            return table_inputs(given, self.config)
+        return scan_inputs(*given, self.store, self.config, self.client, self.progress)
+
+    def make(self, given: Given, *, allow_failed: bool = False) -> Outcome:
+        """Make the dataset, or continue it."""
+        # A table is refused before there is a manifest, which would hold on to the settings.
+        taken = self.take(given) if isinstance(given, GivenClips) else None
+        manifest = open_manifest(self.store, self.config)
+        self.store.remove_unfinished()
+        inputs, lost = taken or self.take(given)
+        videos = len(inputs.videos) + len(inputs.rejects)
+        if lost and not allow_failed:
+            return Outcome(inputs=videos, unscanned=lost)
+        outcome = self._of(inputs, manifest, allow_failed=allow_failed)
+        if outcome.failed and isinstance(inputs, ScannedInputs):
+            inputs.scans.forget(outcome.changed)
+        return replace(outcome, inputs=videos, unscanned=lost)
+
+    def _of(
+        self, inputs: ScannedInputs | TableInputs, manifest: Manifest, *, allow_failed: bool
+    ) -> Outcome:
+        """Plan the inputs, build what is missing and close the dataset."""
+        store, remedy = self.store, RESCAN if isinstance(inputs, ScannedInputs) else NEW_TABLE
+        manifest, warnings = planned(inputs, store, manifest, self.config)
+        rejects = planned_rejects(store)
+        specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
+        shards = PlannedShards(store, manifest, specs, self.config.crf, remedy)
+        outcome = build_shards(shards, self.client, partial(self.progress, "build"), self.catalog)
+        costs = outcome.costs + Costs(warnings=warnings)
+        outcome = replace(outcome, rejects=rejects, costs=costs)
+        if outcome.failed:
+            if not allow_failed:
+                return outcome
+            rejects = rejects + lost_clips(shards, outcome.failed)
+        if {shard_name(shard) for shard in outcome.commits} != manifest.shards.keys():
+            # Clips that are missing for now, or are not any more, are among the rejects.
+            tables = {name: sha for name, sha in manifest.tables.items() if name != REJECTS_FILE}
+            manifest = replace(manifest, tables=tables)
+        in_order = sorted(outcome.commits.items())
+        rejects = rejects + [reject for _, commit in in_order for reject in commit.rejects]
+        clips = close_manifest(store, outcome.commits, specs, rejects, manifest)
+        return replace(outcome, clips=clips, rejects=rejects).registered(self.catalog, store)
 
 
 def open_manifest(store: Store, config: BuildConfig) -> Manifest:
@@ -125,21 +145,29 @@ def open_manifest(store: Store, config: BuildConfig) -> Manifest:
     Raises:
         UsageError: see `make_dataset`; the message names what differs.
     """
+    if found := found_manifest(store, config):
+        return found
+    layers = [Layer(name=spec.layer, spec=spec.to_json()) for spec in flow_specs(config)]
+    manifest = Manifest(
+        state="building",
+        config=config.to_json(),
+        layers={layer.name: layer for layer in layers},
+    )
+    write_manifest(store, manifest)
+    return manifest
+
+
+def found_manifest(store: Store, config: BuildConfig) -> Manifest | None:
+    """The manifest of a dataset that can be continued; None if there is none, but room for one.
+
+    Raises:
+        UsageError: see `make_dataset`; the message names what differs.
+    """
     try:
         manifest = read_manifest(store)
     except NoDataset:
-        if store.is_occupied():
-            raise UsageError(
-                f"{store.url} is not empty and holds no dataset; give a new folder for the output"
-            ) from None
-        layers = [Layer(name=spec.layer, spec=spec.to_json()) for spec in flow_specs(config)]
-        manifest = Manifest(
-            state="building",
-            config=config.to_json(),
-            layers={layer.name: layer for layer in layers},
-        )
-        write_manifest(store, manifest)
-        return manifest
+        check_folder(store)
+        return None
     if manifest.merged:
         parts = ", ".join(manifest.merged)
         raise UsageError(f"{store.url} is merged of {parts}: add the videos to one of these")
@@ -179,82 +207,6 @@ def planned(
         write_rejects(store, plan.rejects)
         return manifest, frozenset()
     plan = plan_on(inputs, store, manifest, config.clips_per_shard)
-    write_rejects(store, [*earlier_rejects(store, inputs), *plan.rejects])
+    earlier = earlier_rejects(store, inputs) if manifest.inputs else []  # else a scan's
+    write_rejects(store, [*earlier, *plan.rejects])
     return write_plan(store, manifest, plan, digest), plan.warnings
-
-
-def planned_rejects(store: Store) -> list[Reject]:
-    """The rejects that were planned, without what was rejected while building shards."""
-    rejects = rejects_of_table(read_table(store, REJECTS_FILE))
-    return [reject for reject in rejects if reject.stage != "build"]
-
-
-def earlier_rejects(store: Store, inputs: Inputs) -> list[Reject]:
-    """Those of earlier builds whose files, or folders, are not among the inputs now."""
-    if not store.exists(REJECTS_FILE):
-        return []
-    named = {source.path for source in inputs.sources}
-    named |= {reject.path for reject in inputs.rejects}
-    named |= {str(folder) for path in named for folder in PurePath(path).parents}  # now readable
-    return [reject for reject in planned_rejects(store) if reject.path not in named]
-
-
-def write_rejects(store: Store, rejects: Sequence[Reject]) -> None:
-    write_table(store, REJECTS_FILE, reject_table(rejects))
-
-
-def lost_clips(shards: Shards, failed: Mapping[str, str]) -> list[Reject]:
-    """A reject for each clip of the shards that failed, given the error of each."""
-    return [
-        Reject(
-            path=clip.path,
-            sha256=clip.source_sha256,
-            stage="build",
-            reason="shard_failed",
-            detail=f"clip {clip.key} is in shard {name}, which failed: {failed[name]}",
-        )
-        for task in shards.tasks({int(name) for name in failed})
-        for name in [shard_name(task.shard)]
-        for clip in clips_of(task.rows)
-    ]
-
-
-def close_manifest(
-    store: Store,
-    commits: Mapping[int, Commit],
-    specs: Sequence[FlowSpec],
-    rejects: Sequence[Reject],
-    manifest: Manifest,
-) -> int:
-    """Write the complete list of rejects and the final manifest; what is recorded stays so.
-
-    Returns the number of clips in the dataset.
-
-    Raises:
-        DamagedDataset: the rejects are not what the manifest records.
-    """
-    if REJECTS_FILE not in manifest.tables or damaged_tables(store, manifest.tables):
-        write_rejects(store, rejects)
-    if damaged := damaged_tables(store, manifest.tables):
-        raise DamagedDataset(
-            f"{store.at(damaged[0])} is not what the manifest records, and cannot be made again: "
-            "bring it back from a copy, or build a new dataset; the flow of this one is copied"
-        )
-    layers = [stored_layer(commits, spec) for spec in specs]
-    plan = plan_files(manifest)
-    closed = replace(
-        manifest,
-        state="complete",
-        shards={shard_name(shard): stored_shard(commits[shard]) for shard in sorted(commits)},
-        layers={layer.name: layer for layer in layers},
-        tables={**plan, REJECTS_FILE: sha256_of(store.read(REJECTS_FILE))},
-        settled=len(plan),
-    )
-    write_manifest(store, closed)
-    return sum(commit.clips for commit in commits.values())
-
-
-def stored_shard(commit: Commit) -> Shard:
-    """The manifest's entry of a shard."""
-    (digest,) = (sha for stem, sha in commit.digests.items() if stem.startswith("clips/"))
-    return Shard(clips=commit.clips, sha256=digest)

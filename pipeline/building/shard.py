@@ -22,7 +22,7 @@ from pipeline.cluster import announce_clip
 from pipeline.planning.clip_plan import by_shard
 from pipeline.planning.plan_files import plan_files, read_files
 from pipeline.records import Reject
-from pipeline.source.clip_frames import read_clips
+from pipeline.source.clip_frames import RESCAN, read_clips
 from shards import (
     Clip,
     Manifest,
@@ -47,9 +47,11 @@ class ShardTask(Task):
 
     Attributes:
         crf: of the clip videos.
+        remedy: what to do about a source video that changed.
     """
 
     crf: int
+    remedy: str = RESCAN
 
     @property
     def clips_stem(self) -> str:
@@ -88,7 +90,7 @@ class ShardTask(Task):
         watch, clips = Stopwatch(), clips_of(self.rows)
         spans: dict[int, dict[str, Span]] = {}
         rejects: list[Reject] = []
-        pictures = read_clips(clips)
+        pictures = read_clips(clips, remedy=self.remedy)
         for row, clip in enumerate(clips):
             with watch("decode"):
                 frames = next(pictures)
@@ -106,12 +108,18 @@ class ShardTask(Task):
 
 
 class PlannedShards(Shards):
-    """The shards of a dataset's plan."""
+    """The shards of a dataset's plan; `crf` and `remedy` are as in `ShardTask`."""
 
     def __init__(
-        self, store: Store, manifest: Manifest, specs: tuple[FlowSpec, ...], crf: int
+        self,
+        store: Store,
+        manifest: Manifest,
+        specs: tuple[FlowSpec, ...],
+        crf: int,
+        remedy: str = RESCAN,
     ) -> None:
-        self._store, self._crf, self._recorded = store, crf, manifest.digests
+        self._store, self._crf, self._remedy = store, crf, remedy
+        self._recorded = manifest.digests
         self._files: dict[str, tuple[str, set[int]]] = {}
         self.specs = specs
         self.sizes: dict[int, int] = {}
@@ -140,6 +148,7 @@ class PlannedShards(Shards):
             rows=rows,
             specs=self.specs,
             crf=self._crf,
+            remedy=self._remedy,
             recorded=self.files(shard).recorded,
         )
 

@@ -6,4 +6,5 @@ scan_all     all videos, on the cluster            scans        results that are
 clip_table   scans and rejects as Arrow tables
 clip_plan    clips to shards                       plan_files   the plan on disk
 plan_dataset the plan of a dataset that may hold something already
+scanned_inputs, table_inputs   what is planned: videos that were scanned, or a user's table of clips
 """

@@ -80,6 +80,11 @@ def users_columns(rows: Sequence[Mapping[str, Scalar]]) -> pa.Table:
     return pa.table({user_name(name): pa.array([row.get(name) for row in rows]) for name in names})
 
 
+def users_of(table: pa.Table) -> list[str]:
+    """The names of users' columns in rows of a plan."""
+    return [name for name in table.column_names if name not in CLIP_TABLE.names]
+
+
 def reject_table(rejects: Sequence[Reject]) -> pa.Table:
     """Rejects as rows of `REJECTS`."""
     rows = [{**asdict(reject), "source_sha256": reject.sha256} for reject in rejects]

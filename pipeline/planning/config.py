@@ -19,8 +19,8 @@ FRAMES_REVISION = {"source": rgb.REVISION, "clip": clip_video.REVISION}  # of th
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BuildConfig:
-    """Everything that decides the bytes of a dataset, and nothing else.
+class ScanConfig:
+    """Everything that decides which clips a video gives, and nothing else.
 
     Attributes:
         size: (height, width) of clips and flow in pixels, both even.
@@ -28,12 +28,6 @@ class BuildConfig:
         fps: frames per second of the clips, resampled by timestamp; None keeps the source's frames.
         shots: shot detector, `adaptive`, `content`, `transnetv2` (an extra) or `none`.
         max_repeated: largest share of slots in a clip that may repeat the source frame before.
-        crf: x264 constant rate factor of the stored clips, 0 (lossless) to 51.
-        flow: flow estimator; several with commas between, or `none`. Each makes a layer.
-        levels: frame distances for which flow is stored, in both directions.
-        max_error_px: largest error of a stored flow component.
-        occlusion: criterion of the stored visibility.
-        clips_per_shard: clips in one tar.
 
     Raises:
         UsageError: a value outside its rule.
@@ -44,12 +38,6 @@ class BuildConfig:
     fps: Fraction | None = None
     shots: Detector = "adaptive"
     max_repeated: float = 0.25
-    crf: int = 18
-    flow: str = "variational"
-    levels: tuple[int, ...] = (1, 2, 4)
-    max_error_px: float = 1 / 32
-    occlusion: str = DEFAULT_CRITERION
-    clips_per_shard: int = 64
 
     def __post_init__(self) -> None:
         height, width = self.size
@@ -67,37 +55,6 @@ class BuildConfig:
             0 <= self.max_repeated <= 1,
             f"max_repeated is {self.max_repeated}; it is a share, from 0 to 1",
         )
-        _require(0 <= self.crf <= 51, f"crf is {self.crf}; x264 takes 0 (lossless) to 51")
-        _require(
-            self.clips_per_shard >= 1,
-            f"clips_per_shard is {self.clips_per_shard}; a shard holds 1 or more",
-        )
-        if self.estimators:
-            self._check_flow()
-
-    def _check_flow(self) -> None:
-        _require(
-            bool(self.levels) and all(1 <= level < self.frames for level in self.levels),
-            f"levels {self.levels}: each must be at least 1 and below the {self.frames} frames "
-            "of a clip",
-        )
-        _require(
-            len({*self.levels}) == len(self.levels), f"levels {self.levels}: one is named twice"
-        )
-        _require(
-            0 < self.max_error_px < math.inf,
-            f"max_error_px is {self.max_error_px}; the bound must be positive and finite, such "
-            "as 0.03125",
-        )
-        try:
-            check_criterion(self.occlusion)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-
-    @property
-    def estimators(self) -> tuple[str, ...]:
-        """The ids of the flow estimators."""
-        return () if self.flow == NO_FLOW else tuple(self.flow.split(","))
 
     @property
     def clip_rule(self) -> ClipRule:
@@ -132,6 +89,64 @@ class BuildConfig:
         if values["fps"] is not None:
             values["fps"] = Fraction(values["fps"])
         return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildConfig(ScanConfig):
+    """Everything that decides the bytes of a dataset, and nothing else.
+
+    Attributes:
+        crf: x264 constant rate factor of the stored clips, 0 (lossless) to 51.
+        flow: flow estimator; several with commas between, or `none`. Each makes a layer.
+        levels: frame distances for which flow is stored, in both directions.
+        max_error_px: largest error of a stored flow component.
+        occlusion: criterion of the stored visibility.
+        clips_per_shard: clips in one tar.
+
+    Raises:
+        UsageError: a value outside its rule.
+    """
+
+    crf: int = 18
+    flow: str = "variational"
+    levels: tuple[int, ...] = (1, 2, 4)
+    max_error_px: float = 1 / 32
+    occlusion: str = DEFAULT_CRITERION
+    clips_per_shard: int = 64
+
+    def __post_init__(self) -> None:
+        ScanConfig.__post_init__(self)
+        _require(0 <= self.crf <= 51, f"crf is {self.crf}; x264 takes 0 (lossless) to 51")
+        _require(
+            self.clips_per_shard >= 1,
+            f"clips_per_shard is {self.clips_per_shard}; a shard holds 1 or more",
+        )
+        if self.estimators:
+            self._check_flow()
+
+    def _check_flow(self) -> None:
+        _require(
+            bool(self.levels) and all(1 <= level < self.frames for level in self.levels),
+            f"levels {self.levels}: each must be at least 1 and below the {self.frames} frames "
+            "of a clip",
+        )
+        _require(
+            len({*self.levels}) == len(self.levels), f"levels {self.levels}: one is named twice"
+        )
+        _require(
+            0 < self.max_error_px < math.inf,
+            f"max_error_px is {self.max_error_px}; the bound must be positive and finite, such "
+            "as 0.03125",
+        )
+        try:
+            check_criterion(self.occlusion)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    @property
+    def estimators(self) -> tuple[str, ...]:
+        """The ids of the flow estimators."""
+        return () if self.flow == NO_FLOW else tuple(self.flow.split(","))
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """One line for each setting that differs from a manifest's configuration."""

@@ -4,80 +4,74 @@ What a finished build has planned is settled: later inputs add shards. Until the
 changes the plan, but for shards that are stored already.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, compress, count
 from pathlib import PurePath
-from typing import Self
+from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
 
 from pipeline.planning.clip_plan import agrees, blocks, by_shard, without
-from pipeline.planning.clip_table import accepted, clips_of_scans, users_columns
+from pipeline.planning.clip_table import users_of
 from pipeline.planning.plan_files import Plan, file_of, read_files, settled_files
-from pipeline.planning.scans import Scans
-from pipeline.records import Reject, Source
+from pipeline.records import Reject
 from shards import Manifest, Store, check_agreement, check_commit, read_table
-from shards.manifest import canonical_json, sha256_of
-from shards.schema import (
-    CLIP_MEMBERS,
-    CLIP_TABLE,
-    Scalar,
-    member_columns,
-    shard_name,
-    user_name,
-)
+from shards.schema import CLIP_MEMBERS, member_columns, shard_name
 
+KNOWN_BY = ["key", "path", "source_sha256"]  # columns that tell which clips are planned
 _FILE_SHARDS = 64  # stored shards whose rows are put into one file
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inputs:
-    """What a build is given, scanned.
-
-    Attributes:
-        sources: with their captions.
-        scans: results of them and of others.
-        places: of the result of each source in `scans`.
-        rejects: inputs that there is no result of.
-    """
-
-    sources: Sequence[Source]
-    scans: Scans
-    places: Int64[np.ndarray, " sources"]
-    rejects: Sequence[Reject]
+class Inputs(Protocol):
+    """Clips to plan, whatever they come from: videos that were scanned, or a table of clips."""
 
     @property
-    def contents(self) -> list[str | None]:
-        """SHA-256 of each source; None where a video was refused without one."""
-        return self.scans.contents(self.places)
+    def videos(self) -> Mapping[str, str | None]:
+        """SHA-256 of each video by path; None where one was refused without."""
+
+    @property
+    def rejects(self) -> Sequence[Reject]:
+        """Inputs that there is no result of."""
+
+    @property
+    def users(self) -> pa.Table:
+        """Users' columns, of all clips or videos."""
 
     @property
     def digest(self) -> str:
-        """Changes whenever the plan may: with paths, bytes, captions and columns."""
-        told = [[s.path, s.caption, dict(s.columns)] for s in self.sources]
-        lost = [[reject.path, reject.reason] for reject in self.rejects]
-        return sha256_of(canonical_json([told, self.contents, lost]))
+        """Changes whenever the plan may."""
 
-    def settled(self) -> Self:
-        """The same, after the results were brought into the order of the sources."""
-        self.scans.settle(self.places)
-        return replace(self, places=np.arange(len(self.places)))
+    def besides(self, planned: Iterable[pa.Table]) -> "Addition":
+        """The clips that are not planned yet.
 
-    def clips(self, numbers: Sequence[int]) -> Iterator[pa.Table]:
-        """The clips of some of the sources."""
-        sources = [self.sources[number] for number in numbers]
-        return clips_of_scans(self.scans, self.places[numbers], sources)
+        Args:
+            planned: key, path and source_sha256 of those that are.
+        """
+
+    def outdated(self, planned: Iterable[pa.Table]) -> frozenset[str]:
+        """Warnings of videos whose clips are planned in another form than they have now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Addition:
+    """Clips to plan.
+
+    Attributes:
+        clips: their tables but for the column `shard`, in order, as often as it is called.
+        rejects: of those that are not among them.
+    """
+
+    clips: Callable[[], Iterator[pa.Table]]
+    rejects: Sequence[Reject]
 
 
 def plan_anew(inputs: Inputs, per_shard: int) -> Plan:
     """The plan of a dataset of which nothing is settled or stored."""
-    numbers, refused = accepted(inputs.scans, inputs.places, inputs.sources, {})
-    tables = blocks(inputs.clips(numbers), per_shard, count())
-    return Plan(settled={}, tables=tables, first=0, rejects=[*inputs.rejects, *refused])
+    new = inputs.besides([])
+    tables = blocks(new.clips(), per_shard, count())
+    return Plan(settled={}, tables=tables, first=0, rejects=[*inputs.rejects, *new.rejects])
 
 
 def plan_on(inputs: Inputs, store: Store, manifest: Manifest, per_shard: int) -> Plan:
@@ -91,18 +85,18 @@ def plan_on(inputs: Inputs, store: Store, manifest: Manifest, per_shard: int) ->
         DamagedDataset: a file of the plan is not what the manifest records.
     """
     settled, gone = _without_replaced(inputs, store, manifest)
-    check_new_columns(inputs.sources, store.url, read_files(store, settled))
-    known, first = _planned(read_files(store, settled, ["source_sha256", "path", "shard"]))
-    numbers, refused = accepted(inputs.scans, inputs.places, inputs.sources, known)
+    check_new_columns(inputs.users, store.url, read_files(store, settled))
+    first = first_free(read_files(store, settled, ["shard"]))
+    new = inputs.besides(read_files(store, settled, KNOWN_BY))
     stored = stored_shards(store, first)
-    tables = blocks(inputs.clips(numbers), per_shard, count(first))
+    tables = blocks(new.clips(), per_shard, count(first))
     if stored and holds(tables, store, stored):
-        tables = blocks(inputs.clips(numbers), per_shard, count(first))
+        tables = blocks(new.clips(), per_shard, count(first))
     elif stored:
         free = (number for number in count(first) if number not in stored)
         keys = {key for shard in stored for key in stored_rows(store, shard)["key"].to_pylist()}
-        new = blocks(without(inputs.clips(numbers), keys), per_shard, free)
-        tables = chain(_stored_files(store, sorted(stored)), new)
+        added = blocks(without(new.clips(), keys), per_shard, free)
+        tables = chain(_stored_files(store, sorted(stored)), added)
     before = chain(
         read_files(store, settled), (stored_rows(store, shard) for shard in sorted(stored))
     )
@@ -110,8 +104,8 @@ def plan_on(inputs: Inputs, store: Store, manifest: Manifest, per_shard: int) ->
         settled=settled,
         tables=tables,
         first=first,
-        rejects=[*inputs.rejects, *refused, *gone],
-        warnings=outdated(inputs.sources, before),
+        rejects=[*inputs.rejects, *new.rejects, *gone],
+        warnings=inputs.outdated(before),
     )
 
 
@@ -122,7 +116,7 @@ def _without_replaced(
 
     And a reject for each such video.
     """
-    now = dict(zip((source.path for source in inputs.sources), inputs.contents, strict=True))
+    now = inputs.videos
     settled: dict[str, str] = {}
     gone: dict[str, Reject] = {}
     for number, (name, digest) in enumerate(settled_files(manifest).items()):
@@ -146,14 +140,9 @@ def _replaced(path: str, sha256: str) -> Reject:
     return Reject(path=path, sha256=sha256, stage="clips", reason="replaced", detail=detail)
 
 
-def _planned(tables: Iterable[pa.Table]) -> tuple[dict[str, str], int]:
-    """The path of each planned video by its SHA-256, and the first shard that is free."""
-    known: dict[str, str] = {}
-    first = 0
-    for table in tables:
-        known |= dict(zip(*(table[n].to_pylist() for n in ("source_sha256", "path")), strict=True))
-        first = max(first, 1 + (pc.max(table["shard"]).as_py() or 0))
-    return known, first
+def first_free(tables: Iterable[pa.Table]) -> int:
+    """The first shard that comes after all of some tables."""
+    return max((1 + (pc.max(table["shard"]).as_py() or 0) for table in tables), default=0)
 
 
 def stored_shards(store: Store, first: int) -> set[int]:
@@ -191,50 +180,13 @@ def holds(tables: Iterable[pa.Table], store: Store, stored: Collection[int]) -> 
     return found == len(stored)
 
 
-def check_new_columns(sources: Sequence[Source], url: str, planned: Iterable[pa.Table]) -> None:
+def check_new_columns(new: pa.Table, url: str, planned: Iterable[pa.Table]) -> None:
     """UsageError if a column was text in what was planned and is numbers now, say.
 
     Args:
+        new: users' columns of the inputs.
         url: of the dataset.
     """
-    new = users_columns([source.columns for source in sources])
     if new.column_names:
-        tables = ((url, table.select(_users(table))) for table in planned)
+        tables = ((url, table.select(users_of(table))) for table in planned)
         check_agreement(chain(tables, [("the new inputs", new)]))
-
-
-def _users(table: pa.Table) -> list[str]:
-    return [name for name in table.column_names if name not in CLIP_TABLE.names]
-
-
-def outdated(sources: Sequence[Source], planned: Iterable[pa.Table]) -> frozenset[str]:
-    """Warnings of videos of which what was planned before tells another caption or other columns.
-
-    These are part of the shard's bytes; what is not stored is planned with the new ones.
-    """
-    told = {source.path: source for source in sources}
-    paths = {
-        path
-        for table in planned
-        for path, caption, columns in _told(table)
-        if path in told and (caption, columns) != _now(told[path])
-    }
-    return frozenset(
-        f"{path}: its caption or columns have changed, but its clips are built: those that are "
-        "stored stay. A new dataset takes the new ones, and copies the flow of this one"
-        for path in paths
-    )
-
-
-def _told(table: pa.Table) -> Iterator[tuple[str, str, dict[str, Scalar]]]:
-    """What one clip of each video tells, in the names of the index."""
-    paths = np.asarray(table["path"].combine_chunks().dictionary_encode().indices)
-    _, first = np.unique(paths, return_index=True)
-    for row in table.select(["path", "caption", *_users(table)]).take(pa.array(first)).to_pylist():
-        path, caption = row.pop("path"), row.pop("caption")
-        yield path, caption, {name: value for name, value in row.items() if value is not None}
-
-
-def _now(source: Source) -> tuple[str, dict[str, Scalar]]:
-    given = source.columns.items()
-    return source.caption or "", {user_name(name): v for name, v in given if v is not None}

@@ -11,15 +11,45 @@ from jaxtyping import Int64
 
 from pipeline.cluster import run_tasks
 from pipeline.planning.clips import ClipRule
-from pipeline.planning.config import BuildConfig
+from pipeline.planning.config import ScanConfig
 from pipeline.planning.scan import scan_video
+from pipeline.planning.scanned_inputs import ScannedInputs
 from pipeline.planning.scans import Scans, moved, scanned
-from pipeline.records import Reject, Source
+from pipeline.records import Progress, Reject, Source
 from pipeline.shots.detect import Detector
 from pipeline.source.content import content_sha256
 from pipeline.source.files import FileState, file_state, states_of
+from pipeline.source.inputs import with_sidecar_caption
+from shards import Store
 
 PAUSES_S = (1.0, 5.0)  # before what failed is tried again
+
+
+def scan_inputs(
+    sources: Sequence[Source],
+    missing: Sequence[Reject],
+    store: Store,
+    config: ScanConfig,
+    client: Client,
+    progress: Progress,
+) -> tuple[ScannedInputs, dict[str, str]]:
+    """The sources that could be scanned, those of which no result is kept in the store now.
+
+    And why the others could not, by path; they are among the rejects.
+
+    Args:
+        sources, missing: what `find_sources` found, and what it did not.
+    """
+    scans = Scans(store, config.scan_settings)
+    places, events = scan_all(sources, scans, config, client, partial(progress, "scan"))
+    numbers = [number for number in range(len(sources)) if number not in events]
+    inputs = ScannedInputs(
+        sources=[with_sidecar_caption(sources[number]) for number in numbers],
+        scans=scans,
+        places=places[numbers],
+        rejects=[*missing, *events.values()],
+    ).settled()
+    return inputs, {reject.path: reject.detail for reject in events.values()}
 
 
 def scan_file(
@@ -43,7 +73,7 @@ def scan_file(
 def scan_all(
     sources: Sequence[Source],
     scans: Scans,
-    config: BuildConfig,
+    config: ScanConfig,
     client: Client,
     progress: Callable[[int, int], None],
 ) -> tuple[Int64[np.ndarray, " sources"], dict[int, Reject]]:
@@ -81,7 +111,7 @@ def scan_all(
 def _scan_some(
     files: Mapping[int, tuple[str, FileState | None]],
     scans: Scans,
-    config: BuildConfig,
+    config: ScanConfig,
     client: Client,
     show: Callable[[int], None],
 ) -> tuple[dict[int, FileState], dict[int, Reject]]:

@@ -1,6 +1,7 @@
 """From what the user names to pictures of frames.
 
 inputs       files, folders, globs and manifests to a list of videos
+given_clips  a table of clips, streamed and checked
 probe        facts of one video
 content      its bytes: read, hashed, compared; and the events that are no verdicts
 decoder      a video's frames, one after another, going on after damage

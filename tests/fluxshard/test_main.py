@@ -42,9 +42,11 @@ def test_the_overview_loads_nothing(option: str):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_loads_no_more_than_its_options_need(command: str):
-    """Those of `build` and `train` are the configurations of packages, which bring much along."""
+    """Those of `scan`, `build` and `train` are configurations of packages that bring much along."""
+    making = {"pipeline", "flow_cache", "shards", "torch", "av", "pyarrow", "numpy", "cv2"}
     needed = {
-        "build": {"pipeline", "flow_cache", "shards", "torch", "av", "pyarrow", "numpy", "cv2"},
+        "scan": making,
+        "build": making,
         "train": {"trainer", "flow_cache", "shards", "torch", "av", "pyarrow", "numpy", "cv2"},
     }
     assert loaded_by(command, "--help") & (HEAVY | OURS) <= needed.get(command, set())
@@ -106,6 +108,14 @@ def test_it_is_a_module_too():
         (["build", ".", "out", "--flow-cache", "nope://x"], "nope://x"),
         (["build", ".", "video.mp4/out"], "video.mp4/out cannot be written to"),
         (["build", ".", "/proc/out"], "/proc/out cannot be written to"),
+        (["scan"], "last, the folder of the table of clips"),
+        (["scan", "."], "is all that is named"),
+        (["scan", "/nowhere/at/all", "out"], "no such file"),
+        (["scan", ".", "out", "--size", "65x96"], "must be even"),
+        (["build", "--clips", "/nowhere", "out"], "/nowhere: not readable as a Parquet table"),
+        (["build", "--clips", "s3://b/c.parquet", "out"], "download it"),
+        (["build", "out", "--clips", "video.mp4"], "not readable as a Parquet table"),
+        (["rejects", "/nowhere"], "holds no dataset"),
         (["flow", "/nowhere", "--estimator", "dis"], "holds no dataset"),
         (["merge"], "at least two datasets"),
         (["merge", "/nowhere", "out"], "at least two datasets"),

@@ -6,14 +6,19 @@ import pytest
 
 from fluxshard.terminal import (
     flow_lines,
+    prediction_facts,
     print_facts,
     print_outcome,
     print_rejects,
+    print_table,
+    print_unscanned,
     progress_bars,
     say,
     write,
+    write_csv,
 )
 from pipeline.building.costs import Costs
+from pipeline.building.dry_run import Prediction
 from pipeline.building.job import Outcome
 from pipeline.records import Reject
 
@@ -109,3 +114,48 @@ def test_facts_are_written_for_people(capsys: pytest.CaptureFixture[str]):
     print_facts({"clip_bytes": 3 * 2**20, "layers": {}, "rejects": {"short": 2}})
     lines = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()]
     assert lines == ["clip bytes 3.0 MiB", "layers none", "rejects short: 2"]
+
+
+def test_tables_and_csv_go_to_standard_output_as_they_are(capsys: pytest.CaptureFixture[str]):
+    rows = [("[bold]a", "1"), ('b, "c"', "caf\udce9")]
+    print_table(("name", "why"), rows)
+    out = capsys.readouterr().out
+    assert [line.split() for line in out.splitlines()][:2] == [["name", "why"], ["[bold]a", "1"]]
+    write_csv(("name", "why"), rows)
+    printed = capsys.readouterr()
+    assert printed.out == 'name,why\n[bold]a,1\n"b, ""c""",caf\\udce9\n'
+    assert printed.err == ""
+
+
+def test_a_prediction_is_told_in_figures(capsys: pytest.CaptureFixture[str]):
+    told = Prediction(
+        clips=2000,
+        shards=32,
+        bytes={"clips": 2**20, "dis-1": 3 * 2**20},
+        fields={"dis-1": 64000.0},
+        copied={"dis-1": 0.25},
+        core_seconds=5400,
+        sampled=24,
+        error=0.058,
+    )
+    print_facts(prediction_facts(told))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "clips 2,000",
+        "shards 32",
+        "clip bytes 1.0 MiB",
+        "layers dis-1: bytes: 3.0 MiB",
+        "fields: 64,000, 25% of them copied",
+        "core hours 1.5",
+        "known from 24 clips that were built for it",
+        "standard error 6% of the bytes",
+    ]
+    print_facts(prediction_facts(Prediction()))
+    assert "layers none" in " ".join(capsys.readouterr().err.split())
+
+
+def test_only_the_first_that_could_not_be_scanned_are_listed(capsys: pytest.CaptureFixture[str]):
+    print_unscanned({f"{n}.mp4": "gone" for n in range(22)})
+    err = capsys.readouterr().err
+    assert err.count("not scanned: ") == 20
+    assert "… and 2 more that could not be scanned" in err

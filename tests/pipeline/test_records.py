@@ -44,3 +44,21 @@ def test_display_aspect_counts_pixel_shape_and_rotation() -> None:
     assert VIDEO.display_aspect == Fraction(16, 9)
     assert replace(VIDEO, rotation=270).display_aspect == Fraction(9, 16)
     assert replace(VIDEO, rotation=180).display_aspect == Fraction(16, 9)
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason", "is_event"),
+    [
+        ("scan", "missing", True),
+        ("scan", "event", True),
+        ("build", "shard_failed", True),
+        ("input", "unreadable_folder", True),
+        ("build", "unreadable", False),
+        ("input", "duplicate", False),
+        ("probe", "not_video", False),
+    ],
+)
+def test_what_happened_is_tried_again_and_what_a_video_is_stays(
+    stage: str, reason: str, is_event: bool
+):
+    assert replace(REJECT, stage=stage, reason=reason).is_event is is_event

@@ -153,3 +153,47 @@ def test_failed_shards_can_be_left_out_and_the_exit_code_still_says_so(
     assert "the dataset is finished without what failed" in err
     assert "shard_failed" in err
     assert run("verify", str(out))[0] == 0
+
+
+def test_a_dry_run_makes_no_dataset_and_leaves_its_scan_for_the_build(
+    sources: list[str],
+    dataset: str,
+    tmp_path: Path,
+    run: Run,
+    facts_of: Callable[[str], dict],
+    build_options: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    out = tmp_path / "out"
+    command = ["build", *sources, str(out), *build_options]
+    code, printed, err = run(*command, "--dry-run")
+    assert (code, printed) == (0, "")
+    facts = dict(line.split(maxsplit=1) for line in err.splitlines() if " " in line.strip())
+    assert int(facts["clips"]) == int(facts["shards"]) == facts_of(dataset)["clips"]
+    assert "100% of them copied" in err
+    assert {path.parts[len(out.parts)] for path in out.rglob("*")} == {"scans"}
+    monkeypatch.delattr("pipeline.planning.scan_all._scan_some")
+    assert run(*command)[0] == 0
+    code, _, err = run(*command, "--dry-run")
+    assert code == 0
+    assert ["clips", "0"] in [line.split() for line in err.splitlines()]
+
+
+def test_a_dry_run_stops_where_the_build_would(
+    sources: list[str],
+    tmp_path: Path,
+    run: Run,
+    build_options: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("pipeline.planning.scan_all.PAUSES_S", ())
+    listed = tmp_path / "listed.csv"
+    listed.write_text(f"video\n{sources[0]}\n/nowhere/gone.mp4\n")
+    command = ["build", str(listed), str(tmp_path / "out"), *build_options, "--dry-run"]
+    code, _, err = run(*command)
+    assert code == 1
+    assert "/nowhere/gone.mp4" in err
+    assert "nothing is predicted" in err
+    code, _, err = run(*command, "--allow-failed")
+    assert code == 1
+    assert "core hours" in err

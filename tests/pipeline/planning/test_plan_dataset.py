@@ -9,16 +9,16 @@ import pytest
 
 from pipeline.building.shard import committed_rows
 from pipeline.planning.clip_plan import by_shard
+from pipeline.planning.clip_table import users_columns
 from pipeline.planning.plan_dataset import (
-    Inputs,
     check_new_columns,
-    outdated,
     plan_anew,
     plan_on,
     stored_shards,
 )
 from pipeline.planning.plan_files import Plan, plan_files, read_files, write_plan
 from pipeline.planning.scan import Scan
+from pipeline.planning.scanned_inputs import ScannedInputs, outdated
 from pipeline.planning.scans import Scans, scanned
 from pipeline.records import Reject, Source
 from pipeline.source.files import FileState
@@ -37,7 +37,7 @@ class World:
         self.store, self.scan_of = Store(folder), scan_of
         self.manifest, self._states = EMPTY, 0
 
-    def inputs(self, *scans: Scan, **told: tuple[str, dict[str, Scalar]]) -> Inputs:
+    def inputs(self, *scans: Scan, **told: tuple[str, dict[str, Scalar]]) -> ScannedInputs:
         """Files as they are now; `told` gives captions and columns by name."""
         found = Scans(self.store, "settings")
         sources, files = [], []
@@ -49,9 +49,9 @@ class World:
             sources.append(Source(path=path, caption=caption, columns=columns))
             files.append((path, f"1 bytes, {self._states}"))
         found.flush()
-        return Inputs(sources=sources, scans=found, places=found.places(files), rejects=[])
+        return ScannedInputs(sources=sources, scans=found, places=found.places(files), rejects=[])
 
-    def plan(self, inputs: Inputs) -> Plan:
+    def plan(self, inputs: ScannedInputs) -> Plan:
         made = plan_on(inputs, self.store, self.manifest, PER_SHARD)
         made = replace(made, tables=list(made.tables))
         self.manifest = write_plan(self.store, self.manifest, made, inputs.digest)
@@ -240,11 +240,11 @@ def test_a_new_caption_reaches_the_rows_that_are_not_stored_and_is_told_of_the_o
 def test_a_column_that_changes_its_kind_is_refused(
     world: World, scan_of: ScanOf, stored: Scalar, new: Scalar, words: str | None
 ):
-    source = Source(path="/b.mp4", columns={"n": new})
-    check_new_columns([source], "URL", [])  # nothing is planned yet
+    given = users_columns([{"n": new}])
+    check_new_columns(given, "URL", [])  # nothing is planned yet
     world.plan(world.inputs(scan_of("a", 1), a=("", {"n": stored})))
     if words is None:
-        check_new_columns([source], "URL", [world.rows])
+        check_new_columns(given, "URL", [world.rows])
     else:
         with pytest.raises(UsageError, match=words):
-            check_new_columns([source], "URL", [world.rows])
+            check_new_columns(given, "URL", [world.rows])
