@@ -1,4 +1,4 @@
-"""Builds that are disturbed at random times: after one clean rerun each has the bytes of a calm one.
+"""Builds disturbed at random times: after one clean rerun each has the bytes of a calm one.
 
     python benchmarks/chaos.py --data FOLDER [--builds 50] [--seed 0] [--kinds workers,disk]
 
@@ -10,10 +10,10 @@ What befalls a build, by its kind; a kind also meets SIGKILL now and then:
     storage     the dataset is in a bucket behind a proxy that fails, drops, cuts and stalls
     sources     a video is gone for a while, or another one is in its place
 
-There are one to three disturbed runs, until one succeeds all the same. Then all is as it should be, the same command
-runs once more, and must exit with 0. The dataset must hold the files of an undisturbed one, byte
-for byte, and no other: no temporary file, no lock. What happens and when, as a share of the time
-of a calm build, depends on the seed alone.
+There are one to three disturbed runs, until one succeeds all the same. Then all is as it should
+be, the same command runs once more, and must exit with 0. The dataset must hold the files of an
+undisturbed one, byte for byte, and no other: no temporary file, no lock. What happens and when, as
+a share of the time of a calm build, depends on the seed alone.
 """
 
 import argparse
@@ -138,7 +138,7 @@ class Job:
 
     def __init__(self, arguments: Sequence[str], largest: int | None = None) -> None:
         limit = None if largest is None else partial(_limit_files, largest)
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `bury`
         self._process = subprocess.Popen(
             [sys.executable, "-c", CHILD, "build", *arguments],
             stdout=self._log,
@@ -202,7 +202,7 @@ def workers_of(pid: int) -> list[int]:
 def disturb(job: Job, run: Sequence[Strike], videos: Path, calm_s: float, random: Random) -> None:
     """Let happen to a job what is to happen, until it ends."""
     began = time.monotonic()
-    threads = []
+    threads: list[threading.Thread] = []
     for strike in run:
         job.wait(began + strike.at * calm_s - time.monotonic())
         if job.has_ended:
@@ -355,8 +355,8 @@ def make_videos(folder: Path, data: Path | None) -> list[Path]:
         shown = np.stack([wide[:, :, i : i + 96] for i in range(frames)])
         video = encode_clip(shown, Fraction(10), crf=18)
         (folder / f"made-{number}.mp4").write_bytes(video)
-    for name in REAL if data else ():
-        shutil.copy((data / "videos" / name), folder / name)
+    for path in [data / "videos" / name for name in REAL] if data else []:
+        shutil.copy(path, folder / path.name)
     return sorted(folder.iterdir())
 
 
