@@ -172,7 +172,6 @@ def planned(
             "built from last, and no others, to have it made again, or bring it back from a copy"
         )
     if manifest.inputs == digest and not damaged:
-        inputs.settled()  # a video may have been scanned again since, or another in its place
         return manifest, frozenset()
     if damaged:
         plan = plan_anew(inputs, config.clips_per_shard)

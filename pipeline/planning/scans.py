@@ -175,10 +175,7 @@ class Scans:
             return  # they are
         named = {index[place] for place in places}
         others = [place for path, place in self._last_of().items() if path not in named]
-        order = np.concatenate([places, np.array(sorted(others), np.int64)])
-        whole = all(len(index) == _PART_ROWS for index in self._indices[:-1])
-        if not (whole and np.array_equal(order, np.arange(len(self)))):
-            self._rewrite(order)
+        self._rewrite(np.concatenate([places, np.array(sorted(others), np.int64)]))
 
     def forget(self, paths: Collection[str]) -> None:
         """Drop the results of some files, so that they are scanned again."""
