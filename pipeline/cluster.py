@@ -15,9 +15,9 @@ from uuid import uuid4
 
 import dask
 from dask.utils import funcname
-from distributed import Client, Future, LocalCluster, get_worker
+from distributed import Client, Future, LocalCluster, Worker, get_worker
 
-from pipeline.progress import PATIENCE_S, tell_progress, unwanted, watched
+from pipeline.progress import PATIENCE_S, tell_progress, watched
 from pipeline.workers import LOOK_S, ClusterLost, Crew, check_scheduler
 from shards import UsageError
 
@@ -147,14 +147,20 @@ def _stop(client: Client) -> None:
     """Cancel what the client asked for, and wait a while for tasks that are at work to notice."""
     if client.status != "running":
         return
-    client.cancel(list(client.futures))
+    keys = {*client.futures}
+    client.cancel([Future(key, client) for key in keys])
     end = time.monotonic() + _STOP_S
     while (left := end - time.monotonic()) > 0:
         # `client.run` would wait for ever for a worker that hangs.
-        at_work = client.sync(client._run, unwanted, on_error="ignore", callback_timeout=left)
-        if not any(at_work.values()):
+        told = client.sync(client._run, _at_work, keys, on_error="ignore", callback_timeout=left)
+        if not any(told.values()):
             return
-        time.sleep(LOOK_S / 10)
+        time.sleep(0.05)
+
+
+def _at_work(keys: set[str], dask_worker: Worker) -> bool:
+    """On a worker: whether a thread is busy with one of these tasks."""
+    return not keys.isdisjoint(dask_worker.active_keys)
 
 
 @contextmanager
@@ -262,6 +268,14 @@ def run_tasks(
 def _has_gpu(client: Client) -> bool:
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     return any(worker["resources"].get(_GPU) for worker in workers)
+
+
+def announces_gpu() -> bool:
+    """Called in a task: whether its worker announces a GPU."""
+    try:
+        return bool(get_worker().state.total_resources.get(_GPU))
+    except ValueError:  # not on a worker
+        return False
 
 
 def _call(function: Callable[[Item], Result], item: Item, patience_s: float) -> Result:

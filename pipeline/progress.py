@@ -61,11 +61,6 @@ def tell_progress() -> None:
                 raise Unwanted
 
 
-def unwanted() -> int:
-    """How many tasks of this process are still at work, though nobody wants them."""
-    return sum(not task.is_wanted() for task in list(_tasks.values()))
-
-
 @contextmanager
 def watched(
     patience_s: float = PATIENCE_S, is_wanted: Callable[[], bool] = lambda: True

@@ -60,13 +60,12 @@ def test_a_worker_that_lacks_what_is_here_is_named(cluster: Processes, prelude: 
 
 def test_so_is_one_that_joins_later(cluster: Processes):
     cluster.worker()
-    with (
-        pytest.raises(UsageError, match="OpenCV is 4.0.0, here"),
-        connect(cluster.address, 0) as client,
-    ):
-        for index, _ in run_tasks(client, wait_a_little, range(10_000)):
-            if not index:
-                cluster.worker(prelude=OTHER)
+    with connect(cluster.address, 0) as client:
+        results = run_tasks(client, wait_a_little, range(10_000))
+        next(results)
+        cluster.worker(prelude=OTHER)
+        with pytest.raises(UsageError, match=r"OpenCV is 4\.0\.0, here"):
+            list(results)
 
 
 def test_a_scheduler_needs_the_package_too(tmp_path: Path):
