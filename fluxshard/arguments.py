@@ -27,7 +27,8 @@ class Workers:
 
     Attributes:
         workers: worker processes on this machine.
-        scheduler: address of a Dask scheduler to use instead of local workers.
+        scheduler: address of a Dask scheduler whose workers to use instead of local ones; see
+            docs/clusters.md.
 
     Raises:
         UsageError: fewer than one worker.
@@ -44,15 +45,24 @@ class Workers:
 
     @contextmanager
     def cluster(self, out: str) -> Iterator["Client"]:
-        """A client of the cluster to run on; an interrupt leaves nothing half-written in `out`."""
+        """A client of the cluster to run on; an interrupt leaves nothing half-written in `out`.
+
+        Raises:
+            UsageError: no scheduler answers, a worker lacks what is here or does not see `out`.
+            ClusterLost: the scheduler went away, or no worker joined it.
+        """
+        from fluxshard.terminal import say
         from pipeline.cluster import connect
+        from pipeline.workers import check_reach
         from shards import Store
 
         try:
-            with connect(self.scheduler or None, self.workers) as client:
+            with connect(self.scheduler or None, self.workers, say) as client:
+                if self.scheduler:
+                    check_reach(client, Store(out))
                 yield client
         except KeyboardInterrupt:
-            Store(out).remove_unfinished()  # its writers ended with the cluster
+            Store(out).remove_unfinished()  # its writers have ended, or been told to
             raise
 
 

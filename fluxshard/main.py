@@ -104,12 +104,14 @@ def command_of(name: str) -> Any:
 
 
 def exit_code(error: Exception) -> int | None:
-    """Of an error that one sentence explains: wrong usage, damage, a server out of reach ..."""
-    from shards import DamagedDataset, StorageFailure, UsageError  # the help does without them
+    """Of an error that one sentence explains: wrong usage, damage, a server or cluster gone"""
+    from pipeline.workers import ClusterLost  # the help does without all these
+    from shards import DamagedDataset, StorageFailure, UsageError
 
     if isinstance(error, UsageError):
         return 2
-    return 1 if isinstance(error, DamagedDataset | StorageFailure | FloatingPointError) else None
+    ours = DamagedDataset | StorageFailure | ClusterLost | FloatingPointError
+    return 1 if isinstance(error, ours) else None
 
 
 @contextmanager

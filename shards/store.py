@@ -57,7 +57,8 @@ class Store:
         return f"Store({self.url!r})"
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
-        return Store, (self.url,)
+        # Elsewhere a relative path leads elsewhere.
+        return Store, (os.path.abspath(self.url) if self.is_local else self.url,)
 
     @property
     def is_of_one_process(self) -> bool:

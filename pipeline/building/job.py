@@ -132,7 +132,8 @@ def build_shards(
         check_live(spec)
     warnings = {f"{problem}; its shard is built again" for problem in damaged}
     tasks = told(shards.tasks(pending), catalog, warnings)
-    tally = run_shards(client, tasks, sum(pending.values()), progress)
+    on_gpu = any(spec.weights_sha256 for spec in shards.specs)  # networks have weights
+    tally = run_shards(client, tasks, sum(pending.values()), progress, on_gpu=on_gpu)
     built = [shard for shard in pending if not tally.has_failed(shard)]
     new, problems = look_at(client, map(shards.files, built))
     if problems:
@@ -218,12 +219,18 @@ def check_live(spec: FlowSpec) -> None:
 
 
 def run_shards(
-    client: Client, tasks: Iterable[Task], clips: int, progress: Callable[[int, int], None]
+    client: Client,
+    tasks: Iterable[Task],
+    clips: int,
+    progress: Callable[[int, int], None],
+    *,
+    on_gpu: bool = False,
 ) -> Tally:
     """Build shards on the cluster, whole or in pieces.
 
     Args:
         clips: in all tasks together.
+        on_gpu: see `run_tasks`.
     """
     tally = Tally(clips, progress)
     splits: list[Split] = []
@@ -238,7 +245,7 @@ def run_shards(
                 yield part
 
     with heard_clips(client, tally.hear):
-        for index, result in run_tasks(client, run_task, parts()):
+        for index, result in run_tasks(client, run_task, parts(), on_gpu=on_gpu):
             shard, count = handed_out[index]
             tally.note(shard, result, clips=count)
     sound = [split for split in splits if not tally.has_failed(split.task.shard)]

@@ -29,7 +29,8 @@ from flow_cache import (
 from flow_cache.reuse.copying import StoredFields, frames_identity
 from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
-from shards import Clip, Span, Stopwatch
+from pipeline.cluster import announces_gpu
+from shards import Clip, Span, Stopwatch, UsageError
 from shards.schema import FLOW_MEMBERS, FLOW_TABLE, member_columns, span_columns
 from shards.writer import ShardTar
 
@@ -56,6 +57,7 @@ class LayerWriter:
         self._tar = tar
         self._rows: list[dict[str, Any]] = []
         self._estimator = load_estimator(spec.estimator, **spec.params)
+        self._device = flow_device(spec)
         self._layer, self._digest = spec.layer, spec.field_digest  # each is hashed anew when asked
         self._watch = Stopwatch()
         with self._watch("copy"):
@@ -88,7 +90,8 @@ class LayerWriter:
             copies = self._stored.take(source, times, pairs)
         missing = [pair for pair in pairs if pair not in copies.fields]
         with self._watch("flow"):
-            fields = estimate_clip(self._estimator, images, self.spec, missing)
+            seen = images.to(self._device)
+            fields = estimate_clip(self._estimator, seen, self.spec, missing)
         with self._watch("store"):
             blobs = copies.fields | {pair: self._encode(pair, f) for pair, f in fields.items()}
         blobs = {pair: blobs[pair] for pair in pairs}  # one order, wherever each came from
@@ -145,3 +148,19 @@ class LayerWriter:
     def table(self) -> pa.Table:
         """The shard's Parquet, to be written once its tar is in place."""
         return pa.Table.from_pylist(self._rows, schema=_SCHEMA)
+
+
+def flow_device(spec: FlowSpec) -> torch.device:
+    """Where a worker computes a layer: a network on the GPU that the worker announces, if any.
+
+    Raises:
+        UsageError: it announces one that torch does not see; the CPU would give other bytes.
+    """
+    if spec.weights_sha256 is None or not announces_gpu():
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UsageError(
+            "a worker announces a GPU, and torch sees none there: start it without the resource "
+            "GPU, or install torch for CUDA"
+        )
+    return torch.device("cuda")

@@ -3,14 +3,26 @@
 import ctypes
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dask
 import pytest
 from distributed import Client, KilledWorker, get_worker
 
-from pipeline.cluster import announce_clip, connect, heard_clips, interrupts_held, run_tasks
+from pipeline.cluster import (
+    announce_clip,
+    announces_gpu,
+    connect,
+    heard_clips,
+    interrupts_held,
+    run_tasks,
+)
+from pipeline.progress import tell_progress
+from pipeline.workers import ClusterLost
 from shards import UsageError
 
 
@@ -105,6 +117,59 @@ def test_a_worker_that_is_slow_to_come_back_is_not_given_up():
             client.cluster.scheduler.allowed_failures = 0
             client.submit(os._exit, 1, pure=False, retries=0).exception(timeout=60)
             assert client.submit(invert, 8, pure=False).result(timeout=60) == 0.125
+
+
+def work_on(marks: Path) -> None:
+    """For ever, in steps, until nobody wants it."""
+    (marks / "began").touch()
+    try:
+        while True:
+            tell_progress()
+            time.sleep(0.01)
+    finally:
+        (marks / "ended").touch()
+
+
+def test_tasks_of_a_job_that_is_interrupted_end_before_it_does(client: Client, tmp_path: Path):
+    def wait(other: Client) -> None:
+        with suppress(ClusterLost):  # its task is taken from it
+            list(run_tasks(other, work_on, [tmp_path]))
+
+    def job() -> None:
+        with connect(client.scheduler.address, 0) as other:
+            threading.Thread(target=wait, args=(other,)).start()
+            while not (tmp_path / "began").exists():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job()
+    assert (tmp_path / "ended").exists()
+
+
+def test_items_are_taken_as_they_are_needed(client: Client):
+    taken, ahead = 0, 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        while taken < 200:
+            taken += 1
+            yield 1
+
+    for done, _ in enumerate(run_tasks(client, invert, items()), start=1):
+        ahead = max(ahead, taken - done)
+        assert len(client.futures) <= 4  # the one that has just ended is let go of soon
+    assert (taken, ahead) == (200, 2)
+
+
+def test_a_gpu_is_announced_on_workers_alone(client: Client):
+    assert announces_gpu() is False
+    ((_, there),) = run_tasks(client, gpu_there, [0])
+    assert there is False
+
+
+def gpu_there(_: int) -> bool:
+    return announces_gpu()
 
 
 def interrupt_yourself(_: int) -> int:

@@ -16,6 +16,7 @@ from pipeline.cluster import connect
 from pipeline.planning import scan_all
 from pipeline.planning.config import BuildConfig
 from pipeline.planning.plan_files import plan_files
+from pipeline.planning.scans import Scans
 from pipeline.source.inputs import find_sources
 from shards import Store, UsageError, read_manifest, verify, write_manifest
 
@@ -115,6 +116,23 @@ def test_a_replacement_of_the_same_size_and_time_is_scanned_by_the_next_run(
     assert build(videos, url, client).exit_code(strict=False) == 0
     assert build(videos, tmp_path / "plain", client).exit_code(strict=False) == 0
     assert contents(url) == contents(tmp_path / "plain")
+
+
+def test_a_video_that_is_another_for_a_while_leaves_no_trace_beside_the_dataset(
+    videos: Path, tmp_path: Path, client: Client
+):
+    """Not even among the results of scans, which a rerun adds to."""
+    build(videos, tmp_path / "undisturbed", client)
+    url = tmp_path / "dataset"
+    build(videos, url, client)
+    manifest = read_manifest(Store(url))
+    planned = replace(manifest, state="building", shards={}, settled=0, tables=plan_files(manifest))
+    write_manifest(Store(url), planned)
+    for stored in (url / "clips").iterdir():
+        stored.unlink()
+    Scans(Store(url), CONFIG.scan_settings).forget([str(videos / "b.mp4")])  # as after a failure
+    assert build(videos, url, client).exit_code(strict=True) == 0
+    assert contents(url) == contents(tmp_path / "undisturbed")
 
 
 def test_a_dataset_of_an_earlier_format_is_not_continued(

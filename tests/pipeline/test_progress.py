@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import progress
-from pipeline.progress import tell_progress, watched
+from pipeline.progress import Unwanted, tell_progress, watched
 
 
 class Timer:
@@ -120,3 +120,22 @@ def test_patience_comes_from_the_environment():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True)
     assert done.stdout.strip() == b"7.0"
+
+
+def test_a_task_that_nobody_wants_ends_at_its_next_step(timer: Timer):
+    wanted = True
+    with watched(100, lambda: wanted):
+        timer.now = 5
+        tell_progress()
+        wanted = False
+        timer.now = 10
+        with pytest.raises(Unwanted):
+            tell_progress()
+
+
+def test_where_no_nanny_watches_nothing_is_ended(timer: Timer):
+    with watched(float("inf"), lambda: True):
+        assert timer.ends is None
+        timer.now = 5
+        tell_progress()
+        assert timer.ends is None

@@ -140,3 +140,14 @@ def test_a_full_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsageError, match=rf"{tmp_path} cannot be written to \(No space left"):
         Store(tmp_path).check_writable()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_store_is_the_same_folder_wherever_it_is_unpickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Store("here").write("a", b"x")
+    data = pickle.dumps(Store("here"))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert pickle.loads(data).read("a") == b"x"

@@ -1,6 +1,7 @@
 """A layer's shard: every field where its row says, copied where it exists, estimated elsewhere."""
 
 import zlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from flow_cache import FlowSpec, level_pairs
 from flow_cache.coding.codec import decode_field
 from flow_cache.reuse.entries import StoredShard
 from fluxshard.demo.scenes import random_scene
-from pipeline.building.layer_writer import LayerWriter
+from pipeline.building import layer_writer
+from pipeline.building.layer_writer import LayerWriter, flow_device
 from pipeline.planning.config import BuildConfig, flow_specs
+from shards import UsageError
 from shards.manifest import sha256_of
 from shards.schema import Clip, Span
 from shards.store import Store
@@ -92,3 +95,16 @@ def test_what_is_stored_is_copied_and_gives_the_same_bytes(
         assert Store(tmp_path / "two").read(name) == one.read(name)
     assert writer.costs.computed.total() == 0
     assert writer.costs.reused == {(spec.layer, one.url): len(level_pairs(5, CONFIG.levels))}
+
+
+def test_a_network_runs_on_the_gpu_that_its_worker_announces(monkeypatch: pytest.MonkeyPatch):
+    (plain,) = flow_specs(CONFIG)
+    network = replace(plain, weights_sha256="0" * 64)
+    assert flow_device(network).type == "cpu"
+    monkeypatch.setattr(layer_writer, "announces_gpu", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert flow_device(network).type == "cuda"
+    assert flow_device(plain).type == "cpu"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match="announces a GPU, and torch sees none"):
+        flow_device(network)
