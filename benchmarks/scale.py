@@ -55,9 +55,10 @@ def job_plan(folder: str, videos: int, per_shard: int) -> dict[str, Any]:
     from pipeline import BuildConfig
     from pipeline.building.make_dataset import open_manifest, write_rejects
     from pipeline.building.shard import PlannedShards
-    from pipeline.planning.plan_dataset import Inputs, plan_on
+    from pipeline.planning.plan_dataset import plan_on
     from pipeline.planning.plan_files import write_plan
     from pipeline.planning.scan_all import scan_all
+    from pipeline.planning.scanned_inputs import ScannedInputs
     from pipeline.planning.scans import Scans
     from pipeline.records import Source
     from shards import Store
@@ -73,7 +74,7 @@ def job_plan(folder: str, videos: int, per_shard: int) -> dict[str, Any]:
         nobody: Any = None  # all are known: no worker is asked
         places, events = scan_all(sources, scans, config, nobody, lambda *_: None)
     assert not events
-    inputs = Inputs(sources=sources, scans=scans, places=places, rejects=[])
+    inputs = ScannedInputs(sources=sources, scans=scans, places=places, rejects=[])
     with measured(figures, "settle"):
         inputs = inputs.settled()
     out = Store(f"{folder}/plan")
