@@ -7,6 +7,7 @@ from flow_cache.coding.codec import (
     DecodedField,
     FieldHeader,
     as_stored,
+    check_field,
     decode_field,
     encode_field,
     exact_step,
@@ -16,7 +17,7 @@ from flow_cache.coding.codec import (
 
 # fmt: off
 __all__ = [
-    "DecodedField", "FieldHeader", "as_stored", "decode_field", "encode_field", "exact_step",
-    "read_header", "relabel",
+    "DecodedField", "FieldHeader", "as_stored", "check_field", "decode_field", "encode_field",
+    "exact_step", "read_header", "relabel",
 ]
 # fmt: on

@@ -5,23 +5,26 @@ error, so that rounding is the only inexact operation and cannot exceed the boun
 become few bytes is told in `flow_cache.coding.residual`, the layout in docs/flow-format.md.
 
 A clip's flow member is the concatenation of its fields in the order of `level_pairs`.
+
+Nothing is believed of bytes to be read: each part must state the size that the header's geometry
+gives it before memory is asked for, so that no field costs more than one of its size does.
 """
 
 import math
 import struct
 import zlib
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import zstandard
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
-from flow_cache.coding.residual import MAX_PIXELS, pack, quantise, unpack
+from flow_cache.coding.residual import ESCAPE, MAX_PIXELS, pack, packed_sizes, quantise, unpack
 from flow_cache.field import FlowField
 from flow_cache.spec import Pair
 
@@ -30,6 +33,10 @@ MAGIC = b"FXF1"
 # the sizes of the three zstd frames that follow: codes, escapes, visibility.
 _START = struct.Struct("<4sI")
 _HEAD = struct.Struct("<4I2dI32s3I")
+_PAIR = struct.Struct("<2I")
+LAST_FRAME = 2**32 - 1  # number that a pair can name
+
+Parts = tuple[UInt8[np.ndarray, " codes"], UInt8[np.ndarray, " escapes"], UInt8[np.ndarray, " bits"]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,10 +109,12 @@ def encode_field(
         spec_digest: 64 hex digits, `FlowSpec.field_digest`.
 
     Raises:
-        ValueError: wrong shape or dtype, flow that is not finite, a frame above 2^23 pixels.
+        ValueError: wrong shape or dtype, flow that is not finite, a frame above 2^23 pixels, a
+            frame number outside [0, 2^32).
     """
     flow, visible = np.asarray(flow), np.asarray(visible)
     _check(flow, visible)
+    _check_pair(pair)
     step = exact_step(max_error_px)
     steps, saturated = quantise(flow, step)
     compress = zstandard.ZstdCompressor(level=9).compress
@@ -135,24 +144,25 @@ def decode_field(blob: bytes) -> DecodedField:
         ValueError: the bytes are not, or no longer, a flow field.
     """
     facts, sizes = _open(blob)
+    codes, escapes, bits = _parts(blob, facts["size"], sizes)
     height, width = facts["size"]
-    ends = [len(blob) - sum(sizes[k:]) for k in range(len(sizes) + 1)]
-    try:
-        decompress = zstandard.ZstdDecompressor().decompress
-        codes, escapes, bits = (
-            np.frombuffer(decompress(blob[start:end]), np.uint8) for start, end in pairwise(ends)
-        )
-        flow = unpack(codes, escapes, (height, width), facts["step_px"])
-        if bits.size != -(-height * width // 8):
-            raise ValueError(f"{bits.size} bytes of visibility for a field of {height}x{width}")
-    except (zstandard.ZstdError, ValueError) as error:
-        raise ValueError(f"damaged flow field: {error}") from error
     visible = np.unpackbits(bits, count=height * width).view(np.bool_)
     return DecodedField(
-        flow=torch.from_numpy(flow),
+        flow=torch.from_numpy(unpack(codes, escapes, (height, width), facts["step_px"])),
         visible=torch.from_numpy(visible).view(height, width),
         **facts,
     )
+
+
+def check_field(blob: bytes) -> FieldHeader:
+    """The header of a field that `decode_field` will decode; the flow itself is not made.
+
+    Raises:
+        ValueError: the bytes are not, or no longer, a flow field.
+    """
+    facts, sizes = _open(blob)
+    _parts(blob, facts["size"], sizes)
+    return FieldHeader(**facts)
 
 
 def read_header(blob: bytes) -> FieldHeader:
@@ -165,10 +175,15 @@ def read_header(blob: bytes) -> FieldHeader:
 
 
 def relabel(blob: bytes, pair: Pair) -> bytes:
-    """The same field under other frame numbers, for a clip that begins elsewhere in its source."""
+    """The same field under other frame numbers, for a clip that begins elsewhere in its source.
+
+    Raises:
+        ValueError: the bytes are not a flow field, a frame number outside [0, 2^32).
+    """
     _open(blob)
+    _check_pair(pair)
     body = bytearray(blob[_START.size :])
-    struct.pack_into("<2I", body, 0, *pair)
+    _PAIR.pack_into(body, 0, *pair)
     return _seal(bytes(body))
 
 
@@ -192,6 +207,11 @@ def _open(blob: bytes) -> tuple[dict[str, Any], tuple[int, int, int]]:
         raise ValueError(f"damaged flow field: {len(blob)} bytes do not hold parts of {sizes}")
     if not 0 < height * width <= MAX_PIXELS:
         raise ValueError(f"damaged flow field: size {height}x{width}")
+    if not _is_bounded(max_error, step) or saturated > 2 * height * width:
+        raise ValueError(
+            f"damaged flow field: steps of {step} px for an error of {max_error} px, "
+            f"{saturated} components saturated of a field of {height}x{width}"
+        )
     facts = {
         "pair": (source, target),
         "size": (height, width),
@@ -201,6 +221,48 @@ def _open(blob: bytes) -> tuple[dict[str, Any], tuple[int, int, int]]:
         "spec_digest": digest.hex(),
     }
     return facts, (sizes[0], sizes[1], sizes[2])
+
+
+def _is_bounded(max_error_px: float, step_px: float) -> bool:
+    """Whether this is the step of this bound; False for a bound that no field has, and for NaN."""
+    try:
+        return step_px == exact_step(max_error_px)
+    except ValueError:
+        return False
+
+
+def _parts(blob: bytes, size: tuple[int, int], sizes: tuple[int, int, int]) -> Parts:
+    """Codes, escapes and visibility of opened bytes, each as large as a field of `size` has it."""
+    first = len(blob) - sum(sizes)
+    spans = pairwise(accumulate(sizes, initial=first))
+    frames = [memoryview(blob)[start:end] for start, end in spans]
+    of_codes, of_bits = packed_sizes(size)
+    codes = _decompress(frames[0], of_codes, "codes")
+    of_escapes = 8 * int(np.count_nonzero(codes == ESCAPE))
+    escapes = _decompress(frames[1], of_escapes, "escapes")
+    return codes, escapes, _decompress(frames[2], of_bits, "visibility")
+
+
+def _decompress(frame: memoryview, size: int, part: str) -> UInt8[np.ndarray, " size"]:
+    """The `size` bytes that a zstd frame holds; it is asked for its size before it is expanded."""
+    try:
+        stated = zstandard.get_frame_parameters(frame).content_size
+        if stated != size:
+            raise ValueError(f"{stated} bytes of {part}, its size and codes make it {size}")
+        content = zstandard.ZstdDecompressor().decompress(frame)
+    except (zstandard.ZstdError, ValueError) as error:
+        raise ValueError(f"damaged flow field: {error}") from error
+    if len(content) != size:  # a frame that zstd skips states a size and gives nothing
+        raise ValueError(f"damaged flow field: {len(content)} bytes of {part}, not {size}")
+    return np.frombuffer(content, np.uint8)
+
+
+def _check_pair(pair: Pair) -> None:
+    if not all(0 <= number <= LAST_FRAME for number in pair):
+        raise ValueError(
+            f"pair {tuple(pair)}: a field numbers the frames of its clip from 0 to {LAST_FRAME}; "
+            "count from the clip's first frame"
+        )
 
 
 def _check(flow: npt.NDArray[Any], visible: npt.NDArray[Any]) -> None:

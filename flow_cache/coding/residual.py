@@ -57,6 +57,12 @@ def pack(
     return codes, np.stack((biased & 255, biased >> 8)).astype(np.uint8)
 
 
+def packed_sizes(size: tuple[int, int]) -> tuple[int, int]:
+    """Bytes of the codes, and of one bit per pixel, of a field of (height, width)."""
+    height, width = size
+    return -(-2 * height // 4) * width, -(-height * width // 8)
+
+
 def unpack(
     codes: UInt8[np.ndarray, " codes"],
     escapes: UInt8[np.ndarray, " escapes"],
@@ -92,7 +98,7 @@ def _residual_bytes(
 ) -> tuple[UInt8[np.ndarray, "2 h w"], UInt8[np.ndarray, "2 h w"] | None]:
     """Low and high bytes of the biased residuals; None for high bytes that are all 0."""
     groups = -(-2 * height // 4)
-    if codes.size != groups * width:
+    if codes.size != packed_sizes((height, width))[0]:
         raise ValueError(f"{codes.size} bytes of codes for a field of {height}x{width}")
     at = np.flatnonzero(codes == ESCAPE)
     if escapes.size != 8 * at.size:
@@ -122,5 +128,5 @@ def _integrate(plane: UInt8[np.ndarray, "h w"]) -> Int16[np.ndarray, "h w"]:
 
 @lru_cache(maxsize=4)
 def _integrated_bias(height: int, width: int) -> Int16[np.ndarray, "h w"]:
-    bias = np.multiply.outer(np.arange(1, height + 1), np.arange(1, width + 1)) * BIAS
-    return bias.astype(np.int16)
+    rows, columns = (np.arange(1, side + 1).astype(np.int16) for side in (height, width))
+    return np.multiply.outer(rows * np.int16(BIAS), columns)  # modulo 2^16, like what it is of

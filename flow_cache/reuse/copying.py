@@ -2,8 +2,9 @@
 
 A stored field is taken if it was made by the same recipe from the same two frames: same source
 video, same times in it. Nothing of an earlier dataset is trusted: the index of a shard is checked
-against its digest, each field against the index's checksum, its own, and its header. What fails is
-estimated again, so a copy is what an estimate would have given, byte for byte.
+against its digest, each field against the index's checksum, its own, and its header, and its parts
+are expanded to see that they decode. What fails is estimated again, so a copy is what an estimate
+would have given, byte for byte.
 """
 
 import zlib
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flow_cache import FlowSpec, Pair
-from flow_cache.coding.codec import read_header, relabel
+from flow_cache.coding.codec import check_field, relabel
 from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.entries import StoredShard
 from shards import (
@@ -205,7 +206,8 @@ class StoredFields:
 
     def _fits(self, blob: bytes) -> bool:
         try:
-            header = read_header(blob)
+            header = check_field(blob)
         except ValueError:
             return False
-        return (header.size, header.spec_digest) == (self._spec.size, self._digest)
+        wanted = (self._spec.size, self._spec.max_error_px, self._digest)
+        return (header.size, header.max_error_px, header.spec_digest) == wanted

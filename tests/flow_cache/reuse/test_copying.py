@@ -61,8 +61,12 @@ def field_of(pair: Pair, spec: FlowSpec = SPEC) -> bytes:
 
 @pytest.fixture
 def stored(tmp_path: Path) -> StoredShard:
+    return store_fields(tmp_path, [field_of(pair) for pair in PAIRS])
+
+
+def store_fields(folder: Path, blobs: list[bytes]) -> StoredShard:
     """One clip whose two fields lie one after the other."""
-    blobs, store = [field_of(pair) for pair in PAIRS], Store(tmp_path / "earlier")
+    store = Store(folder / "earlier")
     table = pa.table(
         {
             "source_sha256": [CLIP.source_sha256],
@@ -163,3 +167,33 @@ def test_only_a_finished_dataset_of_its_own_can_be_entered(tmp_path: Path):
 def test_without_a_catalog_nothing_is_looked_for(tmp_path: Path):
     assert find_stored(None, SPEC, [pa.table({}), pa.table({})]) == ([(), ()], frozenset())
     assert register(None, Store(tmp_path)) == frozenset()
+
+
+def with_body(blob: bytes, body: bytes) -> bytes:
+    """A field with a good header and checksum, and other bytes where its parts are."""
+    head = blob[8:88]
+    return b"FXF1" + zlib.crc32(head + body).to_bytes(4, "little") + head + body
+
+
+def test_a_field_whose_body_does_not_decode_is_a_miss_and_a_warning(tmp_path: Path):
+    good = field_of(PAIRS[0])
+    broken = with_body(field_of(PAIRS[1]), bytes(len(good) - 88))
+    assert read_header(broken).size == SPEC.size
+    copies = StoredFields(SPEC, False, [store_fields(tmp_path, [good, broken])]).take(
+        CLIP.source_sha256, CLIP.pts, PAIRS
+    )
+    assert list(copies.fields) == [(0, 1)]
+    assert "is damaged" in "".join(copies.warnings)
+
+
+def test_a_field_of_another_bound_than_its_recipe_s_is_a_miss(tmp_path: Path):
+    coarse = encode_field(
+        np.ones((2, *SPEC.size), np.float32),
+        np.ones(SPEC.size, bool),
+        pair=(0, 1),
+        max_error_px=1 / 4,
+        spec_digest=SPEC.field_digest,
+    )
+    shard = store_fields(tmp_path, [coarse, field_of(PAIRS[1])])
+    copies = StoredFields(SPEC, False, [shard]).take(CLIP.source_sha256, CLIP.pts, PAIRS)
+    assert list(copies.fields) == [(1, 2)]
