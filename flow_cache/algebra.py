@@ -3,14 +3,17 @@
 Everything is torch, works on any device and batch, and is differentiable in the flow.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flow_cache.field import Flow, FlowField, Visible
 
 MAX_SPREAD_PX = 0.5  # standard deviation of vectors that still pass for one motion
+ROUNDINGS = 8  # of a motion's square that its variance may be off by; twice the most ever seen
 
 
 def targets(flow: Flow) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w"]]:
@@ -58,21 +61,39 @@ def round_trip(forward: Flow, backward: Flow) -> Flow:
     return forward + warp(backward, forward)
 
 
+def interpolate(
+    flow: Flow, sample: Callable[[Tensor], Tensor]
+) -> tuple[Float[Tensor, "n 2 new_h new_w"], Bool[Tensor, "n new_h new_w"]]:
+    """Flow at other places, and whether it is of one motion there.
+
+    Between two motions interpolation invents a third; the variance of the vectors that it takes
+    part of tells. That is a small difference of large numbers where motion is large: what rounding
+    makes of it is not held against the motion (1 px at 1,024 px).
+
+    Args:
+        flow: pixels.
+        sample: interpolates planes `[n, c, h, w]`.
+    """
+    sampled = sample(torch.cat((flow, flow.square().sum(1, keepdim=True)), 1))
+    found, square = sampled[:, :2], sampled[:, 2]
+    spread = square - found.square().sum(1)
+    rounding = ROUNDINGS * torch.finfo(flow.dtype).eps
+    return found, spread <= MAX_SPREAD_PX**2 + rounding * square
+
+
 def compose(ab: FlowField, bc: FlowField) -> FlowField:
     """Flow from a to c: ab(p) + bc(p + ab(p)).
 
     A pixel is visible in c if it is visible in b, if it ends inside the frame, and if what `bc`
-    is interpolated from there is for the most part visible in c and of one motion: between two
-    motions interpolation invents a third. A chain that leaves the frame on its way has nothing to
-    go on with and is invisible from there on; once lost, a pixel stays lost.
+    is interpolated from there is for the most part visible in c and of one motion. A chain that
+    leaves the frame on its way has nothing to go on with and is invisible from there on; once lost,
+    a pixel stays lost.
     """
-    known = (bc.flow, bc.flow.square().sum(1, keepdim=True), bc.visible.float()[:, None])
-    sampled = warp(torch.cat(known, 1), ab.flow)
-    onward, square, share = sampled[:, :2], sampled[:, 2], sampled[:, 3]
-    spread = square - onward.square().sum(1)  # variance of the four interpolated vectors
+    onward, one_motion = interpolate(bc.flow, lambda planes: warp(planes, ab.flow))
+    share = warp(bc.visible.to(ab.flow)[:, None], ab.flow)[:, 0]
     flow = ab.flow + onward
     visible = ab.visible & in_frame(ab.flow) & in_frame(flow)
-    return FlowField(flow=flow, visible=visible & (share >= 0.5) & (spread <= MAX_SPREAD_PX**2))
+    return FlowField(flow=flow, visible=visible & (share >= 0.5) & one_motion)
 
 
 def resize(field: FlowField, size: tuple[int, int]) -> FlowField:
@@ -80,14 +101,17 @@ def resize(field: FlowField, size: tuple[int, int]) -> FlowField:
 
     Geometry is that of image resizing: the outer edges of the frame coincide, and vectors scale.
     The flow is what it was at the centre of the new pixel (an average over the pixel's area would
-    mix motions); a pixel is visible only if all of its area was.
+    mix motions); a pixel is visible only if all of its area was, and if its centre does not lie
+    between two motions.
     """
     scale = torch.tensor([size[1] / field.size[1], size[0] / field.size[0]])
-    flow = F.interpolate(field.flow, size=size, mode="bilinear")
+    flow, one_motion = interpolate(
+        field.flow, lambda planes: F.interpolate(planes, size=size, mode="bilinear")
+    )
     flow = flow * scale.to(flow).view(1, 2, 1, 1)
     hidden = (~field.visible).float()[:, None]
     hidden = F.interpolate(hidden, size=size, mode="bilinear", antialias=True)[:, 0]
-    return FlowField(flow=flow, visible=(hidden < 1e-6) & in_frame(flow))
+    return FlowField(flow=flow, visible=(hidden < 1e-6) & one_motion & in_frame(flow))
 
 
 def crop(field: FlowField, *, top: int, left: int, height: int, width: int) -> FlowField:

@@ -142,6 +142,43 @@ def test_a_chain_that_lands_between_two_motions_is_marked_invalid() -> None:
     assert chained.visible[..., 18:27].all()
 
 
+@pytest.mark.parametrize("dx", [1900.25, -3000.5, 5999.75])
+def test_a_large_motion_is_one_motion(dx: float) -> None:
+    size = (2, 6400)
+    shift = torch.tensor([dx, 0.0]).view(1, 2, 1, 1).expand(1, 2, *size)
+    nudge = torch.tensor([0.3, 0.0]).view(1, 2, 1, 1).expand(1, 2, *size)
+    whole = FlowField(flow=shift.contiguous(), visible=in_frame(shift))
+    chained = compose(FlowField(flow=nudge.contiguous(), visible=in_frame(nudge)), whole)
+    inside = in_frame(nudge) & in_frame(shift + nudge)
+    kept = whole.visible & whole.visible.roll(-1, -1) & inside  # both neighbours are visible
+    assert kept.sum() > 700
+    assert chained.visible[kept].all()
+
+
+def test_two_large_motions_are_still_two() -> None:
+    torn = FlowField(flow=torch.zeros(1, 2, 4, 4000), visible=torch.ones(1, 4, 4000).bool())
+    torn.flow[:, 0] = 1900
+    torn.flow[:, 0, :, 1000:] = 1904
+    nudge = torch.tensor([0.5, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4000).contiguous()
+    chained = compose(FlowField(flow=nudge, visible=in_frame(nudge)), torn)
+    assert not chained.visible[..., 999].any()
+    assert chained.visible[..., 900:999].all()
+    assert chained.visible[..., 1000:1100].all()
+
+
+@pytest.mark.parametrize("size", [(24, 18), (24, 72), (30, 44), (12, 24)])
+def test_a_resized_pixel_between_two_motions_is_hidden(size: tuple[int, int]) -> None:
+    torn = translation(0, 0)
+    torn.flow[:, 0, :, 17:] = -6
+    resized = resize(torn, size)
+    scale = size[1] / WIDTH
+    moved = resized.flow[:, 0] / scale
+    blended = (moved < -0.5) & (moved > -5.5)
+    assert blended.any()
+    assert not resized.visible[blended].any()
+    assert resized.visible.float().mean() > 0.85
+
+
 @given(motion=motions, size=st.tuples(st.integers(12, 48), st.integers(12, 60)))
 def test_resizing_scales_an_affine_motion(
     motion: tuple[Tensor, Tensor], size: tuple[int, int]

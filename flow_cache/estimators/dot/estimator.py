@@ -99,7 +99,7 @@ class Dot:
         if pairs:
             padded, inside = pad(frames, STRIDE, SMALLEST)
             model = self._model((padded.shape[-2], padded.shape[-1])).to(frames.device)
-            with torch.no_grad(), _seeded(self.seed):
+            with torch.no_grad(), _seeded(self.seed, padded.device):
                 tracks = _track(model.point_tracker, padded[None], self.tracks)
             refiner = model.optical_flow_refiner
             features = refiner({"video": padded[None]}, mode="feats")["feats"]
@@ -152,9 +152,10 @@ def _build(
     checkout: str, size: tuple[int, int], config: str, weights: tuple[tuple[str, str], ...]
 ) -> Any:
     hub = str(Path(__file__).parent / "hub")
-    model = torch.hub.load(
-        hub, "dense_optical_tracker", checkout, size, config, dict(weights), source="local"
-    )
+    with _seeded(0, torch.device("cpu")):  # networks are born with random weights
+        model = torch.hub.load(
+            hub, "dense_optical_tracker", checkout, size, config, dict(weights), source="local"
+        )
     return frozen(model)
 
 
@@ -191,11 +192,18 @@ def _refine(
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """DOT draws its points from the global generators of torch and numpy: borrow them."""
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """DOT draws its points from the global generators of torch and numpy: borrow them.
+
+    Those of the CPU and of `device` alone: `torch.manual_seed` would also seed all other devices.
+    """
     state = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         try:
             yield

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,10 +21,14 @@ import numpy as np
 import torch
 
 
-class Tracker:
+class Tracker(torch.nn.Module):
     """Points of every frame that move by (2, 1) pixels a frame; none is seen in frame 3."""
 
-    def __call__(self, data, mode, num_tracks, sim_tracks):
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.Linear(2, 1)
+
+    def forward(self, data, mode, num_tracks, sim_tracks):
         assert mode == "tracks_at_motion_boundaries" and num_tracks % sim_tracks == 0
         t, h, w = (data["video"].shape[i] for i in (1, 3, 4))
         start = torch.randint(8, 40, (num_tracks, 2)) + torch.tensor(np.random.rand(num_tracks, 2))
@@ -56,9 +61,11 @@ class Refiner:
 class DenseOpticalTracker(torch.nn.Module):
     def __init__(self, *, height, width, tracker_path, **others):
         super().__init__()
-        assert tracker_path.endswith("panning_movi_e_tapir.pth")
         self.point_tracker, self.optical_flow_refiner = Tracker(), Refiner((height, width))
+        if tracker_path is not None:
+            self.point_tracker.model.load_state_dict(torch.load(tracker_path), strict=False)
 '''
+TRACKER = {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}
 PACKAGES = ("timm", "einops", "einshape", "scipy", "tqdm")
 
 
@@ -78,8 +85,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (packages / name / "__init__.py").write_text("")
     weights = tmp_path / "hub" / "checkpoints"
     weights.mkdir()
-    for name in ("panning_movi_e_tapir", "cvo_raft_patch_8", "movi_f_raft_patch_4_alpha"):
+    for name in ("cvo_raft_patch_8", "movi_f_raft_patch_4_alpha"):
         torch.save({name: torch.zeros(1)}, weights / f"{name}.pth")
+    torch.save(TRACKER, weights / "panning_movi_e_tapir.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.delenv("FLUXSHARD_DOT", raising=False)
     monkeypatch.syspath_prepend(str(packages))
@@ -90,7 +98,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     dot._build.cache_clear()
     for name in [name for name in sys.modules if name.split(".")[0] == "dot"]:
         del sys.modules[name]
-    sys.path[:] = [folder for folder in sys.path if folder != str(checkout)]
 
 
 @pytest.fixture
@@ -126,6 +133,65 @@ def test_seeded_and_leaves_the_generators_alone(estimator: FlowEstimator) -> Non
     np.testing.assert_equal(np.random.get_state(legacy=False), before[1])  # noqa: NPY002
     torch.manual_seed(6)
     assert torch.equal(estimator.clip(FRAMES, [(0, 1)])[0], first)
+
+
+def test_no_device_but_the_frames_own_is_seeded(
+    estimator: FlowEstimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seeded(seed: int) -> None:
+        raise AssertionError(f"every CUDA device was seeded with {seed}")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded)
+    estimator.clip(FRAMES, [(0, 1)])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="cuda: no device")
+def test_the_frames_device_is_seeded_and_left_alone() -> None:
+    torch.cuda.manual_seed(5)
+    before, draws = torch.cuda.get_rng_state(), []
+    for _ in range(2):
+        with dot._seeded(3, torch.device("cuda", torch.cuda.current_device())):
+            draws.append(torch.rand(4, device="cuda"))
+        assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert torch.equal(draws[0], draws[1])
+
+
+def test_the_tracker_has_all_of_its_weights(estimator: FlowEstimator) -> None:
+    estimator.clip(FRAMES, [(0, 1)])
+    tracker = estimator._model((64, 64)).point_tracker.model  # type: ignore[attr-defined]
+    assert torch.equal(tracker.weight, TRACKER["weight"])
+
+
+@pytest.mark.parametrize(
+    ("weights", "complaint"),
+    [
+        ({"weight": torch.ones(1, 2)}, r'not those of DOT\'s tracker; remove .*(?s:.*)Missing.*"bias"'),
+        ({**TRACKER, "more": torch.ones(1)}, r'remove the file(?s:.*)Unexpected.*"more"'),
+    ],
+)
+def test_weights_that_lack_some_or_have_more_are_refused(
+    home: Path, weights: dict[str, torch.Tensor], complaint: str
+) -> None:
+    torch.save(weights, home / "hub" / "checkpoints" / "panning_movi_e_tapir.pth")
+    with pytest.raises(ValueError, match=complaint):
+        load_estimator("dot", tracks=32).clip(FRAMES, [(0, 1)])
+
+
+def test_the_checkout_shadows_no_module(estimator: FlowEstimator) -> None:
+    before = list(sys.path)
+    estimator.clip(FRAMES, [(0, 1)])
+    assert sys.path == before
+    assert sys.modules["dot"].__file__ == str(dot.find_checkout() / "dot" / "__init__.py")
+
+
+def test_another_package_called_dot_is_not_taken_for_it(
+    estimator: FlowEstimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ModuleType("dot")
+    other.__file__ = "/site-packages/dot/__init__.py"
+    monkeypatch.setitem(sys.modules, "dot", other)
+    with pytest.raises(ImportError, match=r"so is /site-packages/dot/__init__.py"):
+        estimator.clip(FRAMES, [(0, 1)])
 
 
 def test_pair_is_a_clip_of_two_and_carries_gradient(estimator: FlowEstimator) -> None:
