@@ -30,7 +30,7 @@ from flow_cache.coding import check_field
 HEAD = struct.Struct("<4I2dI32s3I")
 START = 8  # bytes of magic and checksum
 BYTES_A_PIXEL = 24  # flow 8, codes and low and high bytes 4.5, sums 4, steps and bias 4, visible 1
-ALLOWANCE = 2**16  # bytes besides, whatever the size
+ALLOWANCE = 2**17  # bytes besides, whatever the size
 EXTREME = (0, 1, 2, 3, 4, 7, 255, 2**15, 2**16, 2**23, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 ODD_FLOATS = (0.0, -0.0, -1.0, 1e-300, 1e300, 2.0**-20, 0.5, 1024.0)
 ODD_FLOATS += (float("inf"), float("-inf"), float("nan"))

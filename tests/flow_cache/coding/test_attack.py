@@ -143,10 +143,10 @@ def test_memory_is_that_of_the_stated_size() -> None:
     assert peak_of(lambda: decode_field(blob)) < 24 * 512 * 1024
 
 
-@pytest.mark.usefixtures("as_in_production")  # to check annotations takes memory, and most of a run
+@pytest.mark.usefixtures("as_in_production")  # checked annotations take most of a run
 def test_a_few_thousand_mutants() -> None:
-    tally = attack(mutants(seeds(), seed=0), 3000)
+    tally = attack(mutants(seeds(), seed=0), 2000)
     assert not tally.failures
-    assert tally.outcomes["decoded"] > 200
-    assert tally.outcomes["refused"] > 2000
+    assert tally.outcomes["decoded"] > 150
+    assert tally.outcomes["refused"] > 1000
     assert tally.worst_ratio <= 1
