@@ -31,8 +31,8 @@ def equal_share(case: str) -> float:
                 if case.startswith(name):
                     pytest.skip(f"golden flow: none for this version of {library}")
             pytest.fail(
-                f"{file.name} is missing: a new revision of {case}? Then write its golden flow with "
-                "python -m tests.golden.estimators.generate"
+                f"{file.name} is missing: a new revision of {case}? Then write its golden flow "
+                "with python -m tests.golden.estimators.generate"
             )
         golden, today = np.load(file)["codes"], codes(estimator)
     assert golden.shape == today.shape
@@ -49,8 +49,8 @@ def test_a_revision_keeps_its_flow(case: str) -> None:
             pytest.skip(f"torchvision: {error}")
     share = equal_share(case)
     assert share >= EQUAL_SHARE, (
-        f"{1 - share:.2%} of the flow that {case} stores has changed: give it another `revision`, or "
-        "flow of both algorithms will be mixed by reuse"
+        f"{1 - share:.2%} of the flow that {case} stores has changed: give it another `revision`, "
+        "or flow of both algorithms will be mixed by reuse"
     )
 
 
