@@ -53,7 +53,8 @@ def job_plan(folder: str, videos: int, per_shard: int) -> dict[str, Any]:
     from scale_world import path_of
 
     from pipeline import BuildConfig
-    from pipeline.building.make_dataset import open_manifest, write_rejects
+    from pipeline.building.closing import write_rejects
+    from pipeline.building.make_dataset import open_manifest
     from pipeline.building.shard import PlannedShards
     from pipeline.planning.plan_dataset import plan_on
     from pipeline.planning.plan_files import write_plan

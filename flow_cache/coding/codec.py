@@ -36,7 +36,9 @@ _HEAD = struct.Struct("<4I2dI32s3I")
 _PAIR = struct.Struct("<2I")
 LAST_FRAME = 2**32 - 1  # number that a pair can name
 
-Parts = tuple[UInt8[np.ndarray, " codes"], UInt8[np.ndarray, " escapes"], UInt8[np.ndarray, " bits"]]
+Parts = tuple[
+    UInt8[np.ndarray, " codes"], UInt8[np.ndarray, " escapes"], UInt8[np.ndarray, " bits"]
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,10 @@
 """Flow that was stored under a `revision` is what this revision gives today.
 
-Stored fields are reused wherever their spec is the same, so an algorithm that gives other flow under
-an old revision would mix two algorithms in one layer. What is compared is the flow of small seeded
-pictures (networks: with seeded random weights), rounded to the steps of 1/16 px that a layer stores
-by default, with a golden file per revision. Of 31,248 steps, 0.03 % differ where the processor's
-instruction set is another one (AVX-512, AVX2 and none were tried); 0.2 % may.
+Stored fields are reused wherever their spec is the same, so an algorithm that gives other flow
+under an old revision would mix two algorithms in one layer. What is compared is the flow of small
+seeded pictures (networks: with seeded random weights), rounded to the steps of 1/16 px that a layer
+stores by default, with a golden file per revision. Of 31,248 steps, 0.03 % differ where the
+processor's instruction set is another one (AVX-512, AVX2 and none were tried); 0.2 % may.
 """
 
 from importlib import import_module
@@ -31,8 +31,8 @@ def equal_share(case: str) -> float:
                 if case.startswith(name):
                     pytest.skip(f"golden flow: none for this version of {library}")
             pytest.fail(
-                f"{file.name} is missing: a new revision of {case}? Then write its golden flow with "
-                "python -m tests.golden.estimators.generate"
+                f"{file.name} is missing: a new revision of {case}? Then write its golden flow "
+                "with python -m tests.golden.estimators.generate"
             )
         golden, today = np.load(file)["codes"], codes(estimator)
     assert golden.shape == today.shape
@@ -49,8 +49,8 @@ def test_a_revision_keeps_its_flow(case: str) -> None:
             pytest.skip(f"torchvision: {error}")
     share = equal_share(case)
     assert share >= EQUAL_SHARE, (
-        f"{1 - share:.2%} of the flow that {case} stores has changed: give it another `revision`, or "
-        "flow of both algorithms will be mixed by reuse"
+        f"{1 - share:.2%} of the flow that {case} stores has changed: give it another `revision`, "
+        "or flow of both algorithms will be mixed by reuse"
     )
 
 

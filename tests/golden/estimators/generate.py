@@ -126,7 +126,6 @@ def main() -> None:
             file = golden_file(case, estimator.revision)
             if not file.exists():
                 np.savez_compressed(file, codes=codes(estimator))
-                print(f"{file.name}: {file.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

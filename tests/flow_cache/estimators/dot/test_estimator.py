@@ -165,7 +165,10 @@ def test_the_tracker_has_all_of_its_weights(estimator: FlowEstimator) -> None:
 @pytest.mark.parametrize(
     ("weights", "complaint"),
     [
-        ({"weight": torch.ones(1, 2)}, r'not those of DOT\'s tracker; remove .*(?s:.*)Missing.*"bias"'),
+        (
+            {"weight": torch.ones(1, 2)},
+            r'not those of DOT\'s tracker; remove .*(?s:.*)Missing.*"bias"',
+        ),
         ({**TRACKER, "more": torch.ones(1)}, r'remove the file(?s:.*)Unexpected.*"more"'),
     ],
 )
