@@ -109,7 +109,7 @@ def test_it_is_a_module_too():
         (["build", ".", "video.mp4/out"], "video.mp4/out cannot be written to"),
         (["build", ".", "/proc/out"], "/proc/out cannot be written to"),
         (["scan"], "last, the folder of the table of clips"),
-        (["scan", "."], "is all that is named"),
+        (["scan", "."], "is what to scan from and no table of clips"),
         (["scan", "/nowhere/at/all", "out"], "no such file"),
         (["scan", ".", "out", "--size", "65x96"], "must be even"),
         (["build", "--clips", "/nowhere", "out"], "/nowhere: not readable as a Parquet table"),
