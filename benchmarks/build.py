@@ -29,7 +29,6 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from build_peers import FRAMES, LEVELS, SIZE, Figures, bare, peak_mib, peer
 
 from flow_cache import load_estimator
@@ -38,7 +37,7 @@ from pipeline.building.shard import settle_worker
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.source.inputs import find_sources
-from shards import Store, clips_of
+from shards import Dataset, Store, clips_of
 
 VIDEOS = ("making_cake.mp4", "yoga.mp4", "carphone_pristine.mp4")
 QUICK = VIDEOS[-1:]
@@ -88,7 +87,7 @@ def run_one(way: str, sources: Sequence[str], plan: Path, python: str) -> Figure
     with tempfile.TemporaryDirectory(dir=plan.parent) as name:
         match kind:
             case "bare" | "floor":
-                clips = clips_of(pq.read_table(plan / "clips.parquet"))
+                clips = clips_of(Dataset(plan).clips)
                 return bare(clips, flow, floor=kind == "floor")
             case "ours":
                 return ours(sources, Path(name) / "dataset", flow, int(workers))
