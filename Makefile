@@ -20,7 +20,7 @@ check: $(READY)
 	$(BIN)/mypy flow_cache shards pipeline trainer fluxshard benchmarks tests
 
 bench: $(READY)
-	@for script in $(filter-out benchmarks/flow_pairs.py benchmarks/shot_truth.py benchmarks/build_peers.py benchmarks/chaos_jobs.py,$(wildcard benchmarks/*.py)); do echo; echo "== $$script"; $(BIN)/python $$script --data $(DATA) || exit 1; done
+	@for script in $$(grep -l '"--data"' benchmarks/*.py); do echo; echo "== $$script"; $(BIN)/python $$script --data $(DATA) || exit 1; done
 
 clean:
 	rm -rf .venv demo

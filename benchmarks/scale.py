@@ -226,6 +226,7 @@ def show_slopes(sizes: dict[int, dict[str, dict[str, Any]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", help="not used; every script here takes it")
     parser.add_argument("--videos", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument(
         "--shards",
