@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -162,6 +163,7 @@ def test_a_killed_build_goes_on_in_a_bucket_and_the_rest_works_there(
     ) as process:
         while not any(path == f"/{out[5:]}/clips/000001.tar" for _, path, _ in server.met):
             assert process.poll() is None
+            time.sleep(0.05)  # the servers are threads of this process
         os.killpg(process.pid, signal.SIGKILL)
     server.faults = lambda *_: None
     assert Store(out).exists(locks.LOCK)
