@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -169,6 +170,7 @@ def test_an_upload_in_parts_that_is_killed_leaves_nothing(bucket: str, s3_proxy:
     with subprocess.Popen([sys.executable, "-c", UPLOAD, bucket]) as process:
         while not any(second_part in path for _, path, _ in s3_proxy.met):
             assert process.poll() is None
+            time.sleep(0.05)  # the servers are threads of this process
         process.send_signal(signal.SIGKILL)
     store = Store(bucket)
     assert store._found("") == []
