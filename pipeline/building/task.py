@@ -13,6 +13,7 @@ from flow_cache.reuse.entries import StoredShard
 from pipeline.building.commits import ShardFiles
 from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
+from pipeline.planning.clip_plan import cut
 from shards import Store, shard_tar, table_bytes
 from shards.schema import shard_name
 from shards.store import TEMPORARY_PREFIX
@@ -68,9 +69,8 @@ class Task(ABC):
 
     def piece(self, start: int, stop: int, job: str) -> Self:
         """The task of rows [start, stop) alone, whose files have names of this job's own."""
-        rows = self.rows.take(pa.array(range(start, stop)))  # a slice would travel with all rows
         part = f"{TEMPORARY_PREFIX}{job}-{start:06d}-"
-        return replace(self, rows=rows, part=part, recorded={})
+        return replace(self, rows=cut(self.rows, start, stop), part=part, recorded={})
 
     def serialised(self, tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
         """Parquet files of tables by name without suffix, before any of the shard's files appears.

@@ -96,7 +96,12 @@ def by_shard(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
     shards = table["shard"].to_numpy()
     starts = np.flatnonzero(changes(shards)).tolist()
     for start, end in zip(starts, [*starts[1:], len(shards)], strict=True):
-        yield int(shards[start]), table.slice(start, end - start)
+        yield int(shards[start]), cut(table, start, end)
+
+
+def cut(table: pa.Table, start: int, stop: int) -> pa.Table:
+    """Rows [start, stop) by themselves: a slice travels with all rows of what it is a slice of."""
+    return table.take(pa.array(range(start, stop), pa.int64()))
 
 
 def without(clips: Iterable[pa.Table], keys: Collection[str]) -> Iterator[pa.Table]:

@@ -1,5 +1,6 @@
 """Clips are spread over shards: each has its place, whatever the tables they come in."""
 
+import pickle
 from collections import Counter
 from itertools import count
 
@@ -79,6 +80,12 @@ def test_blocks_are_laid_out_each_by_itself(monkeypatch: pytest.MonkeyPatch):
     first, second = (list(blocks([clips], 4, count())) for clips in (fewer, more))
     assert len(first) == 5
     assert second[:4] == first[:4]
+
+
+def test_the_rows_of_a_shard_travel_alone():
+    (table,) = blocks([clips_of_videos([(30, True)] * 100)], 30, count())
+    whole = len(pickle.dumps(table))
+    assert all(len(pickle.dumps(rows)) < whole / 20 for _, rows in by_shard(table))
 
 
 @given(st.lists(st.integers(0, 7), max_size=9), st.integers(1, 5))
