@@ -89,10 +89,12 @@ def plan_on(inputs: Inputs, store: Store, manifest: Manifest, per_shard: int) ->
     first = first_free(read_files(store, settled, ["shard"]))
     new = inputs.besides(read_files(store, settled, KNOWN_BY))
     stored = stored_shards(store, first)
-    tables = blocks(new.clips(), per_shard, count(first))
-    if stored and holds(tables, store, stored):
-        tables = blocks(new.clips(), per_shard, count(first))
-    elif stored:
+
+    def fresh() -> Iterator[pa.Table]:
+        return blocks(new.clips(), per_shard, count(first))
+
+    tables: Iterable[pa.Table] = fresh()
+    if stored and not holds(fresh(), store, stored):
         free = (number for number in count(first) if number not in stored)
         keys = {key for shard in stored for key in stored_rows(store, shard)["key"].to_pylist()}
         added = blocks(without(new.clips(), keys), per_shard, free)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from scenedetect.detector import SceneDetector
 
 Detector = Literal["adaptive", "content", "transnetv2", "none"]
-DETECTORS: tuple[str, ...] = get_args(Detector)
 
 # Luma alone finds cuts in grey and coloured film alike; the mean over hue, saturation and luma
 # misses the former, and the hue of dark pictures is noise.
