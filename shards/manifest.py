@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, Self
 
 from shards.schema import FORMAT_VERSION
@@ -31,6 +31,16 @@ def canonical_json(value: Any) -> bytes:
 def sha256_of(data: bytes) -> str:
     """64 hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def content_name(folder: str, number: int, data: bytes) -> str:
+    """The name of a Parquet file after its bytes: another content never takes its place."""
+    return f"{folder}/{number:06d}-{sha256_of(data)[:16]}.parquet"
+
+
+def is_named_after(name: str, data: bytes) -> bool:
+    """Whether these are the bytes that a file got its `content_name` from."""
+    return PurePath(name).stem.partition("-")[2] == sha256_of(data)[:16]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from shards.storage.failures import ATTEMPTS, StorageFailure, UsageError, attemp
 from shards.storage.filesystems import (
     TEMPORARY_PREFIX,
     abort_uploads,
+    move,
     open_filesystem,
     published,
     put,
@@ -160,6 +161,16 @@ class Store:
         """Remove a file, if it is there."""
         with suppress(FileNotFoundError):
             self._attempt(name, self._filesystem.rm_file)
+
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name, if it is there; in object storage by way of a copy."""
+        with suppress(FileNotFoundError):
+            self._attempt(name, lambda path: move(self._filesystem, path, self._path(to)))
+
+    def delete_folder(self, name: str) -> None:
+        """Remove a folder with all that is in it, if it is there."""
+        with suppress(FileNotFoundError):
+            self._attempt(name, lambda path: self._filesystem.rm(path, recursive=True))
 
     def is_occupied(self) -> bool:
         """Whether there is anything in it, besides a lock."""

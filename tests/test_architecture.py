@@ -29,7 +29,10 @@ ROOMS: dict[str, set[str]] = {
     "pipeline": {"shards"},
     "pipeline/source": {"pipeline", "shards"},
     "pipeline/shots": {"pipeline", "shards"},
-    "pipeline/planning": {"pipeline", "pipeline/source", "pipeline/shots", "shards", *FLOW},
+    "pipeline/planning": {
+        *("pipeline", "pipeline/source", "pipeline/shots"),
+        *("shards", "flow_cache/reuse", *FLOW),
+    },
     "pipeline/building": {
         *("pipeline", "pipeline/source", "pipeline/planning"),
         *("shards", "flow_cache/reuse", *FLOW),

@@ -1,8 +1,9 @@
 """What makes it a cache: flow of earlier datasets, found by content and copied.
 
-catalog   which datasets hold the flow of which videos
-entries   the entry of one layer in it, and what a lookup finds
-copying   stored fields into a new shard, checked
+catalog      which datasets hold the flow of which videos
+entries      the entry of one layer in it, and what a lookup finds
+copying      stored fields into a new shard, checked
+superseded   flow of shards of an unfinished dataset that are not planned any more
 
 The shards are the cache, so this room stands on `shards`; nothing else of `flow_cache` does.
 """

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from flow_cache import FlowSpec
+from flow_cache.reuse.superseded import SUPERSEDED
 from pipeline.building.add_layer import stored_layer
 from pipeline.building.commits import Commit
 from pipeline.building.task import Shards
@@ -95,6 +96,7 @@ def close_manifest(
         settled=len(plan),
     )
     write_manifest(store, closed)
+    store.delete_folder(SUPERSEDED)
     return sum(commit.clips for commit in commits.values())
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -19,16 +20,16 @@ from pipeline.building.make_dataset import Build, found_manifest
 from pipeline.building.shard import ShardTask
 from pipeline.building.task import Task
 from pipeline.cluster import run_tasks
-from pipeline.planning.clip_plan import groups_of, regroup, without
+from pipeline.planning.clip_plan import blocks, groups_of, regroup
 from pipeline.planning.config import flow_specs
-from pipeline.planning.plan_dataset import (
-    KNOWN_BY,
-    Inputs,
-    first_free,
+from pipeline.planning.plan_dataset import KNOWN_BY, Addition, Inputs, first_free
+from pipeline.planning.plan_files import (
+    as_planned,
+    read_files,
+    settled_files,
     stored_rows,
     stored_shards,
 )
-from pipeline.planning.plan_files import read_files, settled_files
 from shards import Store, read_table
 from shards.schema import CLIP_MEMBERS
 
@@ -98,14 +99,14 @@ def predict(build: Build, inputs: Inputs) -> Prediction:
         settled = settled_files(manifest)
     new = inputs.besides(read_files(store, settled, KNOWN_BY))
     first = first_free(read_files(store, settled, ["shard"]))
-    stored = sorted(stored_shards(store, first)) if manifest else []
-    done = frozenset(key for s in stored for key in stored_rows(store, s)["key"].to_pylist())
+    done = pa.array(_built(store, new, config.clips_per_shard, first) if manifest else [], "string")
 
     def clips() -> Iterator[pa.Table]:
-        return regroup(without(new.clips(), done) if done else new.clips(), _TABLE)
+        tables = (t.filter(pc.invert(pc.is_in(t["key"], done))) for t in new.clips())
+        return regroup(tables if len(done) else new.clips(), _TABLE)
 
     sizes = [(len(table), int(groups_of(table, _RUN)[-1]) + 1) for table in clips() if len(table)]
-    count, runs = (sum(numbers) for numbers in zip(*sizes, strict=True)) if sizes else (0, 0)
+    total, runs = (sum(numbers) for numbers in zip(*sizes, strict=True)) if sizes else (0, 0)
     draw = np.random.default_rng(_SEED).choice(runs, min(runs, _MOST), replace=False)
     tasks = [
         ShardTask(store=store, shard=0, rows=rows, specs=specs, crf=config.crf)
@@ -114,9 +115,19 @@ def predict(build: Build, inputs: Inputs) -> Prediction:
     built, failed = build_sample(
         tasks, runs, build.client, partial(build.progress, "sample"), build.catalog
     )
-    shards = -(-count // config.clips_per_shard)
-    told = replace(extrapolated(built, count), shards=shards, failed=failed)
+    shards = -(-total // config.clips_per_shard)
+    told = replace(extrapolated(built, total), shards=shards, failed=failed)
     return replace(told, error=uncertainty(built, runs)) if len(built) > 1 else told
+
+
+def _built(store: Store, new: Addition, per_shard: int, first: int) -> list[str]:
+    """Keys of new clips whose shards, from `first` on, an unfinished build left as it is to be."""
+    keys: list[str] = []
+    if stored := stored_shards(store, first):
+        for table in blocks(new.clips(), per_shard, count(first)):
+            for shard in as_planned(store, stored, table):
+                keys += stored_rows(store, shard)["key"].to_pylist()
+    return keys
 
 
 def chosen_runs(tables: Iterator[pa.Table], draw: np.ndarray) -> list[pa.Table]:

@@ -118,9 +118,9 @@ def build_shards(
     shards: Shards,
     client: Client,
     progress: Callable[[int, int], None],
-    catalog: Catalog | None,
+    *catalogs: Catalog | None,
 ) -> Outcome:
-    """Build the shards that are not committed or are damaged, with flow from the catalog.
+    """Build the shards that are not committed or are damaged, with flow from the catalogs.
 
     Raises:
         UsageError: they cannot be built with the estimators that are here.
@@ -131,7 +131,7 @@ def build_shards(
     for spec in shards.specs if pending else ():
         check_live(spec)
     warnings = {f"{problem}; its shard is built again" for problem in damaged}
-    tasks = told(shards.tasks(pending), catalog, warnings)
+    tasks = told(shards.tasks(pending), catalogs, warnings)
     on_gpu = any(spec.weights_sha256 for spec in shards.specs)  # networks have weights
     tally = run_shards(client, tasks, sum(pending.values()), progress, on_gpu=on_gpu)
     built = [shard for shard in pending if not tally.has_failed(shard)]
@@ -181,27 +181,31 @@ def batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
         yield batch
 
 
-def told(tasks: Iterable[Task], catalog: Catalog | None, warnings: set[str]) -> Iterator[Task]:
+def told(
+    tasks: Iterable[Task], catalogs: Sequence[Catalog | None], warnings: set[str]
+) -> Iterator[Task]:
     """The tasks, told where flow of their clips is stored already; `warnings` grow."""
     for batch in batches(tasks, _LOOK):
-        found, noticed = with_stored(batch, catalog)
+        found, noticed = with_stored(batch, *catalogs)
         warnings |= noticed
         yield from found
 
 
 def with_stored(
-    tasks: Sequence[Task], catalog: Catalog | None
+    tasks: Sequence[Task], *catalogs: Catalog | None
 ) -> tuple[list[Task], frozenset[str]]:
     """The tasks, told where flow of their clips is stored already; and warnings."""
     stored: list[dict[str, tuple[StoredShard, ...]]] = [{} for _ in tasks]
+    tables = [task.rows for task in tasks]
     warnings: frozenset[str] = frozenset()
     for spec in tasks[0].specs if tasks else ():
         if spec.frames_from == "clip" and "mp4_crc32" not in tasks[0].rows.column_names:
             continue  # what a stored clip's bytes will be is not known yet
-        shards, noticed = find_stored(catalog, spec, [task.rows for task in tasks])
-        warnings |= noticed
-        for layers, found in zip(stored, shards, strict=True):
-            layers[spec.layer] = found
+        for catalog in catalogs:
+            shards, noticed = find_stored(catalog, spec, tables)
+            warnings |= noticed
+            for layers, found in zip(stored, shards, strict=True):
+                layers[spec.layer] = layers.get(spec.layer, ()) + found
     return [replace(task, stored=s) for task, s in zip(tasks, stored, strict=True)], warnings
 
 

@@ -8,6 +8,7 @@ from distributed import Client
 
 from flow_cache import FlowSpec
 from flow_cache.reuse.catalog import Catalog
+from flow_cache.reuse.superseded import superseded_flow
 from pipeline.building.closing import (
     close_manifest,
     earlier_rejects,
@@ -122,7 +123,8 @@ class Build:
         rejects = planned_rejects(store)
         specs = tuple(FlowSpec.from_json(layer.spec) for layer in manifest.layers.values())
         shards = PlannedShards(store, manifest, specs, self.config.crf, remedy)
-        outcome = build_shards(shards, self.client, partial(self.progress, "build"), self.catalog)
+        catalogs = superseded_flow(store, specs), self.catalog
+        outcome = build_shards(shards, self.client, partial(self.progress, "build"), *catalogs)
         costs = outcome.costs + Costs(warnings=warnings)
         outcome = replace(outcome, rejects=rejects, costs=costs)
         if outcome.failed:
@@ -207,6 +209,6 @@ def planned(
         write_rejects(store, plan.rejects)
         return manifest, frozenset()
     plan = plan_on(inputs, store, manifest, config.clips_per_shard)
-    earlier = earlier_rejects(store, inputs) if manifest.inputs else []  # else a scan's
+    earlier = earlier_rejects(store, inputs) if manifest.state == "complete" else []
     write_rejects(store, [*earlier, *plan.rejects])
     return write_plan(store, manifest, plan, digest), plan.warnings

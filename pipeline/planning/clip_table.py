@@ -10,10 +10,10 @@ from jaxtyping import Int64
 
 from pipeline.planning.scans import Scans
 from pipeline.records import Reject, Source
+from pipeline.source.given_clips import OURS
 from shards.schema import CLIP_TABLE, REJECTS, Scalar, user_name
 
 _CHUNK = 256  # videos that are held at once, at most
-_OURS = [name for name in CLIP_TABLE.names if name != "shard"]
 
 
 def accepted(
@@ -61,7 +61,7 @@ def clips_of_scans(
         counts = pc.list_value_length(lists).to_numpy()
         source = pa.array(start + np.repeat(np.arange(len(rows)), counts))
         clips = pa.Table.from_struct_array(lists.flatten())
-        table = clips.append_column("caption", captions.take(source)).select(_OURS)
+        table = clips.append_column("caption", captions.take(source)).select(pa.schema(OURS).names)
         for field in users.schema:
             table = table.append_column(field, users[field.name].take(source))
         yield table

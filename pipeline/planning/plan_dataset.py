@@ -1,27 +1,25 @@
-"""The plan of a dataset from its inputs, and from what it holds already.
+"""The plan of a dataset: a pure function of its inputs, and of what is settled.
 
 What a finished build has planned is settled: later inputs add shards. Until then a changed input
-changes the plan, but for shards that are stored already.
+changes the plan, and what is stored of another one is built again (`write_plan`).
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, count
-from pathlib import PurePath
 from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.planning.clip_plan import agrees, blocks, by_shard, without
+from pipeline.planning.clip_plan import blocks
 from pipeline.planning.clip_table import users_of
 from pipeline.planning.plan_files import Plan, file_of, read_files, settled_files
 from pipeline.records import Reject
-from shards import Manifest, Store, check_agreement, check_commit, read_table
-from shards.schema import CLIP_MEMBERS, member_columns, shard_name
+from shards import Manifest, Store, check_agreement
+from shards.schema import shard_name
 
 KNOWN_BY = ["key", "path", "source_sha256"]  # columns that tell which clips are planned
-_FILE_SHARDS = 64  # stored shards whose rows are put into one file
 
 
 class Inputs(Protocol):
@@ -68,17 +66,16 @@ class Addition:
 
 
 def plan_anew(inputs: Inputs, per_shard: int) -> Plan:
-    """The plan of a dataset of which nothing is settled or stored."""
+    """The plan of a dataset of which nothing is settled."""
     new = inputs.besides([])
     tables = blocks(new.clips(), per_shard, count())
     return Plan(settled={}, tables=tables, first=0, rejects=[*inputs.rejects, *new.rejects])
 
 
 def plan_on(inputs: Inputs, store: Store, manifest: Manifest, per_shard: int) -> Plan:
-    """The plan of a dataset that may hold something already.
+    """The plan of a dataset of which something may be settled: that stays, the rest comes after.
 
-    What is settled stays. So do shards that are stored, even where today's inputs would not give
-    them: then only what they do not hold is planned.
+    Whatever else is stored, the plan does not depend on it.
 
     Raises:
         UsageError: a column that held text when the dataset was planned holds numbers now, say.
@@ -88,26 +85,12 @@ def plan_on(inputs: Inputs, store: Store, manifest: Manifest, per_shard: int) ->
     check_new_columns(inputs.users, store.url, read_files(store, settled))
     first = first_free(read_files(store, settled, ["shard"]))
     new = inputs.besides(read_files(store, settled, KNOWN_BY))
-    stored = stored_shards(store, first)
-
-    def fresh() -> Iterator[pa.Table]:
-        return blocks(new.clips(), per_shard, count(first))
-
-    tables: Iterable[pa.Table] = fresh()
-    if stored and not holds(fresh(), store, stored):
-        free = (number for number in count(first) if number not in stored)
-        keys = {key for shard in stored for key in stored_rows(store, shard)["key"].to_pylist()}
-        added = blocks(without(new.clips(), keys), per_shard, free)
-        tables = chain(_stored_files(store, sorted(stored)), added)
-    before = chain(
-        read_files(store, settled), (stored_rows(store, shard) for shard in sorted(stored))
-    )
     return Plan(
         settled=settled,
-        tables=tables,
+        tables=blocks(new.clips(), per_shard, count(first)),
         first=first,
         rejects=[*inputs.rejects, *new.rejects, *gone],
-        warnings=inputs.outdated(before),
+        warnings=inputs.outdated(read_files(store, settled)),
     )
 
 
@@ -145,41 +128,6 @@ def _replaced(path: str, sha256: str) -> Reject:
 def first_free(tables: Iterable[pa.Table]) -> int:
     """The first shard that comes after all of some tables."""
     return max((1 + (pc.max(table["shard"]).as_py() or 0) for table in tables), default=0)
-
-
-def stored_shards(store: Store, first: int) -> set[int]:
-    """Shards that are whole, from `first` on; others are as if they were not there."""
-    files = [PurePath(name) for name in store.files("clips")]
-    shards = {int(file.stem) for file in files if file.suffix == ".parquet"}
-    return {
-        shard
-        for shard in shards
-        if shard >= first and not check_commit(store, f"clips/{shard_name(shard)}")
-    }
-
-
-def stored_rows(store: Store, shard: int) -> pa.Table:
-    """The rows of a stored shard as they stand in a plan; those refused while building are gone."""
-    table = read_table(store, f"clips/{shard_name(shard)}.parquet")
-    places = member_columns(CLIP_MEMBERS).names
-    return table.drop_columns(places).replace_schema_metadata(None)
-
-
-def _stored_files(store: Store, shards: Sequence[int]) -> Iterator[pa.Table]:
-    for start in range(0, len(shards), _FILE_SHARDS):
-        rows = [stored_rows(store, shard) for shard in shards[start : start + _FILE_SHARDS]]
-        yield pa.concat_tables(rows, promote_options="permissive").combine_chunks()
-
-
-def holds(tables: Iterable[pa.Table], store: Store, stored: Collection[int]) -> bool:
-    """Whether a plan has all stored shards as they are."""
-    found = 0
-    for shard, rows in chain.from_iterable(map(by_shard, tables)):
-        if shard in stored:
-            if not agrees(rows, stored_rows(store, shard)):
-                return False
-            found += 1
-    return found == len(stored)
 
 
 def check_new_columns(new: pa.Table, url: str, planned: Iterable[pa.Table]) -> None:

@@ -5,23 +5,27 @@
 A file is named after its content, so a new plan never overwrites one that the manifest names.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 import pyarrow as pa
 
-from pipeline.planning.clip_plan import by_shard
+from flow_cache.reuse.superseded import supersede
+from pipeline.planning.clip_plan import agrees, by_shard
 from pipeline.records import Reject
 from shards import (
     DamagedDataset,
     Manifest,
     Store,
+    check_commit,
     read_index,
+    read_table,
     table_bytes,
     write_manifest,
 )
-from shards.manifest import sha256_of
+from shards.manifest import content_name, sha256_of
+from shards.schema import CLIP_MEMBERS, member_columns, shard_name
 
 PLAN = "plan"
 
@@ -69,21 +73,21 @@ def read_files(
 def file_of(number: int, table: pa.Table) -> tuple[str, str, bytes]:
     """Name, SHA-256 and bytes of a file of the plan."""
     data = table_bytes(table)
-    return f"{PLAN}/{number:06d}-{sha256_of(data)[:16]}.parquet", sha256_of(data), data
+    return content_name(PLAN, number, data), sha256_of(data), data
 
 
 def write_plan(store: Store, manifest: Manifest, plan: Plan, inputs: str) -> Manifest:
     """Write the files of a plan, then the manifest that names them, which is returned.
 
-    What interrupted builds left of shards that are not planned any more is deleted.
+    What interrupted builds left of shards that are planned otherwise now is taken away before.
     """
-    tables, planned = dict(plan.settled), set()
+    tables, stored, kept = dict(plan.settled), stored_shards(store, plan.first), set[int]()
     for number, table in enumerate(plan.tables, start=len(plan.settled)):
         name, digest, data = file_of(number, table)
         store.write(name, data)
         tables[name] = digest
-        planned |= {shard for shard, _ in by_shard(table)}
-    _forget(store, lambda shard: shard >= plan.first and shard not in planned)
+        kept |= as_planned(store, stored, table)
+    supersede(store, lambda shard: shard >= plan.first and shard not in kept)
     manifest = replace(manifest, inputs=inputs, tables=tables)
     write_manifest(store, manifest)
     for name in {*store.files(PLAN)} - tables.keys():
@@ -91,12 +95,28 @@ def write_plan(store: Store, manifest: Manifest, plan: Plan, inputs: str) -> Man
     return manifest
 
 
-def _forget(store: Store, is_gone: Callable[[int], bool]) -> None:
-    """Delete the files of shards."""
-    for folder in ("clips", "flow"):
-        for file in store.files(folder):
-            if is_gone(int(PurePath(file).stem)):
-                store.delete(file)
+def stored_shards(store: Store, first: int) -> set[int]:
+    """Shards that are whole, from `first` on; others are as if they were not there."""
+    files = [PurePath(name) for name in store.files("clips")]
+    shards = {int(file.stem) for file in files if file.suffix == ".parquet"}
+    return {
+        shard
+        for shard in shards
+        if shard >= first and not check_commit(store, f"clips/{shard_name(shard)}")
+    }
+
+
+def as_planned(store: Store, stored: Container[int], table: pa.Table) -> set[int]:
+    """Those stored shards that are what a block of a plan gives for them."""
+    planned = ((shard, rows) for shard, rows in by_shard(table) if shard in stored)
+    return {shard for shard, rows in planned if agrees(rows, stored_rows(store, shard))}
+
+
+def stored_rows(store: Store, shard: int) -> pa.Table:
+    """The rows of a stored shard as they stand in a plan; those refused while building are gone."""
+    table = read_table(store, f"clips/{shard_name(shard)}.parquet")
+    places = member_columns(CLIP_MEMBERS).names
+    return table.drop_columns(places).replace_schema_metadata(None)
 
 
 def mend_plan(store: Store, manifest: Manifest, plan: Plan) -> None:

@@ -10,7 +10,6 @@ if it were not there.
 import time
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from pipeline.planning.scan import Scan
 from pipeline.records import Reject
 from pipeline.source.files import FileState
 from shards import Store, table_bytes
-from shards.manifest import sha256_of
+from shards.manifest import content_name, is_named_after
 from shards.schema import CLIP_TABLE
 
 FOLDER = "scans"
@@ -219,7 +218,7 @@ class Scans:
         """Write a part; returns its name, and what is kept in memory of it."""
         table = table.combine_chunks().replace_schema_metadata({_SETTINGS: self._settings})
         data = table_bytes(table)
-        name = f"{FOLDER}/{number:06d}-{sha256_of(data)[:16]}.parquet"
+        name = content_name(FOLDER, number, data)
         self._store.write(name, data)
         return name, _with_counts(table)
 
@@ -227,8 +226,7 @@ class Scans:
 def _sound_index(store: Store, name: str) -> pa.Table | None:
     """What is kept in memory of a part that is as it was written, or None."""
     data = store.read(name)
-    sound = PurePath(name).stem.partition("-")[2] == sha256_of(data)[:16]
-    if not sound:
+    if not is_named_after(name, data):
         return None
     file = pq.ParquetFile(pa.BufferReader(data))
     return _with_counts(file.read([*_INDEX, "clips.list.element.shot"]))

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from pipeline.planning.clip_plan import without
 from pipeline.planning.config import ScanConfig
 from pipeline.planning.plan_dataset import Addition
 from pipeline.planning.scan_all import event
@@ -53,8 +52,10 @@ class TableInputs:
 
     def _clips(self, known: frozenset[str] = frozenset()) -> Iterator[pa.Table]:
         lost = pa.array([reject.path for reject in self.rejects], pa.string())
-        rows = (t.filter(pc.invert(pc.is_in(t["path"], lost))) for t in self.table.batches())
-        return without(rows, known) if known else rows
+        keys = pa.array(sorted(known), pa.string())
+        for rows in self.table.batches():
+            left_out = pc.or_(pc.is_in(rows["path"], lost), pc.is_in(rows["key"], keys))
+            yield rows.filter(pc.invert(left_out))
 
     def outdated(self, planned: Iterable[pa.Table]) -> frozenset[str]:
         """Warnings of videos with clips that are planned in another form than the table's."""

@@ -89,6 +89,16 @@ def put(filesystem: AbstractFileSystem, file: str, path: str) -> None:
         filesystem.mv(temporary, path)
 
 
+def move(filesystem: AbstractFileSystem, path: str, target: str) -> None:
+    """Give a file another path, in a folder that need not be there."""
+    if is_object_store(filesystem):
+        filesystem.cp_file(path, target)
+        filesystem.rm_file(path)
+    else:
+        filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+        filesystem.mv(path, target)
+
+
 def is_object_store(filesystem: AbstractFileSystem) -> bool:
     """Whether what is put appears whole, and folders need not be made."""
     protocol = filesystem.protocol

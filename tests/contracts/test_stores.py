@@ -80,6 +80,16 @@ def test_files_are_listed_by_names_that_open_and_can_be_deleted(store: Store):
     assert store.files() == ["b/2.bin"]
 
 
+def test_files_move_and_folders_go(store: Store):
+    for name in ("a/1.bin", "b/c/2.bin", "b/3.bin"):
+        store.write(name, name.encode())
+    for _ in range(2):
+        store.move("a/1.bin", "d/e/4.bin")
+        store.delete_folder("b")
+    assert store._found("") == ["d/e/4.bin"]
+    assert store.read("d/e/4.bin") == b"a/1.bin"
+
+
 @pytest.mark.parametrize("operation", ["read", "size"])
 def test_an_absent_file_is_an_error_at_once(store: Store, operation: str):
     with pytest.raises(FileNotFoundError):

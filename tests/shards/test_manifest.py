@@ -14,6 +14,8 @@ from shards.manifest import (
     NoDataset,
     Shard,
     canonical_json,
+    content_name,
+    is_named_after,
     read_manifest,
     write_manifest,
 )
@@ -92,3 +94,12 @@ def test_no_manifest_is_no_dataset(tmp_path: Path):
 
 def test_canonical_json_does_not_depend_on_the_order_of_keys():
     assert canonical_json({"b": 1, "a": [1.5, None]}) == b'{"a":[1.5,null],"b":1}'
+
+
+def test_a_file_is_named_after_its_content():
+    name = content_name("plan", 7, b"rows")
+    assert name == content_name("plan", 7, b"rows") != content_name("plan", 7, b"other rows")
+    assert name.startswith("plan/000007-")
+    assert name.endswith(".parquet")
+    assert is_named_after(name, b"rows")
+    assert not is_named_after(name, b"other rows")

@@ -21,8 +21,9 @@ from distributed import Client
 
 from flow_cache import decode_field
 from flow_cache.reuse.catalog import Catalog
+from flow_cache.reuse.superseded import SUPERSEDED
 from pipeline.building.job import Outcome
-from pipeline.building.make_dataset import make_dataset
+from pipeline.building.make_dataset import make_dataset, open_manifest
 from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.source.inputs import find_sources
@@ -212,6 +213,32 @@ def test_a_video_that_is_replaced_is_never_stored_as_the_one_that_was_scanned(
     plain = tmp_path / "plain"
     make_dataset(sources, [], Store(plain), STRAIGHT, client, lambda *_: None)
     assert contents(plain) == contents(url)
+
+
+def test_shards_of_another_plan_are_built_again_with_their_flow(
+    demo_videos: list[str], client: Client, tmp_path: Path
+):
+    """One video is in another's place while a build scans, and while it stores some shards."""
+    videos, config = copy_of_videos(demo_videos, tmp_path), replace(CONFIG, clips_per_shard=3)
+    calm, url, first = tmp_path / "calm", tmp_path / "dataset", Path(videos[0])
+    build(videos, calm, client, config)
+    first.rename(tmp_path / "aside")
+    shutil.copy(Path(demo_videos[-1], "slow.mp4"), first)
+    open_manifest(Store(url), config)
+    blocked = url / "clips" / "000000.tar"  # a folder where a tar is to be
+    blocked.mkdir(parents=True)
+    outcome = build(videos, url, client, config)
+    assert [*outcome.failed] == ["000000"]
+    stored = {path.stem for path in url.glob("clips/*.parquet")}
+    assert stored
+    blocked.rmdir()
+    (tmp_path / "aside").replace(first)
+    outcome = build(videos, url, client, config)
+    assert outcome.exit_code(strict=True) == 0
+    ((_, source),) = outcome.costs.reused
+    assert source == str(url / SUPERSEDED)
+    assert contents(url) == contents(calm)
+    assert not (url / SUPERSEDED).exists()
 
 
 def test_another_configuration_is_refused_and_named(

@@ -1,4 +1,4 @@
-"""Plans grow: what is stored keeps its place, and a world that changes back leaves no trace."""
+"""Plans grow: what is settled keeps its place; all else is a function of the inputs alone."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -14,9 +14,14 @@ from pipeline.planning.plan_dataset import (
     check_new_columns,
     plan_anew,
     plan_on,
-    stored_shards,
 )
-from pipeline.planning.plan_files import Plan, plan_files, read_files, write_plan
+from pipeline.planning.plan_files import (
+    Plan,
+    plan_files,
+    read_files,
+    stored_shards,
+    write_plan,
+)
 from pipeline.planning.scan import Scan
 from pipeline.planning.scanned_inputs import ScannedInputs, outdated
 from pipeline.planning.scans import Scans, scanned
@@ -124,13 +129,10 @@ def test_new_videos_come_after_what_is_settled(world: World, scan_of: ScanOf):
 
 @pytest.mark.parametrize("committed", [(), (1,), (0, 2, 3)])
 @pytest.mark.parametrize("meanwhile", ["another", "no video", "a copy", "gone"])
-def test_a_video_that_comes_back_has_its_old_places(
+def test_the_plan_is_that_of_the_inputs_whatever_was_stored_before(
     world: World, scan_of: ScanOf, committed: Sequence[int], meanwhile: str
 ):
     scans = [scan_of("a", 3), scan_of("b", 3), scan_of("c", 1)]
-    world.plan(world.inputs(*scans))
-    first = world.rows
-    world.commit(committed)
     refused = Reject(path="/b.mp4", sha256="e" * 64, stage="decode", reason="x", detail="x")
     others: dict[str, list[Scan]] = {
         "another": [changed(scan_of, "b", 5)],
@@ -138,25 +140,25 @@ def test_a_video_that_comes_back_has_its_old_places(
         "a copy": [scan_of("b", 3, content="a")],
         "gone": [],
     }
-    world.plan(world.inputs(scans[0], *others[meanwhile], scans[2]))
-    stored = {key for shard in committed for key in keys_by_shard(first)[shard]}
-    gone = [key for key in world.rows["key"].to_pylist() if key[0] == "b" and key not in stored]
-    assert len(gone) == (5 if meanwhile == "another" else 0)
-    assert stored <= {*world.rows["key"].to_pylist()}
-    world.plan(world.inputs(*scans))
-    assert world.rows.equals(first)
+    for now in (scans, [scans[0], *others[meanwhile], scans[2]], scans):
+        inputs = world.inputs(*now)
+        world.plan(inputs)
+        assert world.rows.equals(pa.concat_tables(plan_anew(inputs, PER_SHARD).tables))
+        world.commit(committed)
 
 
-def test_clips_of_a_changed_video_give_way_and_stored_shards_stay(world: World, scan_of: ScanOf):
+def test_what_is_stored_stays_only_where_the_plan_is_the_same(world: World, scan_of: ScanOf):
     world.plan(world.inputs(scan_of("a", 4), scan_of("b", 4)))
     first = keys_by_shard(world.rows)
-    world.commit({1, 2})
-    world.plan(world.inputs(scan_of("a", 4), changed(scan_of, "b", 1)))
+    world.commit(first)
+    world.plan(world.inputs(scan_of("a", 4), scan_of("b", 3)))
     now = keys_by_shard(world.rows)
-    assert (now[1], now[2]) == (first[1], first[2])
-    rest = {f"a-{n}" for n in range(4)} - {*first[1], *first[2]} | {"b-0-new"}
-    assert sorted(key for shard in now.keys() - {1, 2} for key in now[shard]) == sorted(rest)
-    assert len(world.rows) == len({*world.rows["key"].to_pylist()})
+    same = {shard for shard, keys in first.items() if now[shard] == keys}
+    assert same
+    assert stored_shards(world.store, 0) == same
+    world.plan(world.inputs(scan_of("a", 4), scan_of("b", 3), a=("", {"n": 1})))
+    assert stored_shards(world.store, 0) == set(), "they lack a column"
+    assert world.store.files("clips") == []
 
 
 def test_clips_refused_while_building_do_not_shift_the_plan(world: World, scan_of: ScanOf):
@@ -210,17 +212,21 @@ def test_the_digest_changes_with_whatever_the_plan_depends_on(world: World, scan
     assert world.inputs(scan_of("a", 2)).digest == base.digest  # it was touched
 
 
-def test_a_new_caption_reaches_the_rows_that_are_not_stored_and_is_told_of_the_others(
+def test_a_new_caption_reaches_the_rows_that_are_not_settled_and_is_told_of_the_others(
     world: World, scan_of: ScanOf
 ):
+    def told() -> set[str]:
+        rows = world.rows.to_pylist()
+        return {row["caption"] for row in rows if row["path"] == "/a.mp4"}
+
     scans = [scan_of("a", 3), scan_of("b", 1)]
     world.plan(world.inputs(*scans, a=("old", {}), b=("b", {})))
     world.commit({0})
-    stored = keys_by_shard(world.rows)[0]
-    made = world.plan(world.inputs(*scans, a=("new", {"n": 1}), b=("b", {"empty": None})))
-    told = dict(zip(world.rows["key"].to_pylist(), world.rows["caption"].to_pylist(), strict=True))
-    assert {told[key] for key in stored if key[0] == "a"} == {"old"}
-    assert {told[key] for key in told.keys() - {*stored} if key[0] == "a"} == {"new"}
+    assert not world.plan(world.inputs(*scans, a=("new", {"n": 1}), b=("b", {}))).warnings
+    assert told() == {"new"}
+    world.close()
+    made = world.plan(world.inputs(*scans, a=("late", {"n": 1}), b=("b", {"empty": None})))
+    assert told() == {"new"}
     (warning,) = made.warnings
     assert warning.startswith("/a.mp4: its caption or columns have changed")
     assert outdated([Source(path="/b.mp4", caption="b")], [world.rows]) == frozenset()
