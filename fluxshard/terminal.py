@@ -167,6 +167,8 @@ def print_facts(facts: dict[str, Any]) -> None:
 def _worded(name: str, value: Any) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_worded(key, item)}" for key, item in value.items()) or "none"
+    if isinstance(value, tuple):  # what made something
+        return "; ".join(", ".join(map(" ".join, maker.items())) for maker in value)
     if name.endswith("bytes"):
         return f"{value / 2**20:,.1f} MiB"
     return str(value)

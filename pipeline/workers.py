@@ -22,6 +22,7 @@ from shards.store import TEMPORARY_PREFIX
 if TYPE_CHECKING:
     from distributed import Client
 
+OUR_CODE = "fluxshard's code"
 _ROOMS = ("shards", "flow_cache", "pipeline")  # what runs on workers
 _PACKAGES = ("torch", "pyarrow", "zstandard", "numpy")
 _MODULES = {"PyAV": ("av", "__version__"), "FFmpeg": ("av", "ffmpeg_version_info")}
@@ -38,16 +39,17 @@ class ClusterLost(RuntimeError):
 @cache
 def environment() -> dict[str, str]:
     """Versions here of all that decides the bytes of a dataset, by name."""
-    found = {"Python": ".".join(platform.python_version_tuple()[:2]), "fluxshard's code": _code()}
-    return found | {name: _version(name) for name in (*_PACKAGES, *_MODULES)}
+    found = {"Python": ".".join(platform.python_version_tuple()[:2]), OUR_CODE: _code()}
+    return found | {name: version_of(name) for name in (*_PACKAGES, *_MODULES)}
 
 
-def _version(name: str) -> str:
+def version_of(name: str) -> str:
+    """Of a package, or of what a package brings along."""
     try:
-        if name in _PACKAGES:
-            return version(name).partition("+")[0]  # torch's, of the device it is for
-        module, attribute = _MODULES[name]
-        return str(getattr(import_module(module), attribute))
+        if name in _MODULES:
+            module, attribute = _MODULES[name]
+            return str(getattr(import_module(module), attribute))
+        return version(name).partition("+")[0]  # torch's, of the device it is for
     except (ImportError, PackageNotFoundError):
         return "not installed"
 
@@ -133,8 +135,7 @@ def check_scheduler(client: "Client") -> None:
         found = client.run_on_scheduler(environment)
     except ImportError as error:
         found = error
-    code = "fluxshard's code"
-    why = _difference(found, only=(code,))
+    why = _difference(found, only=(OUR_CODE,))
     _refuse({"the scheduler": why} if why else {}, "start it where the same fluxshard is installed")
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePath
@@ -13,6 +13,8 @@ from shards.schema import FORMAT_VERSION
 from shards.store import Store, UsageError
 
 FILE = "manifest.json"
+Maker = Mapping[str, str]  # what made something: versions, instruction set, device
+MadeBy = Mapping[str, Iterable[Maker]]  # the clips, under `clips`, and layers
 
 
 class NoDataset(UsageError, FileNotFoundError):
@@ -92,6 +94,8 @@ class Manifest:
             they can move with it (`merge`), else absolute.
         tables: SHA-256 of the tables beside it.
         settled: how many files of the plan a finished build has left: later inputs add to them.
+        made_by: versions, instruction set and device of all that made the clips, under `clips`, and
+            each layer. No other digest than that of the manifest depends on it.
     """
 
     state: Literal["building", "complete"]
@@ -102,6 +106,7 @@ class Manifest:
     merged: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     settled: int = 0
+    made_by: Mapping[str, tuple[Maker, ...]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -124,7 +129,12 @@ class Manifest:
             },
             "tables": dict(self.tables),
         }
-        optional = {"inputs": self.inputs, "settled": self.settled, "merged": list(self.merged)}
+        optional = {
+            "inputs": self.inputs,
+            "settled": self.settled,
+            "merged": list(self.merged),
+            "made_by": {name: list(makers) for name, makers in self.made_by.items()},
+        }
         return content | {name: value for name, value in optional.items() if value}
 
     @classmethod
@@ -146,6 +156,7 @@ class Manifest:
             merged=tuple(content.get("merged", ())),
             tables=content.get("tables", {}),
             settled=content.get("settled", 0),
+            made_by={name: tuple(m) for name, m in content.get("made_by", {}).items()},
         )
 
     @property
@@ -165,6 +176,14 @@ class Manifest:
             for name, shard in self.shards.items()
         }
         return replace(self, shards=shards, merged=tuple(map(write, self.merged)))
+
+
+def all_makers(parts: Iterable[MadeBy]) -> dict[str, tuple[Maker, ...]]:
+    """What made the same clips or layers, by name: each maker once, in an order of their own."""
+    told: dict[str, dict[bytes, Maker]] = {}
+    for name, makers in (item for part in parts for item in part.items()):
+        told.setdefault(name, {}).update({canonical_json(maker): maker for maker in makers})
+    return {name: tuple(m[key] for key in sorted(m)) for name, m in told.items() if m}
 
 
 def _given(facts: dict[str, Any]) -> dict[str, Any]:

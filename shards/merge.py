@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from shards.index import REJECTS_FILE, Dataset, check_agreement, read_table
-from shards.manifest import FILE, Layer, Manifest, Shard, sha256_of, write_manifest
+from shards.manifest import FILE, Layer, Manifest, Shard, all_makers, sha256_of, write_manifest
 from shards.schema import shard_name
 from shards.store import Store, UsageError
 from shards.writer import write_table
@@ -110,10 +110,12 @@ def merged_manifest(datasets: Sequence[Dataset]) -> Manifest:
                 found[merged] = dataset.manifest.layers[layer].shards[name]
     first, *others = (dataset.manifest.config for dataset in datasets)
     layers = all_layers(datasets)
+    made_by = all_makers(dataset.manifest.made_by for dataset in datasets)
     return Manifest(
         state="complete",
         config={k: v for k, v in first.items() if all(o.get(k, ...) == v for o in others)},
         merged=tuple(dataset.url for dataset in datasets),
         shards=shards,
         layers={name: replace(layers[name], shards=found) for name, found in digests.items()},
+        made_by={name: m for name, m in made_by.items() if name == "clips" or name in digests},
     )

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -290,6 +291,28 @@ def build_here(
     commits = {task.shard: task.files.commit() for task in tasks}
     close_manifest(store, commits, specs, [], manifest)
     return costs + Costs(warnings=register(catalog, store))
+
+
+def test_the_manifest_tells_what_made_the_clips_and_the_flow_also_where_it_was_copied(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clips, catalog = planned_clips(short / "dataset"), Catalog(Store(tmp_path / "catalog"))
+    clips = clips.filter(pc.equal(clips["shard"], 0))
+    (layer,) = (spec.layer for spec in flow_specs(SHORT))
+    for url in ("here", "here again"):
+        build_here(tmp_path / url, clips, SHORT)
+    assert contents(tmp_path / "here") == contents(tmp_path / "here again")
+    register(catalog, Store(tmp_path / "here"))
+    here = read_manifest(Store(tmp_path / "here"))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OTHER")
+    build_here(tmp_path / "copied", clips, SHORT, catalog)
+    build_here(tmp_path / "computed", clips, SHORT)
+    copied, computed = (read_manifest(Store(tmp_path / name)) for name in ("copied", "computed"))
+    assert copied.made_by[layer] == here.made_by[layer] == here.made_by["clips"]
+    assert copied.made_by["clips"] == computed.made_by["clips"] == computed.made_by[layer]
+    assert copied.made_by["clips"] != here.made_by["clips"]
+    assert copied.shards == computed.shards == here.shards
+    assert copied.layers == computed.layers == here.layers
 
 
 def with_slots(rows: pa.Table, slots: Sequence[int]) -> pa.Table:

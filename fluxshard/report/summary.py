@@ -32,6 +32,7 @@ def summarise(dataset: Dataset) -> dict[str, Any]:
         "layers": {
             layer.name: _layer(dataset, layer) for layer in dataset.manifest.layers.values()
         },
+        "made_by": dataset.manifest.made_by,
         "config": dict(dataset.manifest.config),
         "digest": dataset.digest,
     }

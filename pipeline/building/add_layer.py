@@ -21,6 +21,7 @@ from pipeline.building.job import Outcome, build_shards
 from pipeline.building.shard import settle_worker
 from pipeline.building.task import Shards, Task
 from pipeline.cluster import announce_clip
+from pipeline.makers import forget, with_makers
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.records import Progress, Reject
 from pipeline.source.clip_frames import read_clips
@@ -71,6 +72,7 @@ class LayerTask(Task):
                 layer.add(clip, frames, video)
                 announce_clip()
             files = self.serialised({self.layer_stem(layer.spec): layer.table()})
+            self.sign([layer])
         for stem, data in files.items():
             self.store.write(f"{stem}.parquet", data)
         return Costs(seconds=dict(watch.seconds)) + layer.costs
@@ -167,8 +169,9 @@ def _check_sources(tasks: Iterable[LayerTask]) -> None:
 
 def add_to_manifest(store: Store, layer: Layer) -> None:
     """Name a layer in the manifest, as it is now: other layers may have come since."""
-    manifest = read_manifest(store)
+    manifest = with_makers(store, read_manifest(store))
     write_manifest(store, replace(manifest, layers={**manifest.layers, layer.name: layer}))
+    forget(store)
 
 
 def stored_layer(commits: Mapping[int, Commit], spec: FlowSpec) -> Layer:

@@ -9,6 +9,7 @@ from flow_cache.reuse.superseded import SUPERSEDED
 from pipeline.building.add_layer import stored_layer
 from pipeline.building.commits import Commit
 from pipeline.building.task import Shards
+from pipeline.makers import forget, with_makers
 from pipeline.planning.clip_table import reject_table, rejects_of_table
 from pipeline.planning.plan_dataset import Inputs
 from pipeline.planning.plan_files import damaged_tables, plan_files
@@ -70,10 +71,8 @@ def close_manifest(
     specs: Sequence[FlowSpec],
     rejects: Sequence[Reject],
     manifest: Manifest,
-) -> int:
+) -> Manifest:
     """Write the complete list of rejects and the final manifest; what is recorded stays so.
-
-    Returns the number of clips in the dataset.
 
     Raises:
         DamagedDataset: the rejects are not what the manifest records.
@@ -88,7 +87,7 @@ def close_manifest(
     layers = [stored_layer(commits, spec) for spec in specs]
     plan = plan_files(manifest)
     closed = replace(
-        manifest,
+        with_makers(store, manifest),
         state="complete",
         shards={shard_name(shard): stored_shard(commits[shard]) for shard in sorted(commits)},
         layers={layer.name: layer for layer in layers},
@@ -97,7 +96,8 @@ def close_manifest(
     )
     write_manifest(store, closed)
     store.delete_folder(SUPERSEDED)
-    return sum(commit.clips for commit in commits.values())
+    forget(store)
+    return closed
 
 
 def stored_shard(commit: Commit) -> Shard:

@@ -2,7 +2,8 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
@@ -30,7 +31,9 @@ from flow_cache.reuse.copying import StoredFields, frames_identity
 from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
 from pipeline.cluster import announces_gpu
-from shards import Clip, Span, Stopwatch, UsageError
+from pipeline.makers import this_process
+from shards import Clip, Span, Stopwatch, Store, UsageError, read_manifest
+from shards.manifest import Maker
 from shards.schema import FLOW_MEMBERS, FLOW_TABLE, member_columns, span_columns
 from shards.writer import ShardTar
 
@@ -75,6 +78,13 @@ class LayerWriter:
             seconds=dict(self._watch.seconds),
             warnings=self._warnings,
         )
+
+    @property
+    def makers(self) -> tuple[Maker, ...]:
+        """What made its fields: this process what it computed, others what it copied."""
+        here = [this_process(self._device)] if self._computed else []
+        datasets = {url for _, url in self._reused}
+        return (*here, *(m for url in sorted(datasets) for m in makers_of(self.spec, url)))
 
     def add(self, clip: Clip, frames: UInt8[np.ndarray, "t 3 h w"], video: Span) -> None:
         """Write KEY.flow of one clip; its row gets the place of every field.
@@ -148,6 +158,15 @@ class LayerWriter:
     def table(self) -> pa.Table:
         """The shard's Parquet, to be written once its tar is in place."""
         return pa.Table.from_pylist(self._rows, schema=_SCHEMA)
+
+
+def makers_of(spec: FlowSpec, url: str) -> Iterator[Maker]:
+    """What made the layers of a dataset that fields are copied from, as far as it tells."""
+    with suppress(OSError, ValueError):  # it has vanished since
+        manifest = read_manifest(Store(url))
+        for name, layer in manifest.layers.items():
+            if FlowSpec.from_json(layer.spec).field_digest == spec.field_digest:
+                yield from manifest.made_by.get(name, ())
 
 
 def flow_device(spec: FlowSpec) -> torch.device:

@@ -19,6 +19,7 @@ from pipeline.building.closing import (
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards
 from pipeline.building.shard import PlannedShards
+from pipeline.makers import mixtures
 from pipeline.planning.config import BuildConfig, flow_specs
 from pipeline.planning.plan_dataset import Inputs, plan_anew, plan_on
 from pipeline.planning.plan_files import damaged_tables, mend_plan, write_plan
@@ -137,8 +138,11 @@ class Build:
             manifest = replace(manifest, tables=tables)
         in_order = sorted(outcome.commits.items())
         rejects = rejects + [reject for _, commit in in_order for reject in commit.rejects]
-        clips = close_manifest(store, outcome.commits, specs, rejects, manifest)
-        return replace(outcome, clips=clips, rejects=rejects).registered(self.catalog, store)
+        manifest = close_manifest(store, outcome.commits, specs, rejects, manifest)
+        clips = sum(shard.clips for shard in manifest.shards.values())
+        costs = outcome.costs + Costs(warnings=mixtures(manifest))
+        outcome = replace(outcome, clips=clips, rejects=rejects, costs=costs)
+        return outcome.registered(self.catalog, store)
 
 
 def open_manifest(store: Store, config: BuildConfig) -> Manifest:

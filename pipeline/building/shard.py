@@ -19,6 +19,7 @@ from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
 from pipeline.building.task import Shards, Task
 from pipeline.cluster import announce_clip
+from pipeline.makers import this_process
 from pipeline.planning.clip_plan import by_shard
 from pipeline.planning.plan_files import plan_files, read_files
 from pipeline.records import Reject
@@ -79,6 +80,7 @@ class ShardTask(Task):
             tables = {self.layer_stem(layer.spec): layer.table() for layer in layers}
             tables[self.clips_stem] = committed_rows(self.rows, spans, rejects)
             files = self.serialised(tables)
+            self.sign(layers, clips=(this_process(),) if spans else ())
         for stem, data in files.items():
             self.store.write(f"{stem}.parquet", data)
         return sum((layer.costs for layer in layers), costs)

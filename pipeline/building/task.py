@@ -1,7 +1,7 @@
 """What travels to a worker: one shard to write, as metadata."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -13,8 +13,10 @@ from flow_cache.reuse.entries import StoredShard
 from pipeline.building.commits import ShardFiles
 from pipeline.building.costs import Costs
 from pipeline.building.layer_writer import LayerWriter
+from pipeline.makers import sign
 from pipeline.planning.clip_plan import cut
 from shards import Store, shard_tar, table_bytes
+from shards.manifest import Maker
 from shards.schema import shard_name
 from shards.store import TEMPORARY_PREFIX
 
@@ -70,7 +72,7 @@ class Task(ABC):
     def piece(self, start: int, stop: int, job: str) -> Self:
         """The task of rows [start, stop) alone, whose files have names of this job's own."""
         part = f"{TEMPORARY_PREFIX}{job}-{start:06d}-"
-        return replace(self, rows=cut(self.rows, start, stop), part=part, recorded={})
+        return replace(self, rows=cut(self.rows, start, stop), part=part)
 
     def serialised(self, tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
         """Parquet files of tables by name without suffix, before any of the shard's files appears.
@@ -83,6 +85,14 @@ class Task(ABC):
             why = "cannot be made again, as a source or a version has changed"
             self.files.check(stem, data, why)
         return written
+
+    def sign(self, layers: Iterable[LayerWriter], **clips: tuple[Maker, ...]) -> None:
+        """Write down what made the layers, and the clips: before the first Parquet is written.
+
+        Where the shard is only made again the manifest has it: nobody else's bytes would do.
+        """
+        if not self.recorded:
+            sign(self.store, clips | {layer.spec.layer: layer.makers for layer in layers})
 
     def layer_stem(self, spec: FlowSpec) -> str:
         """Name of the shard's files of a layer, without suffix."""

@@ -28,6 +28,7 @@ MANIFEST = Manifest(
     shards={"000000": Shard(clips=3, sha256="c" * 64)},
     layers={"dis-01": Layer(name="dis-01", spec={"estimator": "dis"}, shards={"000000": "d" * 64})},
     tables={"clips.parquet": "e" * 64},
+    made_by={"clips": ({"torch": "1"}, {"torch": "2"})},
 )
 
 
@@ -66,6 +67,7 @@ def test_it_does_not_change_and_travels():
         replace(MANIFEST, shards={}),
         replace(MANIFEST, layers={}),
         replace(MANIFEST, tables={}),
+        replace(MANIFEST, made_by={"clips": ({"torch": "1"},)}),
         replace(MANIFEST, merged=("/a",)),
     ],
 )

@@ -12,6 +12,7 @@ def test_json_is_printed_only_when_asked(dataset: str, run: Run):
     code, out, err = run("info", dataset)
     assert (code, out) == (0, "")
     assert "clips" in err
+    assert "device CPU" in err
     code, out, _ = run("info", dataset, "--json")
     facts = json.loads(out)
     (layer,) = facts["layers"].values()

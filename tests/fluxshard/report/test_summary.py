@@ -21,3 +21,4 @@ def test_the_figures_are_those_of_the_files(demo_dataset: str):
     clips = sum(path.stat().st_size for path in Path(demo_dataset, "clips").glob("*.tar"))
     assert 0 < facts["clip_bytes"] < clips
     assert facts["config"]["frames"] == 17
+    assert facts["made_by"].keys() == {"clips", *facts["layers"]}

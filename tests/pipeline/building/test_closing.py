@@ -27,10 +27,11 @@ def test_a_closed_manifest_has_its_shards_in_order_and_its_rejects(tmp_path: Pat
     digests = {"flow/x/000000": "f", "clips/000000": "c"}
     commits = {n: Commit(digests=digests, clips=n + 1, rejects=()) for n in (1, 0)}
     assert stored_shard(commits[1]).sha256 == "c"
-    assert close_manifest(store, commits, [], [reject("build")], BUILDING) == 3
+    made = close_manifest(store, commits, [], [reject("build")], BUILDING)
+    assert read_manifest(store) == made
     closed = read_manifest(store)
     assert (closed.state, [*closed.shards]) == ("complete", ["000000", "000001"])
-    assert close_manifest(store, commits, [], [reject("probe")], closed) == 3
+    assert close_manifest(store, commits, [], [reject("probe")], closed) == made
     assert read_manifest(store) == closed, "what is recorded stays"
 
 

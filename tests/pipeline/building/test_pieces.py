@@ -84,7 +84,7 @@ def test_pieces_bind_into_the_very_same_bytes(
     costs = sum((run_task(piece) for piece in reversed(pieces)), Costs())
     assert costs.computed.total() == 2 * 5 * (2 * 4 + 2 * 2)
     assert not task.committed
-    assert Store(tmp_path).files() == []
+    assert [name.partition("/")[0] for name in Store(tmp_path).files()] == ["makers"]
     Split(task=task, pieces=tuple(pieces)).run()
     assert contents(tmp_path) == whole
 
