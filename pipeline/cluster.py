@@ -33,6 +33,8 @@ _LOCAL = {
     # Decoders' memory is none that Dask can spill, and what is freed stays with the process: a
     # worker that were paused for it would wait for ever. Where it runs out the nanny ends it.
     **{f"distributed.worker.memory.{at}": False for at in ("target", "spill", "pause")},
+    # It looks at every thread a hundred times a second, for a page of the dashboard.
+    "distributed.worker.profile.enabled": False,
     # A worker that is not back so long after it died is given up. On a busy machine it just
     # starts slowly, or has died again, and if it was the only one, the job would wait for ever.
     "distributed.deploy.lost-worker-timeout": "1000 days",

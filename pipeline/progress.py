@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 # Longer than any single step of sound work on an overloaded machine. The longest are the flow of
-# a whole clip by a slow estimator on a CPU, and one read from storage that is about to come back.
-PATIENCE_S = float(os.environ.get("FLUXSHARD_PATIENCE_S", "1800"))
+# a few frame pairs by a slow estimator on a CPU, and one read from storage that is about to come
+# back. A job whose estimators look at whole clips has more patience (`build_shards`).
+PATIENCE_S = float(os.environ.get("FLUXSHARD_PATIENCE_S", "600"))
 _GRAIN_S = 1.0  # setting the timer takes as long as decoding a small frame: not each time
 _STDERR = 2  # the descriptor itself, whatever stands in for `sys.stderr`
 

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 from distributed import Client
 
-from flow_cache import FlowSpec, check_estimator, load_estimator
+from flow_cache import FlowEstimator, FlowSpec, check_estimator, load_estimator
 from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.copying import find_stored, register
 from flow_cache.reuse.entries import StoredShard
@@ -23,6 +23,7 @@ from pipeline.building.pieces import Split, split_last
 from pipeline.building.task import Shards, Task
 from pipeline.cluster import heard_clips, run_tasks
 from pipeline.planning.config import FRAMES_REVISION
+from pipeline.progress import PATIENCE_S
 from pipeline.records import Reject
 from pipeline.source.content import SourceChanged
 from shards import DamagedDataset, Store, UsageError
@@ -30,6 +31,7 @@ from shards.schema import shard_name
 
 Item = TypeVar("Item")
 
+_WHOLE_CLIP = 3  # times the patience
 _LOOK = 64  # shards that are looked at, or looked up in the catalog, together
 
 
@@ -128,12 +130,13 @@ def build_shards(
     """
     there, damaged = look_at(client, committed(shards))
     pending = {shard: clips for shard, clips in shards.sizes.items() if shard not in there}
-    for spec in shards.specs if pending else ():
-        check_live(spec)
+    live = [check_live(spec) for spec in shards.specs if pending]
+    # Flow of a whole clip is one step, which tells of no progress.
+    patience_s = PATIENCE_S * (_WHOLE_CLIP if any(each.whole_clip for each in live) else 1)
     warnings = {f"{problem}; its shard is built again" for problem in damaged}
     tasks = told(shards.tasks(pending), catalogs, warnings)
     on_gpu = any(spec.weights_sha256 for spec in shards.specs)  # networks have weights
-    tally = run_shards(client, tasks, sum(pending.values()), progress, on_gpu=on_gpu)
+    tally = run_shards(client, tasks, sum(pending.values()), progress, patience_s, on_gpu=on_gpu)
     built = [shard for shard in pending if not tally.has_failed(shard)]
     new, problems = look_at(client, map(shards.files, built))
     if problems:
@@ -209,10 +212,11 @@ def with_stored(
     return [replace(task, stored=s) for task, s in zip(tasks, stored, strict=True)], warnings
 
 
-def check_live(spec: FlowSpec) -> None:
-    """Raise UsageError unless the estimator and the frames that made a layer are here again."""
+def check_live(spec: FlowSpec) -> FlowEstimator:
+    """The estimator that made a layer; UsageError unless it and the frames are here again."""
     try:
-        check_estimator(load_estimator(spec.estimator, **spec.params), spec)
+        estimator = load_estimator(spec.estimator, **spec.params)
+        check_estimator(estimator, spec)
         if spec.frames_revision != (here := FRAMES_REVISION[spec.frames_from]):
             raise ValueError(f"frames are of revision {here}, its are {spec.frames_revision}")
     except ValueError as error:
@@ -220,6 +224,7 @@ def check_live(spec: FlowSpec) -> None:
             f"layer {spec.layer} cannot be extended here: {error}. Install what made it, or build "
             "a new dataset"
         ) from error
+    return estimator
 
 
 def run_shards(
@@ -227,6 +232,7 @@ def run_shards(
     tasks: Iterable[Task],
     clips: int,
     progress: Callable[[int, int], None],
+    patience_s: float = PATIENCE_S,
     *,
     on_gpu: bool = False,
 ) -> Tally:
@@ -234,7 +240,7 @@ def run_shards(
 
     Args:
         clips: in all tasks together.
-        on_gpu: see `run_tasks`.
+        patience_s, on_gpu: see `run_tasks`.
     """
     tally = Tally(clips, progress)
     splits: list[Split] = []
@@ -249,7 +255,8 @@ def run_shards(
                 yield part
 
     with heard_clips(client, tally.hear):
-        for index, result in run_tasks(client, run_task, parts(), on_gpu=on_gpu):
+        todo = run_tasks(client, run_task, parts(), patience_s=patience_s, on_gpu=on_gpu)
+        for index, result in todo:
             shard, count = handed_out[index]
             tally.note(shard, result, clips=count)
     sound = [split for split in splits if not tally.has_failed(split.task.shard)]

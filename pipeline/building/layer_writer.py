@@ -4,7 +4,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,13 @@ from flow_cache.reuse.entries import StoredShard
 from pipeline.building.costs import Costs
 from pipeline.cluster import announces_gpu
 from pipeline.makers import this_process
+from pipeline.progress import tell_progress
 from shards import Clip, Span, Stopwatch, Store, UsageError, read_manifest
 from shards.manifest import Maker
 from shards.schema import FLOW_MEMBERS, FLOW_TABLE, member_columns, span_columns
 from shards.writer import ShardTar
 
+_FEW = 8  # times two frames, there and back: they share what estimators prepare of the clip
 _SCHEMA = pa.unify_schemas(
     [
         FLOW_TABLE,
@@ -100,8 +102,7 @@ class LayerWriter:
             copies = self._stored.take(source, times, pairs)
         missing = [pair for pair in pairs if pair not in copies.fields]
         with self._watch("flow"):
-            seen = images.to(self._device)
-            fields = estimate_clip(self._estimator, seen, self.spec, missing)
+            fields = self._estimate(images, missing)
         with self._watch("store"):
             blobs = copies.fields | {pair: self._encode(pair, f) for pair, f in fields.items()}
         blobs = {pair: blobs[pair] for pair in pairs}  # one order, wherever each came from
@@ -127,7 +128,20 @@ class LayerWriter:
             }
         )
 
+    def _estimate(self, images: torch.Tensor, pairs: Sequence[Pair]) -> dict[Pair, FlowField]:
+        """Flow of pairs; on a CPU a few at a time, each of which tells of progress.
+
+        A pair's flow does not depend on which come with it there (`FlowEstimator`).
+        """
+        seen, fields = images.to(self._device), dict[Pair, FlowField]()
+        at_once = self._estimator.whole_clip or seen.is_cuda
+        for some in [pairs] if at_once else in_parts(pairs, _FEW):
+            fields |= estimate_clip(self._estimator, seen, self.spec, some)
+            tell_progress()
+        return fields
+
     def _encode(self, pair: Pair, field: FlowField) -> bytes:
+        tell_progress()
         return encode_field(
             field.flow[0],
             field.visible[0],
@@ -158,6 +172,16 @@ class LayerWriter:
     def table(self) -> pa.Table:
         """The shard's Parquet, to be written once its tar is in place."""
         return pa.Table.from_pylist(self._rows, schema=_SCHEMA)
+
+
+def in_parts(pairs: Sequence[Pair], size: int) -> Iterator[list[Pair]]:
+    """The pairs of so many times two frames after another; there and back stay together."""
+    ways: dict[tuple[int, int], list[Pair]] = {}
+    for i, j in pairs:
+        ways.setdefault((min(i, j), max(i, j)), []).append((i, j))
+    both = list(ways.values())
+    for start in range(0, len(both), size):
+        yield list(chain.from_iterable(both[start : start + size]))
 
 
 def makers_of(spec: FlowSpec, url: str) -> Iterator[Maker]:

@@ -5,6 +5,7 @@ import struct
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from jaxtyping import UInt8
@@ -114,8 +115,11 @@ class Picture:
         rgb = _scale(self._scaler, frame, covered, "rgb24", _EXACT)
         top, left = (covered[0] - height) // 2, (covered[1] - width) // 2
         rgb = rgb[top : top + height, left : left + width]
-        rgb = np.rot90(rgb[:, ::-1] if mirrored else rgb, turns)
-        return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+        if turns or mirrored:
+            rgb = np.ascontiguousarray(np.rot90(rgb[:, ::-1] if mirrored else rgb, turns))
+        planes = np.empty((3, *rgb.shape[:2]), np.uint8)
+        cv2.split(rgb, [*planes])  # a fifth of the time of a transposed copy
+        return planes
 
 
 class Thumbnail:

@@ -14,7 +14,7 @@ from flow_cache.coding.codec import decode_field
 from flow_cache.reuse.entries import StoredShard
 from fluxshard.demo.scenes import random_scene
 from pipeline.building import layer_writer
-from pipeline.building.layer_writer import LayerWriter, flow_device
+from pipeline.building.layer_writer import LayerWriter, flow_device, in_parts
 from pipeline.planning.config import BuildConfig, flow_specs
 from shards import UsageError
 from shards.manifest import sha256_of
@@ -95,6 +95,25 @@ def test_what_is_stored_is_copied_and_gives_the_same_bytes(
         assert Store(tmp_path / "two").read(name) == one.read(name)
     assert writer.costs.computed.total() == 0
     assert writer.costs.reused == {(spec.layer, one.url): len(level_pairs(5, CONFIG.levels))}
+
+
+def test_both_ways_between_two_frames_come_together_and_parts_decide_no_byte(
+    tmp_path: Path, spec: FlowSpec, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    pairs = level_pairs(5, CONFIG.levels)
+    parts = list(in_parts(pairs, 2))
+    assert sorted(pair for part in parts for pair in part) == sorted(pairs)
+    assert all({*part} == {(j, i) for i, j in part} and len(part) <= 4 for part in parts)
+    told: list[bool] = []
+    monkeypatch.setattr(layer_writer, "tell_progress", lambda: told.append(True))
+    write(tmp_path / "whole", spec, frames)
+    whole = len(told)
+    monkeypatch.setattr(layer_writer, "_FEW", 1)
+    write(tmp_path / "parts", spec, frames)
+    assert len(told) - whole == whole + len(pairs) // 2 - 1
+    assert whole == len(pairs) + 1
+    tars = [(tmp_path / name / "x.tar").read_bytes() for name in ("whole", "parts")]
+    assert tars[0] == tars[1]
 
 
 def test_a_network_runs_on_the_gpu_that_its_worker_announces(monkeypatch: pytest.MonkeyPatch):
