@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from shards.manifest import write_manifest
+from shards.order import Cursor
 from shards.store import Store, UsageError
 from trainer.config import FlowLossConfig, NoiseConfig, OptimConfig, TrainConfig
 from trainer.run.checkpoint import CHECKPOINT, CONFIG, METRICS
 from trainer.run.log import Record
-from trainer.run.loop import Summary, cores_for_the_loader, fresh_state, learning_rate, train
+from trainer.run.loop import Summary, cores_for_the_stream, fresh_state, learning_rate, train
 
 
 def run(made, out: Path, config: TrainConfig) -> tuple[Summary, list[Record]]:
@@ -139,7 +140,8 @@ def test_weights_are_a_function_of_the_seed_and_leave_the_global_state_alone(con
     expected = torch.rand(1)
     torch.manual_seed(1)
     first, again, other = (
-        fresh_state(replace(config, seed=seed), "d", torch.device("cpu")) for seed in (0, 0, 1)
+        fresh_state(replace(config, seed=seed), Cursor(order={}), torch.device("cpu"))
+        for seed in (0, 0, 1)
     )
     assert torch.equal(torch.rand(1), expected)
     weights = [state.model.state_dict()["embed.weight"] for state in (first, again, other)]
@@ -151,7 +153,7 @@ def test_half_of_the_threads_compute_while_it_trains() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(5)
     try:
-        with cores_for_the_loader():
+        with cores_for_the_stream():
             assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 5
     finally:
