@@ -137,13 +137,16 @@ class Order:
     def candidates(self, position: int) -> Iterator[int]:
         """The row at a position, then, should it be damaged, those to take in its place.
 
-        They are the rows that follow it in its window, and from the window's end those before it,
-        each once: any rank finds the same one, without asking another.
+        They are the rows that follow it in its window, from the window's end those before it, and
+        then those of the windows that follow, to the end of the next epoch: any rank finds the same
+        one, without asking another.
         """
         _, end = self.window_at(position)
         rows = self._window_rows(*self._locate(position))
         place = position - end + len(rows)
-        return map(int, chain(rows[place:], rows[:place]))
+        beyond = range(end, (position // self.total + 2) * self.total)
+        later = (int(self.rows(later, later + 1)[0]) for later in beyond)
+        return chain(map(int, rows[place:]), map(int, rows[:place]), later)
 
     def window_at(self, position: int) -> tuple[list[int], int]:
         """The shards of the window that a position is in, and the position at which it ends."""

@@ -119,7 +119,11 @@ def test_the_candidates_of_a_position_are_its_window_from_there_on(
         begin -= 1
     there = order.rows(begin, end).tolist()
     place = position - begin
-    assert list(order.candidates(position)) == there[place:] + there[:place]
+    found = list(order.candidates(position))
+    assert found[: len(there)] == there[place:] + there[:place]
+    epoch = position // order.total
+    assert found[len(there) :] == order.rows(end, (epoch + 2) * order.total).tolist()
+    assert {*found} == {*range(order.total)}
 
 
 weights = st.lists(st.integers(1, 9), min_size=1, max_size=4)

@@ -192,6 +192,8 @@ class Stream(IterableDataset[Batch]):
             waits = [future.result for future in coming.futures]
             batch, parts = coming.batch, coming.parts
             while _gather(parts, waits, watch.seconds, avoid):
+                met = [damage for found in avoid.values() for damage in found.values()]
+                self._allow(len(met), met[-1])
                 batch, parts = self._assemble(batch.positions, batch.cursor, avoid)
                 waits = [pool.submit(_fill, part).result for part in parts]
         batch.seconds.update(watch.seconds)
@@ -225,13 +227,17 @@ class Stream(IterableDataset[Batch]):
                 counted.add(sample)
                 news.append(damage.position)
         cursor = replace(cursor.skip(news), position=batch.cursor.position)
-        if news and cursor.skips > self.config.max_damaged:
-            last = batch.damaged[-1]
+        if news:
+            self._allow(cursor.skips, batch.damaged[-1])
+        return cursor
+
+    def _allow(self, damaged: int, last: Damage) -> None:
+        """DamagedDataset if so many damaged samples are too many."""
+        if damaged > self.config.max_damaged:
             raise DamagedDataset(
-                f"{cursor.skips} samples are damaged, more than stream.max_damaged = "
+                f"{damaged} samples are damaged, more than stream.max_damaged = "
                 f"{self.config.max_damaged} allows; the last: {last.key}: {last.reason}"
             )
-        return cursor
 
     def _bytes_read(self) -> int:
         return sum(samples.reader.bytes_read for samples in self.samples)

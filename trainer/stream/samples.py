@@ -96,7 +96,7 @@ class Samples:
             avoid: samples that are damaged, besides those that are known.
 
         Raises:
-            DamagedDataset: all clips of the window are damaged.
+            DamagedDataset: all clips of an epoch are damaged.
         """
         first: Damage | None = None
         for number in self.order.candidates(own):
@@ -112,10 +112,9 @@ class Samples:
                     damaged=first,
                 )
             first = first or damage
-        assert first is not None, "a window has samples"
+        assert first is not None, "there are samples"
         raise DamagedDataset(
-            f"every clip of a window of {self.source.dataset.url} is damaged, the first one "
-            f"{first.key}: {first.reason}"
+            f"every clip of {self.source.dataset.url} is damaged, as {first.key}: {first.reason}"
         )
 
     def key(self, row: int) -> str:

@@ -315,7 +315,7 @@ def test_the_ranks_of_any_world_share_one_sequence(open_stream, data: st.DataObj
     assert sorted(joined, key=lambda sample: sample.position) == whole
 
 
-@once
+@settings(once, max_examples=10)
 @given(st.data())
 def test_any_state_gives_the_same_tail_to_any_world(open_stream, data: st.DataObject) -> None:
     index, options = damaged_index(data)
@@ -374,7 +374,7 @@ def test_a_run_ends_where_more_is_damaged_than_allowed(open_stream) -> None:
     with pytest.raises(DamagedDataset, match=r"3 samples are damaged, .*max_damaged = 2.*clip-\d"):
         take(open_stream(index, batch=4, max_damaged=2), 8)
     index.damaged = {*range(16)}
-    with pytest.raises(DamagedDataset, match="every clip of a window of memory is damaged"):
+    with pytest.raises(DamagedDataset, match=r"every clip of memory is damaged, as clip-\d+: "):
         take(open_stream(index, batch=4), 1)
 
 
