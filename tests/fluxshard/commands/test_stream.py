@@ -93,6 +93,16 @@ def test_damage_is_named_and_stood_in_for(dataset: str, run: Run, tmp_path: Path
     assert "1 samples are damaged" in err
 
 
+def test_ctrl_c_ends_it_at_once_and_leaves_no_process(
+    dataset: str, tmp_path: Path, interrupt: Callable[..., tuple[int, str]]
+) -> None:
+    keys = tmp_path / "keys"
+    command = ["stream", dataset, *SMALL, "--batches=1000000", f"--keys-out={keys}"]
+    code, said = interrupt(command, lambda: keys.exists() and keys.stat().st_size > 0, group=False)
+    assert code == 130
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
