@@ -215,7 +215,10 @@ class Dataset:
             DamagedDataset: they are not those that the manifest records.
         """
         file = pq.ParquetFile(self._index(shard, layer))
-        known = columns and [name for name in columns if name in file.schema_arrow.names]
+        known = None
+        if columns is not None:
+            there = {*file.schema_arrow.names}
+            known = [name for name in columns if name in there]
         return file.read(columns=known, use_threads=False)
 
     def each(

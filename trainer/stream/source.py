@@ -13,7 +13,8 @@ from shards import Dataset, Layer, UsageError
 from trainer.config import StreamConfig
 from trainer.stream.where import Where
 
-COLUMNS = ("caption", "frames", "height", "width")  # that a stream needs of each clip
+_SHAPE = ("frames", "height", "width")
+COLUMNS = ("caption", *_SHAPE)  # that a stream needs of each clip
 _ALIGNED = 4  # windows begin where every level's flow is stored and every stride decodes alone
 
 
@@ -62,14 +63,13 @@ def survey(source: Source, config: StreamConfig) -> Survey:
     where = Where(source.where)
     samples, shortest, unseen = [], [], {*where.columns}
     sizes: set[tuple[int, int]] = set()
-    for table in dataset.each([*COLUMNS, *where.columns]):
+    for table in dataset.each([*_SHAPE, *where.columns]):
         unseen -= {*table.column_names}
         places, _ = pick(table, where, config)
         samples.append(len(places))
-        kinds = table.take(places).group_by(["height", "width"]).aggregate([("frames", "min")])
-        for kind in kinds.to_pylist():
-            sizes.add((kind["height"], kind["width"]))
-            shortest.append(kind["frames_min"])
+        frames, *sides = (table[name].to_numpy()[places] for name in _SHAPE)
+        sizes |= {*zip(*(side.tolist() for side in sides), strict=True)}
+        shortest += [min(frames.tolist())] if len(frames) else []
     if unseen:
         columns = ", ".join(next(dataset.schemas()).names)
         raise UsageError(

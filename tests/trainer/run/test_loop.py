@@ -1,11 +1,12 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from shards.manifest import write_manifest
+from shards.manifest import DamagedDataset, write_manifest
 from shards.order import Cursor
 from shards.store import Store, UsageError
 from trainer.config import FlowLossConfig, NoiseConfig, OptimConfig, TrainConfig
@@ -78,6 +79,35 @@ def test_each_step_is_reported_in_full(made, tmp_path: Path, config: TrainConfig
     assert summary.last["step"] == 12
     assert 0 < summary.last["flow_floor"] < summary.last["flow_error"]
     assert json.loads((tmp_path / CONFIG).read_text())["model"]["dim"] == 16
+
+
+def test_a_damaged_clip_is_told_and_ends_no_run(made, tmp_path: Path, config: TrainConfig) -> None:
+    folder = Path(shutil.copytree(made.dataset.url, tmp_path / "damaged"))
+    tar = folder / "clips" / "000000.tar"
+    data = bytearray(tar.read_bytes())
+    data[made.dataset.clips["mp4_offset"][1].as_py()] ^= 1
+    tar.write_bytes(data)
+    seen: list[Record] = []
+    summary = train(str(folder), tmp_path / "run", config, seen.append)
+    damaged = [record["damaged"] for record in seen if "damaged" in record]
+    assert [*map(list, damaged)] == 2 * [["clip-1"]], "in each of two epochs"
+    assert "differs from what was written" in damaged[0]["clip-1"]
+    assert (summary.last_step, summary.stream["damaged"]) == (6, 2)
+    one = replace(config, stream=replace(config.stream, max_damaged=0))
+    with pytest.raises(DamagedDataset, match="1 samples are damaged"):
+        train(str(folder), tmp_path / "strict", one)
+
+
+def test_a_run_trains_on_what_its_filter_takes(made, tmp_path: Path, config: TrainConfig) -> None:
+    where = "caption in ('scene 2', 'scene 4')"
+    config = replace(config, stream=replace(config.stream, where=where))
+    config = replace(config, steps=2, flow_loss=FlowLossConfig(weight=0))
+    train(made.dataset.url, tmp_path, config)
+    cursor = torch.load(tmp_path / CHECKPOINT, weights_only=True)["cursor"]
+    assert cursor["order"]["where"] == where
+    other = replace(config, steps=4, stream=replace(config.stream, where=""))
+    with pytest.raises(UsageError, match=r"stream\.where: caption in .* -> \n"):
+        train(made.dataset.url, tmp_path, other)
 
 
 def test_a_finished_run_does_nothing_more(made, tmp_path: Path, config: TrainConfig) -> None:
