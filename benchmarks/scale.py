@@ -138,16 +138,18 @@ def job_index(folder: str, videos: int, per_shard: int) -> dict[str, Any]:
         dataset = Dataset(f"{folder}/index-{per_shard}")
     with measured(figures, "import training"):
         from trainer.config import StreamConfig, TrainConfig
-        from trainer.stream.engine import Loader
+        from trainer.stream.engine import Stream
+        from trainer.stream.source import Source
         from trainer.temporal.recipe import TrainRecipe
     with measured(figures, "first rows"):
         config = TrainConfig(stream=StreamConfig(batch=32))
         layer = dataset.layer()
-        loader = Loader(dataset, config.stream, TrainRecipe(config), layer, seed=0)
-        batch, _ = loader.prepare(loader.cursor)
+        source = Source(dataset=dataset, layer=layer)
+        stream = Stream(source, config.stream, TrainRecipe(config), seed=0)
+        batch, _ = stream.prepare(0)
     with measured(figures, "next rows"):
         for _ in range(16):
-            batch, _ = loader.prepare(batch.cursor)
+            batch, _ = stream.prepare(batch.cursor.position)
     store = dataset.store
     sizes = [
         store.size(f"{dataset.place(where, dataset.shards[0])[1]}.parquet")

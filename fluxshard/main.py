@@ -23,9 +23,12 @@ COMMANDS = {
     "info": "Say what a dataset holds: clips, seconds of video, shards, bytes, layers, rejects.",
     "rejects": "List what a dataset lacks: inputs and clips refused, why, and what is tried again.",
     "inspect": "Draw one clip: frames, flow in the Middlebury colour wheel, occlusion.",
+    "stream": "Stream a dataset as training would: how fast that is, and where the time goes.",
     "train": "Train a video diffusion model on a dataset, or continue a run from its checkpoint.",
     "demo": "Make sample videos with known motion, build shards, train on them, write a report.",
 }
+# `inspect` is one of the standard library's.
+_VIEWS = {"info": "views.info", "rejects": "views.rejects", "inspect": "views.draw"}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -99,7 +102,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
 def command_of(name: str) -> Any:
     """The function of a subcommand."""
-    module = "draw" if name == "inspect" else name  # `inspect` is one of the standard library's
+    module = _VIEWS.get(name, name)
     return getattr(import_module(f"fluxshard.commands.{module}"), name)
 
 

@@ -87,12 +87,15 @@ def print_unscanned(errors: Mapping[str, str]) -> None:
         say(f"… and {len(errors) - _MOST} more that could not be scanned")
 
 
-def print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output; texts that are too long for its columns are folded."""
+def print_table(
+    names: Sequence[str], rows: Sequence[Sequence[str]], *, error: bool = False
+) -> None:
+    """A table on standard output, or error; texts too long for its columns are folded."""
     table = Table(*names, box=None, header_style="bold")
     for row in rows:
         table.add_row(*map(_cell, row))
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    console = terminal if error else Console(markup=False, highlight=False, emoji=False)
+    console.print(table)
 
 
 def write_csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

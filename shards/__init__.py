@@ -23,7 +23,7 @@ from shards.manifest import (
     write_manifest,
 )
 from shards.merge import merge
-from shards.order import Cursor, Order, fold, rank_rows
+from shards.order import Cursor, Mixture, Order, fold, rank_rows, whole_weights
 from shards.reader import ShardReader
 from shards.schema import Clip, Span, clips_of
 from shards.stopwatch import Stopwatch
@@ -41,7 +41,7 @@ __all__ = [  # noqa: RUF022 - grouped
     "Store", "ShardReader", "read_table", "read_index", "check_agreement", "shard_tar",
     "table_bytes", "write_table", "encode_clip", "decode_clip", "is_storable",
     # the stream's order
-    "Order", "Cursor", "fold", "rank_rows",
+    "Order", "Mixture", "whole_weights", "Cursor", "fold", "rank_rows",
     # whole datasets
     "merge", "verify", "check_commit", "Problem",
     # errors, and where the time goes

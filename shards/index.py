@@ -209,10 +209,17 @@ class Dataset:
     ) -> pa.Table:
         """Some columns, or all, of the clip rows of one shard, or of its rows of a layer.
 
+        Columns that the shard lacks, as it may of the users', are left out.
+
         Raises:
             DamagedDataset: they are not those that the manifest records.
         """
-        return pq.read_table(self._index(shard, layer), columns=columns, use_threads=False)
+        file = pq.ParquetFile(self._index(shard, layer))
+        known = None
+        if columns is not None:
+            there = {*file.schema_arrow.names}
+            known = [name for name in columns if name in there]
+        return file.read(columns=known, use_threads=False)
 
     def each(
         self, columns: list[str] | None = None, layer: Layer | None = None

@@ -58,6 +58,9 @@ class ShardReader:
         layer: the flow layer that `fields` reads, or None.
         columns: of the clips, for `value`; more than key and members' places.
         held: shards whose index is held.
+
+    Attributes:
+        bytes_read: of members and fields, the gaps between near ones with them.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class ShardReader:
         self._columns = ["key", *member_columns(CLIP_MEMBERS).names, *columns]
         self._ends = np.cumsum(dataset.shard_rows)
         self._tables = Held(self._read, held)
+        self._counting, self.bytes_read = threading.Lock(), 0
 
     def load(self, shard: int) -> None:
         """Read the index of shard number `shard`, if it is not held.
@@ -82,11 +86,14 @@ class ShardReader:
         """
         self._tables(shard)
 
+    def clips(self, shard: int) -> pa.Table:
+        """The columns that are held of the clips of shard number `shard`."""
+        return self._tables(shard)[0]
+
     def value(self, row: int, column: str) -> Any:
         """What a column tells of clip `row`."""
         shard, place = self._place(row)
-        clips, _ = self._tables(shard)
-        return clips[column][place].as_py()
+        return self.clips(shard)[column][place].as_py()
 
     def row(self, row: int, layer: Layer | None = None) -> dict[str, Any]:
         """All columns of clip `row`, of the clips or of a layer; they are read anew."""
@@ -121,6 +128,7 @@ class ShardReader:
         )
         store, tar = self._tar("clips", row)
         data = store.read_range(tar, offset, size)
+        self._count(len(data))
         self._check(data, crc32, store.at(tar), row, name)
         return data
 
@@ -143,11 +151,16 @@ class ShardReader:
         spans = [(int(record["field_offset"][i]), int(record["field_size"][i])) for i in indices]
         store, tar = self._tar(f"flow/{self.layer.name}", row)
         blobs = read_spans(store, tar, spans)
+        self._count(sum(map(_extent, coalesce(spans, gap=_GAP_BYTES))))
         for pair, index, blob in zip(pairs, indices, blobs, strict=True):
             self._check(
                 blob, int(record["field_crc32"][index]), store.at(tar), row, f"flow, pair {pair}"
             )
         return blobs
+
+    def _count(self, read: int) -> None:
+        with self._counting:
+            self.bytes_read += read
 
     def _tar(self, folder: str, row: int) -> tuple[Store, str]:
         shard = self.dataset.shards[self._place(row)[0]]
@@ -168,10 +181,15 @@ def read_spans(store: Store, name: str, spans: Sequence[tuple[int, int]]) -> lis
     blobs: dict[tuple[int, int], bytes] = {}
     for group in coalesce(spans, gap=_GAP_BYTES):
         start = group[0][0]
-        data = store.read_range(name, start, max(offset + size for offset, size in group) - start)
+        data = store.read_range(name, start, _extent(group))
         for offset, size in group:
             blobs[offset, size] = data[offset - start : offset - start + size]
     return [blobs[span] for span in spans]
+
+
+def _extent(group: Sequence[tuple[int, int]]) -> int:
+    """Bytes from the first (offset, size) of a group to its end."""
+    return max(offset + size for offset, size in group) - group[0][0]
 
 
 def coalesce(spans: Sequence[tuple[int, int]], *, gap: int) -> list[list[tuple[int, int]]]:

@@ -55,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
         *("pipeline/source", "pipeline/planning", "pipeline/building"),
         *("shards", "flow_cache/reuse"),
     },
+    "fluxshard/commands/views": {"fluxshard", "fluxshard/report", "pipeline/planning", "shards"},
 }
 PACKAGES = ("shards", "flow_cache", "pipeline", "trainer", "fluxshard")
 DOORS = {"__init__", "__main__", "main"}

@@ -31,7 +31,8 @@ from tests.servers import (
     web_server,
 )
 from trainer.config import FluxFlowConfig, StreamConfig, TrainConfig
-from trainer.stream.engine import Loader
+from trainer.stream.engine import Stream
+from trainer.stream.source import Source
 from trainer.temporal.recipe import TrainRecipe
 
 OPTIONS = ["--size=32x48", "--frames=5", "--levels=1,2", "--shots=none", "--clips-per-shard=4"]
@@ -204,7 +205,8 @@ def test_training_streams_from_a_bucket_what_it_streams_from_a_disk(
         dataset = Dataset(store)
         server.faults = every(7, ("500", "drop", "half"))
         recipe, layer = TrainRecipe(config), dataset.layer("dis")
-        stream = iter(Loader(dataset, config.stream, recipe, layer, seed=config.seed))
+        source = Source(dataset=dataset, layer=layer)
+        stream = iter(Stream(source, config.stream, recipe, seed=config.seed))
         batches.append(list(itertools.islice(stream, 4)))
         stream.close()
     assert any(fault for *_, fault in server.met)

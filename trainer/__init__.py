@@ -23,11 +23,13 @@ from trainer.process.edm import denoise, level_at, loss_weight, noise_like
 from trainer.process.objective import Reconstruction, reconstruct
 from trainer.process.pyramid import NoiseInterval, clean_estimate, hold, noisy_mean, target
 from trainer.run.loop import Summary, train
-from trainer.stream.batch import Batch, FlowTargets, to_signal, to_unit
-from trainer.stream.engine import Loader
+from trainer.stream.batch import Batch, Damage, FlowTargets, to_signal, to_unit
+from trainer.stream.engine import Stream
+from trainer.stream.source import Source, survey
+from trainer.stream.timing import Totals, stage_table
 from trainer.temporal.fluxflow import draw_shuffle
 from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
-from trainer.temporal.recipe import ClipFacts, Recipe, SamplePlan, TrainRecipe
+from trainer.temporal.recipe import ClipFacts, PlainRecipe, Recipe, SamplePlan, TrainRecipe
 from trainer.temporal.stages import Stage, stages
 from trainer.terms.flowloss import FlowLoss, FlowTerms, live_estimator
 
@@ -38,9 +40,11 @@ __all__ = [  # noqa: RUF022 - grouped
     "PRESETS", "PyramidConfig", "StreamConfig", "TrainConfig",
     # what is shown: plans and recipes
     "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
-    "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "TrainRecipe",
+    "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "PlainRecipe",
+    "TrainRecipe",
     # the stream
-    "Loader", "Batch", "FlowTargets", "to_signal", "to_unit",
+    "Stream", "Source", "survey", "Batch", "Damage", "FlowTargets", "Totals", "stage_table",
+    "to_signal", "to_unit",
     # the process
     "NoiseInterval", "hold", "noisy_mean", "target", "clean_estimate",
     "noise_like", "level_at", "loss_weight", "denoise", "reconstruct", "Reconstruction",

@@ -30,15 +30,28 @@ class StreamConfig:
     """Flow layer: an estimator's name, or the start of a layer's digest."""
     window: int = 16
     """Shards whose clips are mixed with each other while shuffling."""
+    where: str = ""
+    """Filter over columns of the index, as `frames >= 33 and "dog" in caption`; docs/streaming.md
+    lists what it may hold. Empty: all clips."""
+    windows: Literal["drawn", "all"] = "drawn"
+    """Of clips longer than `frames`: one window a clip and epoch, drawn anew each time, or all that
+    follow each other, each a sample of its own."""
+    max_damaged: int = 64
+    """Samples that may turn out damaged, each stood in for by another; one more ends the run."""
     threads: int = 4
     """Threads that read and decode."""
     prefetch: int = 2
-    """Batches prepared ahead of the one in training."""
+    """Batches prepared ahead of the one in training, as far as memory goes."""
+    prefetch_mib: int = 2048
+    """Memory of the batches prepared ahead; one is prepared in any case."""
 
     def __post_init__(self) -> None:
         for name in ("frames", "batch", "window", "threads", "prefetch"):
             value = getattr(self, name)
             _require(value >= 1, f"stream.{name} must be at least 1, got {value}")
+        for name in ("max_damaged", "prefetch_mib"):
+            value = getattr(self, name)
+            _require(value >= 0, f"stream.{name} must be 0 or more, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

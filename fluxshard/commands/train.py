@@ -28,7 +28,8 @@ def train(
         data: folder or URL of the dataset.
         out: folder of the run.
     """
-    from fluxshard.terminal import progress_bars, say
+    from fluxshard.terminal import print_table, progress_bars, say
+    from trainer import stage_table
     from trainer.run.loop import train as run
 
     check_writable(out)
@@ -40,6 +41,8 @@ def train(
         f"steps {summary.first_step} to {summary.last_step} in {summary.seconds:.0f} s, "
         f"{summary.parameters / 1e6:.1f} M parameters, {losses(summary.last)} → {out}"
     )
+    if summary.stream:
+        print_table(*stage_table(summary.stream), error=True)
     return 0
 
 

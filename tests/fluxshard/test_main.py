@@ -155,7 +155,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def info(dataset: str) -> int:
         raise error
 
-    monkeypatch.setattr("fluxshard.commands.info.info", info)
+    monkeypatch.setattr("fluxshard.commands.views.info.info", info)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_ctrl_c_ends_a_command_once_and_says_how_to_go_on(
             cleaned.append(dataset)
         return 0
 
-    monkeypatch.setattr("fluxshard.commands.info.info", info)
+    monkeypatch.setattr("fluxshard.commands.views.info.info", info)
     code, out, err = run("info", "--dataset", "x")
     assert (code, out, cleaned) == (130, "", ["x"])
     assert err == "interrupted; run the same command again to go on\n"

@@ -1,11 +1,22 @@
 """The order is a permutation in each epoch, and a function of nothing but seed and position."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.order import Cursor, Order, fold, permutation, rank_rows
+from shards.order import (
+    Cursor,
+    Mixture,
+    Order,
+    fold,
+    permutation,
+    rank_rows,
+    whole_weights,
+)
+from shards.store import UsageError
 
 shard_rows = st.lists(st.integers(0, 7), min_size=1, max_size=9).filter(any).map(tuple)
 
@@ -71,12 +82,14 @@ def test_an_uneven_split_and_an_empty_stream_are_refused():
 
 
 def test_a_cursor_resumes_only_where_it_was_made():
-    cursor = Cursor(dataset="abc", seed=1, position=40)
-    assert cursor.resume_in("abc", 1) is cursor
-    with pytest.raises(ValueError, match="dataset abc, this run has def"):
-        cursor.resume_in("def", 1)
-    with pytest.raises(ValueError, match="seed 1, this run has 2"):
-        cursor.resume_in("abc", 2)
+    cursor = Cursor(order={"dataset": "abc", "where": "all", "seed": 1}, position=40)
+    assert cursor.resume_in({"seed": 1, "dataset": "abc", "where": "all"}) is cursor
+    with pytest.raises(UsageError, match="dataset was abc, this run has def"):
+        cursor.resume_in({**cursor.order, "dataset": "def"})
+    with pytest.raises(UsageError, match="where was all, this run has x > 1; seed was 1, this run"):
+        cursor.resume_in({**cursor.order, "where": "x > 1", "seed": 2})
+    with pytest.raises(UsageError, match="window was unset, this run has 4"):
+        cursor.resume_in({**cursor.order, "window": 4})
 
 
 @given(shard_rows, st.integers(1, 4), st.integers(0, 40))
@@ -93,3 +106,69 @@ def test_a_window_is_told_with_its_end(rows: tuple[int, ...], window: int, posit
 def test_the_order_over_epochs_is_pinned():
     rows = Order(shard_rows=(3, 4, 2, 5), seed=7, window=2).rows(9, 23)
     assert rows.tolist() == [4, 6, 1, 3, 2, 2, 1, 7, 8, 0, 11, 6, 12, 13]
+
+
+@given(shard_rows, st.integers(1, 4), st.integers(0, 40))
+def test_the_candidates_of_a_position_are_its_window_from_there_on(
+    rows: tuple[int, ...], window: int, position: int
+):
+    order = Order(shard_rows=rows, seed=5, window=window)
+    _, end = order.window_at(position)
+    begin = position
+    while begin and order.window_at(begin - 1)[1] == end:
+        begin -= 1
+    there = order.rows(begin, end).tolist()
+    place = position - begin
+    found = list(order.candidates(position))
+    assert found[: len(there)] == there[place:] + there[:place]
+    epoch = position // order.total
+    assert found[len(there) :] == order.rows(end, (epoch + 2) * order.total).tolist()
+    assert {*found} == {*range(order.total)}
+
+
+weights = st.lists(st.integers(1, 9), min_size=1, max_size=4)
+
+
+@given(weights, st.integers(0, 2**32), st.integers(0, 60))
+def test_a_mixture_takes_each_stream_in_turn_by_weight(given: list[int], seed: int, stop: int):
+    mixture = Mixture(weights=whole_weights(given), seed=seed)
+    taken = [mixture.at(position) for position in range(stop)]
+    for stream, weight in enumerate(mixture.weights):
+        own = [position for found, position in taken if found == stream]
+        assert own == list(range(len(own))), "one after the other, none left out"
+        assert abs(len(own) - stop * weight / sum(mixture.weights)) < 2
+    whole = stop // sum(mixture.weights) * sum(mixture.weights)
+    counts = [sum(found == stream for found, _ in taken[:whole]) for stream in range(len(given))]
+    assert counts == [whole // sum(mixture.weights) * weight for weight in mixture.weights]
+
+
+def test_a_mixture_gives_each_rank_of_all_streams():
+    mixture = Mixture(weights=(1, 1), seed=3)
+    first_rank = [mixture.at(position)[0] for position in range(0, 400, 2)]
+    assert 70 < sum(first_rank) < 130
+    assert Mixture(weights=(1,), seed=3).at(17) == (0, 17)
+    assert [mixture.at(position)[0] for position in range(8)] == [1, 0, 0, 1, 0, 1, 0, 1]
+
+
+def test_weights_are_ratios_of_small_whole_numbers():
+    assert whole_weights([0.7, 0.3]) == (7, 3)
+    assert whole_weights([2, 4, 6]) == (1, 2, 3)
+    assert whole_weights([1]) == (1,)
+    with pytest.raises(UsageError, match="above 0"):
+        whole_weights([1, 0])
+    with pytest.raises(UsageError, match=r"in 123457 samples only.*round them"):
+        whole_weights([0.123456, 0.000001])
+
+
+def test_a_state_comes_back_from_json_or_says_why_not():
+    cursor = Cursor(order={"dataset": "abc", "seed": 1}, position=40, skips=2).skip([7, 9])
+    state = json.loads(json.dumps(cursor.to_json()))
+    assert Cursor.from_json(state) == cursor
+    assert (cursor.skipped, cursor.skips) == ((7, 9), 4)
+    assert len(cursor.skip(list(range(100))).skipped) == 64
+    with pytest.raises(UsageError, match="version 7, this one reads 1"):
+        Cursor.from_json({**state, "version": 7})
+    with pytest.raises(UsageError, match="'position'"):
+        Cursor.from_json({"version": 1, "order": {}})
+    with pytest.raises(UsageError, match="not the state of a stream"):
+        Cursor.from_json({"step": 1})

@@ -21,6 +21,8 @@ _FREE = {
     "checkpoint_every",
     "stream.threads",
     "stream.prefetch",
+    "stream.prefetch_mib",
+    "stream.max_damaged",
 }
 
 
@@ -47,7 +49,7 @@ class TrainState:
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
-            "cursor": asdict(self.cursor),
+            "cursor": self.cursor.to_json(),
         }
         with Store(out).publish(CHECKPOINT) as file:
             torch.save(state, file)
@@ -60,7 +62,7 @@ class TrainState:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
-        self.cursor = Cursor(**state["cursor"])
+        self.cursor = Cursor.from_json(state["cursor"])
 
 
 def open_run(out: Path, config: TrainConfig, layer: str | None) -> bool:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +19,8 @@ from trainer.process.objective import reconstruct
 from trainer.run.checkpoint import METRICS, TrainState, open_run
 from trainer.run.log import MetricsLog, Record
 from trainer.stream.batch import Batch
-from trainer.stream.engine import Loader, clip_size
+from trainer.stream.engine import Stream
+from trainer.stream.source import Source
 from trainer.temporal.recipe import TrainRecipe
 from trainer.terms.flowloss import FlowLoss, FlowTerms, check_layer, live_estimator
 
@@ -33,6 +34,7 @@ class Summary:
         parameters: weights of the model.
         seconds: that it took.
         last: the newest value of each metric.
+        stream: where the stream's time went (`Totals.facts`); empty if there was nothing to do.
     """
 
     first_step: int
@@ -40,14 +42,15 @@ class Summary:
     parameters: int
     seconds: float
     last: Record
+    stream: Record
 
 
 @contextmanager
-def cores_for_the_loader() -> Iterator[None]:
-    """Compute with half of the threads, so that the loader's find a core.
+def cores_for_the_stream() -> Iterator[None]:
+    """Compute with half of the threads, so that the stream's find a core.
 
     A team of compute threads waits at every operation for its last member: with as many as there
-    are cores, each loader thread at work stalls the whole team (measured on two busy cores: 20
+    are cores, each of its threads at work stalls the whole team (measured on two busy cores: 20
     times slower).
     """
     before = torch.get_num_threads()
@@ -58,7 +61,7 @@ def cores_for_the_loader() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@cores_for_the_loader()
+@cores_for_the_stream()
 def train(
     data: str,
     out: str | Path,
@@ -81,27 +84,24 @@ def train(
     # Data and what judges it.
     device = torch.device(_device(config.device))
     dataset, out, began = Dataset(data), Path(out), time.perf_counter()
-    layer, flow_loss = open_flow(dataset, config)
+    source = choose_source(dataset, config)
+    stream = Stream(
+        source, config.stream, TrainRecipe(config), seed=config.seed, pin=device.type == "cuda"
+    )
+    layer = source.layer
+    flow_loss = None if layer is None else open_loss(layer, stream.size, config)
     resumes = open_run(out, config, None if layer is None else layer.name)
 
     # State.
-    state = fresh_state(config, dataset.digest, device)
+    state = fresh_state(config, stream.cursor, device)
     if resumes:
         state.restore(out, device)
+        stream.load_state_dict(state.cursor.to_json())
     first_step, last, floor_known = state.step, Record(), False
     metrics = MetricsLog(out / METRICS, keep_steps=first_step)
-    loader = Loader(
-        dataset,
-        config.stream,
-        TrainRecipe(config),
-        layer,
-        state.cursor,
-        seed=config.seed,
-        pin=device.type == "cuda",
-    )
     state.model.train()
 
-    with closing(iter(loader)) as batches:
+    with closing(iter(stream)) as batches:
         while state.step < config.steps:
             # Batch.
             step_began, watch = time.perf_counter(), Stopwatch()
@@ -148,7 +148,10 @@ def train(
             }
             if flow_loss and batch.flow and not floor_known:
                 record["flow_floor"], floor_known = flow_loss.floor(clips, batch.flow), True
+            if host_batch.damaged:
+                record["damaged"] = {clip.key: clip.reason for clip in host_batch.damaged}
             seconds = {**host_batch.seconds, **watch.seconds}
+            stream.totals.seconds.add(watch.seconds)
             record["seconds"] = {**seconds, "step": time.perf_counter() - step_began}
             metrics.add(record)
             done = state.step == config.steps
@@ -174,30 +177,36 @@ def train(
         parameters=sum(p.numel() for p in state.model.parameters()),
         seconds=time.perf_counter() - began,
         last=last,
+        stream=stream.totals.facts() if stream.totals.batches else {},
     )
 
 
-def open_flow(dataset: Dataset, config: TrainConfig) -> tuple[Layer | None, FlowLoss | None]:
-    """The flow layer and the loss that uses it; neither where FlowLoss has no weight.
+def choose_source(dataset: Dataset, config: TrainConfig) -> Source:
+    """What to stream, with the flow layer where FlowLoss has a weight.
 
     Raises:
-        UsageError: there is no such layer, or it does not suit the live estimator or the clips.
+        UsageError: there is no such layer.
     """
+    source = Source(dataset=dataset, where=config.stream.where)
     if config.flow_loss.weight == 0:
-        return None, None
+        return source
     if not dataset.manifest.layers:
         raise UsageError(
             f"{dataset.url} holds no flow, which FlowLoss needs: add it with "
             f"`fluxshard flow {dataset.url} --estimator variational`, or train with "
             "--flow-loss.weight 0"
         )
-    layer = dataset.layer(config.stream.layer)
+    return replace(source, layer=dataset.layer(config.stream.layer))
+
+
+def open_loss(layer: Layer, size: tuple[int, int], config: TrainConfig) -> FlowLoss:
+    """The loss that uses a layer; UsageError if it does not suit the live estimator or the clips"""
     spec = FlowSpec.from_json(layer.spec)
-    check_layer(spec, config.flow_loss, clip_size(dataset), config.pyramid.coarsest)
-    return layer, FlowLoss(config.flow_loss, live_estimator(spec, config.flow_loss))
+    check_layer(spec, config.flow_loss, size, config.pyramid.coarsest)
+    return FlowLoss(config.flow_loss, live_estimator(spec, config.flow_loss))
 
 
-def fresh_state(config: TrainConfig, dataset: str, device: torch.device) -> TrainState:
+def fresh_state(config: TrainConfig, cursor: Cursor, device: torch.device) -> TrainState:
     """The state of a run before its first step; weights are a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(config.seed, "weights"))
@@ -212,7 +221,6 @@ def fresh_state(config: TrainConfig, dataset: str, device: torch.device) -> Trai
         betas=(0.9, 0.99),
         weight_decay=config.optim.weight_decay,
     )
-    cursor = Cursor(dataset=dataset, seed=config.seed)
     return TrainState(model=model, average=average, optimizer=optimizer, step=0, cursor=cursor)
 
 

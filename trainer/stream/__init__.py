@@ -1,6 +1,8 @@
 """From a dataset to batches, read and decoded ahead.
 
-engine    the order's positions to batches, on threads
-fill      one sample into its place in a batch
-batch     what one training step works on
+engine    Stream: the order's positions to batches, on threads
+source    a dataset, and what is taken of it         where      a filter over its index
+samples   the clip at a position, and who stands in  assemble   a batch, before its clips are read
+fill      one sample into its place in a batch       batch      what one training step works on
+timing    where the time goes
 """

@@ -48,6 +48,21 @@ class FlowTargets:
         return _moved(self, device)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Damage:
+    """A clip that cannot be read.
+
+    Attributes:
+        key: of the clip.
+        reason: what is wrong with it, and where.
+        position: of the stream, at which another clip stands in for it.
+    """
+
+    key: str
+    reason: str
+    position: int = -1
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Batch:
     """Clips of one pyramid stage, in slot order, with all that was decided about them.
@@ -59,8 +74,9 @@ class Batch:
         stage: of the pyramid.
         plans, keys, captions: one for each sample.
         positions: of the samples in the order; all their randomness derives from these.
+        damaged: clips that others of the batch stand in for.
         cursor: where the stream stands after this batch; what a checkpoint stores.
-        seconds: spent on this batch by the loader's threads, by kind, and `stall`, the time that
+        seconds: spent on this batch by the stream's threads, by kind, and `stall`, the time that
             the consumer waited for it.
     """
 
@@ -73,10 +89,17 @@ class Batch:
     captions: tuple[str | None, ...]
     positions: tuple[int, ...]
     cursor: Cursor
+    damaged: tuple[Damage, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def nbytes(self) -> int:
+        """Of its pixels and flow."""
+        flow = () if self.flow is None else (self.flow.flow, self.flow.visible)
+        return sum(tensor.nbytes for tensor in (self.frames, *flow))
 
     @property
     def time(self) -> Float32[Tensor, " t"]:

@@ -5,56 +5,77 @@ tensors are allocated, and threads fill them, reading only the frames that the p
 flow fields that they want. Batches come out in order, whatever order threads end in.
 """
 
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
-from jaxtyping import Float32
-from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
-from flow_cache import FlowSpec, Pair, level_pairs
-from shards import Cursor, Dataset, Layer, Order, ShardReader, Stopwatch, UsageError, rank_rows
+from shards import (
+    Cursor,
+    DamagedDataset,
+    Dataset,
+    Mixture,
+    Stopwatch,
+    UsageError,
+    fold,
+    rank_rows,
+    whole_weights,
+)
 from trainer.config import StreamConfig
-from trainer.stream.batch import Batch, FlowTargets
-from trainer.stream.fill import FlowRequest, SampleRequest, fill
-from trainer.temporal.recipe import ClipFacts, Recipe, SamplePlan
+from trainer.stream.assemble import Part, assemble
+from trainer.stream.batch import Batch, Damage
+from trainer.stream.fill import fill
+from trainer.stream.samples import Found, Samples, Windows, identity
+from trainer.stream.source import Source
+from trainer.stream.timing import Totals
+from trainer.temporal.recipe import Recipe
 
-_COLUMNS = ("caption", "frames", "height", "width")
+_NOTHING: Mapping[int, Damage] = {}
+Avoid = Mapping[Samples, Mapping[int, Damage]]
 
 
-class Loader:
-    """An endless iterable of batches, from where a cursor stands.
+class Stream(IterableDataset[Batch]):
+    """An endless iterable of batches, from where its cursor stands; `stream[p]` is one sample.
 
     The stream does not depend on how many ranks or threads share it: global batch g holds the
-    positions [g·B, (g + 1)·B) of the order, and rank r of R takes r, r + R, … of them.
+    positions [g·B, (g + 1)·B) of the order, and rank r of R takes r, r + R, … of them. A clip that
+    is damaged is stood in for by another of its window, which every rank finds alike.
+
+    It goes as it is into a loop, or into `DataLoader(stream, batch_size=None)`.
 
     Args:
-        dataset: opened, with clips of one size that have at least `config.frames` frames.
-        config: what is read, and how far ahead.
+        sources: a dataset, or what to take of one or of several, with clips of one size that have
+            at least `config.frames` frames.
+        config: what is read, and how far ahead. Sources say for themselves what `config.where`
+            says of a bare dataset.
         recipe: how each sample is shown.
-        layer: flow layer that the recipe may ask for; None reads no flow.
         cursor: where to start; None starts at the beginning.
         seed: of the order of clips.
         rank, ranks: this process among those that share the stream.
         pin: allocate in pinned memory, for copies to a GPU that do not block.
 
+    Attributes:
+        cursor: where it stands after the last batch that was given out.
+        size: (height, width) of the clips.
+        totals: where the time went since the first batch was asked for.
+
     Raises:
-        UsageError: clips of several sizes, or clips that are too short.
-        ValueError: a cursor of another dataset or seed, or a batch that the ranks cannot share
-            evenly.
+        UsageError: what the sources cannot serve, or a cursor of another order.
+        ValueError: a batch that the ranks cannot share evenly.
+        DamagedDataset: by reading: more than `config.max_damaged` samples are damaged.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        sources: Dataset | Source | Sequence[Source],
         config: StreamConfig,
         recipe: Recipe,
-        layer: Layer | None = None,
         cursor: Cursor | None = None,
         *,
         seed: int,
@@ -62,196 +83,209 @@ class Loader:
         ranks: int = 1,
         pin: bool = False,
     ) -> None:
-        self.config, self.recipe = config, recipe
-        self.size = clip_size(dataset)
-        _check_frames(dataset, shortest_clip(dataset), config.frames)
-        self.order = Order(shard_rows=dataset.shard_rows, seed=seed, window=config.window)
-        self.cursor = (cursor or Cursor(dataset=dataset.digest, seed=seed)).resume_in(
-            dataset.digest, seed
-        )
-        # This window, the next one, and that which threads may still be filling from.
-        self.reader = ShardReader(dataset, layer, columns=_COLUMNS, held=3 * config.window)
-        self.spec = None if layer is None else FlowSpec.from_json(layer.spec)
+        if isinstance(sources, Dataset):
+            sources = Source(dataset=sources, where=config.where)
+        parts = [sources] if isinstance(sources, Source) else list(sources)
+        self.config, self.recipe, self.pin = config, recipe, pin
         self.share = partial(rank_rows, rank=rank, ranks=ranks)
         self.share(np.arange(config.batch))  # refuse an uneven split before any work
-        self.pin = pin
+        self.mixture = Mixture(weights=whole_weights([part.weight for part in parts]), seed=seed)
+        self.samples = [
+            Samples(part, config, fold(seed, number, "source") if parts[1:] else seed)
+            for number, part in enumerate(parts)
+        ]
+        self.size = self.samples[0].size
+        for other in self.samples:
+            other.check_size(self.size)
+        self.order = identity(self.samples, self.mixture, config)
+        self.cursor = (cursor or Cursor(order=self.order)).resume_in(self.order)
+        self.totals = Totals()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands after the last batch that was given out: plain JSON, under 2 kB."""
+        return self.cursor.to_json()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, of any number of ranks; UsageError if it is of another order."""
+        self.cursor = Cursor.from_json(state).resume_in(self.order)
+
+    def __getitem__(self, position: int) -> Batch:
+        """The sample at a position of the order, as a batch of one; read in this thread."""
+        if position < 0:
+            raise IndexError(f"position {position}: they count from 0 and never end")
+        avoid: dict[Samples, dict[int, Damage]] = defaultdict(dict)
+        while True:
+            batch, parts = self._assemble([position], Cursor(order=self.order), avoid)
+            if not _gather(parts, [partial(_fill, part) for part in parts], batch.seconds, avoid):
+                return batch
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        """Batches in order; each time from the cursor that the loader was made with."""
+        """Batches in order, from the cursor on."""
+        _refuse_several_workers()
         # One thread's tensor operations must not take the cores from the others and from training.
         pool = ThreadPoolExecutor(
-            self.config.threads, "loader", torch.set_num_threads, initargs=(1,)
+            self.config.threads, "stream", torch.set_num_threads, initargs=(1,)
         )
-        pending: deque[tuple[Batch, list[Future[Stopwatch]]]] = deque()
-        cursor = self.cursor
-        windows = _Windows(
-            self.order, cursor.position, lambda shard: pool.submit(self.reader.load, shard)
-        )
+        self.totals = Totals(self._bytes_read)
+        cursor, ahead = self.cursor, self.cursor.position
+        counted = {self._own_sample(position) for position in cursor.skipped}
+        windows = [Windows(samples, pool.submit) for samples in self.samples]
+        coming: deque[_Coming] = deque()
         try:
             while True:
-                while len(pending) <= self.config.prefetch:
-                    planning = Stopwatch()
-                    with planning("plan"):
-                        windows.ask(cursor.position + self.config.batch - 1)
-                        batch, requests = self.prepare(cursor)
-                    batch.seconds.update(planning.seconds)
-                    pending.append((batch, [pool.submit(fill, r, self.reader) for r in requests]))
-                    cursor = batch.cursor
-                    windows.ask(self.order.window_at(cursor.position)[1])  # the one after it
-                batch, futures = pending.popleft()
-                yield _wait(batch, futures)
+                while self._has_room(coming):
+                    coming.append(self._start(pool, ahead, windows))
+                    ahead += self.config.batch
+                batch = self._finish(pool, coming.popleft())
+                cursor = self._count(batch, cursor, counted)
+                self.cursor = cursor
+                self.totals.add(batch.seconds, len(batch), len(batch.damaged))
+                yield replace(batch, cursor=cursor)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def prepare(self, cursor: Cursor) -> tuple[Batch, list[SampleRequest]]:
-        """This rank's share of the batch at `cursor`, allocated, and the requests that fill it."""
-        positions = np.arange(cursor.position, cursor.position + self.config.batch)
-        stage = self.recipe.group(cursor.position // len(positions))
-        rows = self.share(self.order.rows(positions[0], positions[-1] + 1)).tolist()
-        ours = tuple(self.share(positions).tolist())
-        samples = [
-            self.recipe.sample(position, self._facts(row), stage)
-            for position, row in zip(ours, rows, strict=True)
-        ]
-        value = self.reader.value
-        batch = Batch(
-            frames=self._empty(len(rows), len(samples[0].shown), 3, *self.size, dtype=torch.uint8),
-            levels=_levels(samples),
-            flow=self._targets(samples),
-            stage=stage,
-            plans=tuple(sample.shown for sample in samples),
-            keys=tuple(value(row, "key") for row in rows),
-            captions=tuple(value(row, "caption") for row in rows),
-            positions=ours,
-            cursor=replace(cursor, position=cursor.position + len(positions)),
-        )
-        return batch, _requests(batch, rows, samples)
+    def epoch(self, position: int) -> int:
+        """The epoch, of its source, that a position is in."""
+        source, own = self.mixture.at(position)
+        return own // self.samples[source].order.total
 
-    def _facts(self, row: int) -> ClipFacts:
-        frames = self.reader.value(row, "frames")
-        height, width = (self.reader.value(row, side) for side in ("height", "width"))
-        _check_size(self.reader.dataset, {self.size, (height, width)})
-        _check_frames(self.reader.dataset, frames, self.config.frames)
-        return ClipFacts(
-            frames=frames, flow_pairs=() if self.spec is None else _stored_pairs(frames, self.spec)
-        )
+    def prepare(self, position: int) -> tuple[Batch, list[Part]]:
+        """This rank's share of the batch that begins at a position, and what fills it."""
+        return self._assemble(self._share(position), self._after(position), {})
 
-    def _targets(self, samples: Sequence[SamplePlan]) -> FlowTargets | None:
-        """Flow targets of the samples that want some, with the fields still to be filled in."""
-        wanted = {row: s.supervision for row, s in enumerate(samples) if s.supervision is not None}
-        if not wanted:
-            return None
-        slots = torch.from_numpy(np.stack([found.slots for found in wanted.values()]))
-        shape = slots.shape[:2]
-        return FlowTargets(
-            rows=torch.tensor(list(wanted)),
-            slots=slots,
-            hops=torch.tensor([list(map(len, found.chains)) for found in wanted.values()]),
-            flow=self._empty(*shape, 2, *self.size, dtype=torch.float32),
-            visible=self._empty(*shape, *self.size, dtype=torch.bool),
-        )
+    def _share(self, position: int) -> list[int]:
+        ours: list[int] = self.share(np.arange(position, position + self.config.batch)).tolist()
+        return ours
 
-    def _empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
-        return torch.empty(shape, dtype=dtype, pin_memory=self.pin)
+    def _after(self, position: int) -> Cursor:
+        return Cursor(order=self.order, position=position + self.config.batch)
+
+    def _has_room(self, coming: "Sequence[_Coming]") -> bool:
+        """Whether to prepare one more batch ahead of the next."""
+        if not coming:
+            return True
+        most = self.config.prefetch_mib << 20
+        held = sum(one.batch.nbytes for one in coming) + coming[-1].batch.nbytes
+        return len(coming) <= self.config.prefetch and held <= most
+
+    def _start(
+        self, pool: ThreadPoolExecutor, position: int, windows: Sequence[Windows]
+    ) -> "_Coming":
+        """Decide the batch at a position, and have threads fill it."""
+        watch = Stopwatch()
+        with watch("plan"):
+            for place in self._share(position):
+                source, own = self.mixture.at(place)
+                windows[source].ask(own)
+            batch, parts = self.prepare(position)
+        batch.seconds.update(watch.seconds)
+        futures = [pool.submit(_fill, part) for part in parts]
+        for window in windows:
+            window.ask_ahead()
+        return _Coming(batch=batch, parts=parts, futures=futures)
+
+    def _finish(self, pool: ThreadPoolExecutor, coming: "_Coming") -> Batch:
+        """The batch, when its threads are done; their times and the wait go into its `seconds`."""
+        watch, avoid = Stopwatch(), defaultdict[Samples, dict[int, Damage]](dict)
+        watch.add(coming.batch.seconds)
+        with watch("stall"):
+            waits = [future.result for future in coming.futures]
+            batch, parts = coming.batch, coming.parts
+            while _gather(parts, waits, watch.seconds, avoid):
+                met = [damage for found in avoid.values() for damage in found.values()]
+                self._allow(len(met), met[-1])
+                batch, parts = self._assemble(batch.positions, batch.cursor, avoid)
+                waits = [pool.submit(_fill, part).result for part in parts]
+        batch.seconds.update(watch.seconds)
+        return batch
+
+    def _assemble(
+        self, positions: Sequence[int], cursor: Cursor, avoid: Avoid
+    ) -> tuple[Batch, list[Part]]:
+        found = [self._find(position, avoid) for position in positions]
+        stage = self.recipe.group(positions[0] // self.config.batch)
+        worker = get_worker_info() is not None
+        empty = partial(torch.empty, pin_memory=self.pin and not worker)
+        return assemble(found, self.recipe, stage, cursor, empty)
+
+    def _find(self, position: int, avoid: Avoid) -> Found:
+        source, own = self.mixture.at(position)
+        samples = self.samples[source]
+        return samples.find(position, own, avoid.get(samples, _NOTHING))
+
+    def _own_sample(self, position: int) -> tuple[int, int]:
+        """The source and number of the sample that a position has, damaged or not."""
+        source, own = self.mixture.at(position)
+        return source, next(self.samples[source].order.candidates(own))
+
+    def _count(self, batch: Batch, cursor: Cursor, counted: set[tuple[int, int]]) -> Cursor:
+        """The cursor after a batch, with the damaged samples that are new in it."""
+        news = []
+        for damage in batch.damaged:
+            sample = self._own_sample(damage.position)
+            if sample not in counted:
+                counted.add(sample)
+                news.append(damage.position)
+        cursor = replace(cursor.skip(news), position=batch.cursor.position)
+        if news:
+            self._allow(cursor.skips, batch.damaged[-1])
+        return cursor
+
+    def _allow(self, damaged: int, last: Damage) -> None:
+        """DamagedDataset if so many damaged samples are too many."""
+        if damaged > self.config.max_damaged:
+            raise DamagedDataset(
+                f"{damaged} samples are damaged, more than stream.max_damaged = "
+                f"{self.config.max_damaged} allows; the last: {last.key}: {last.reason}"
+            )
+
+    def _bytes_read(self) -> int:
+        return sum(samples.reader.bytes_read for samples in self.samples)
 
 
-class _Windows:
-    """Has the index of windows of shards read, each once, in the order of the stream.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Coming:
+    """A batch that threads are filling."""
 
-    Args:
-        start: position whose window is the first.
-        load: starts to read the index of a shard.
-    """
-
-    def __init__(self, order: Order, start: int, load: Callable[[int], object]) -> None:
-        self._order, self._load = order, load
-        self._next = start  # where the first window begins that was not asked for
-
-    def ask(self, position: int) -> None:
-        """For all windows up to that of a position."""
-        while self._next <= position:
-            shards, self._next = self._order.window_at(self._next)
-            for shard in shards:
-                self._load(shard)
+    batch: Batch
+    parts: Sequence[Part]
+    futures: Sequence[Future[Stopwatch]]
 
 
-def clip_size(dataset: Dataset) -> tuple[int, int]:
-    """(height, width) of the dataset's clips; UsageError if they differ.
-
-    As the build was told; where that is not known, as in some merged datasets, all rows are read.
-    """
-    if size := dataset.manifest.config.get("size"):
-        return size[0], size[1]
-    sizes: set[tuple[int, int]] = set()
-    for table in dataset.each(["height", "width"]):
-        sizes |= {*zip(*(table[side].to_pylist() for side in ("height", "width")), strict=True)}
-    return _check_size(dataset, sizes)
+def _fill(part: Part) -> Stopwatch:
+    """Read and decode one sample; returns what took how long."""
+    return fill(part.request, part.found.samples.reader)
 
 
-def _check_size(dataset: Dataset, sizes: set[tuple[int, int]]) -> tuple[int, int]:
-    """The only size."""
-    if len(sizes) != 1:
-        heights, widths = (sorted({*sides}) for sides in zip(*sizes, strict=True))
+def _gather(
+    parts: Sequence[Part],
+    waits: Sequence[Callable[[], Stopwatch]],
+    seconds: dict[str, float],
+    avoid: dict[Samples, dict[int, Damage]],
+) -> bool:
+    """Wait for all parts, add up their times; whether any is damaged, which `avoid` then has."""
+    damaged = False
+    for part, wait in zip(parts, waits, strict=True):
+        samples, number = part.found.samples, part.found.number
+        try:
+            for kind, duration in wait().seconds.items():
+                seconds[kind] = seconds.get(kind, 0) + duration
+        except UsageError:
+            raise
+        except (DamagedDataset, OSError, ValueError) as error:
+            damage = Damage(key=samples.key(part.found.row), reason=str(error))
+            avoid[samples][number] = damage
+            if not isinstance(error, OSError):  # which may have passed when it is met again
+                samples.bad[number] = damage
+            damaged = True
+    return damaged
+
+
+def _refuse_several_workers() -> None:
+    worker = get_worker_info()
+    if worker is not None and worker.num_workers > 1:
         raise UsageError(
-            f"{dataset.url} holds clips of heights {heights} and widths {widths}; "
-            "a batch needs one size: build the dataset with --size"
+            f"a DataLoader with {worker.num_workers} workers would give each batch as often: the "
+            "stream has threads of its own (stream.threads); use num_workers=0, or 1 to have it "
+            "in a process beside the training"
         )
-    return next(iter(sizes))
-
-
-def shortest_clip(dataset: Dataset) -> int:
-    """How many frames each clip has at least, as the build was told, or else as the rows say."""
-    frames: int = dataset.manifest.config.get("frames") or min(
-        pc.min(table["frames"]).as_py() for table in dataset.each(["frames"])
-    )
-    return frames
-
-
-def _check_frames(dataset: Dataset, frames: int, needed: int) -> None:
-    """UsageError if a clip is shorter than needed."""
-    if frames < needed:
-        raise UsageError(
-            f"the shortest clip of {dataset.url} has {frames} frames, stream.frames asks for "
-            f"{needed}: lower it, or build the dataset with more --frames"
-        )
-
-
-@lru_cache(maxsize=64)
-def _stored_pairs(frames: int, spec: FlowSpec) -> tuple[Pair, ...]:
-    return level_pairs(frames, spec.levels, spec.directions)
-
-
-def _levels(samples: Sequence[SamplePlan]) -> Float32[Tensor, "b t"] | None:
-    """The samples' noise levels; None where the recipe draws none."""
-    drawn = [sample.levels for sample in samples if sample.levels is not None]
-    if len(drawn) not in (0, len(samples)):
-        raise ValueError(f"a recipe draws noise levels for all samples or none, not {len(drawn)}")
-    return torch.from_numpy(np.stack(drawn)) if drawn else None
-
-
-def _requests(
-    batch: Batch, rows: Sequence[int], samples: Sequence[SamplePlan]
-) -> list[SampleRequest]:
-    """One request for each sample, with views of the batch's tensors to write to."""
-    targets = [] if batch.flow is None else zip(batch.flow.flow, batch.flow.visible, strict=True)
-    places = iter(targets)
-    requests = []
-    for row, sample, frames in zip(rows, samples, batch.frames, strict=True):
-        flow = None
-        if sample.supervision is not None:
-            field, visible = next(places)
-            flow = FlowRequest(supervision=sample.supervision, flow=field, visible=visible)
-        requests.append(
-            SampleRequest(row=row, src_index=sample.shown.src_index, frames=frames, flow=flow)
-        )
-    return requests
-
-
-def _wait(batch: Batch, futures: Sequence[Future[Stopwatch]]) -> Batch:
-    """The batch, when its threads are done; their times and the wait go into `batch.seconds`."""
-    watch = Stopwatch()
-    with watch("stall"):
-        for future in futures:
-            watch.add(future.result().seconds)
-    batch.seconds.update(watch.seconds)
-    return batch

@@ -4,6 +4,7 @@ A recipe is two pure functions. The stream reads and decodes what their answers 
 nothing of why: another recipe is another training, with the same stream.
 """
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Protocol
@@ -15,9 +16,13 @@ from flow_cache import Pair
 from shards import fold
 from trainer.config import TrainConfig
 from trainer.process.edm import level_at
+from trainer.process.pyramid import NoiseInterval
 from trainer.temporal.fluxflow import draw_shuffle
 from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
 from trainer.temporal.stages import Stage, stages
+
+_ALIGNED = 4  # frames: where every level's flow is stored and every stride decodes alone
+_MOST_HOPS = 8  # stored fields that a pair's flow may be composed of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,12 +30,14 @@ class ClipFacts:
     """What a recipe may know of a stored clip.
 
     Attributes:
-        frames: stored.
+        frames: that may be shown.
         flow_pairs: (source frame, target frame) whose flow the opened layer holds; none without.
+        first: the first frame that may be shown; above 0 where a clip gives several samples.
     """
 
     frames: int
     flow_pairs: tuple[Pair, ...]
+    first: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -67,6 +74,37 @@ class Recipe(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PlainRecipe:
+    """Clips in order, at one stride, without noise levels: for trainers that draw their own.
+
+    Attributes:
+        frames: stored frames that a sample spans.
+        stride: stored frames from slot to slot: 1, 2 or 4.
+        seed: of the window, where clips are longer.
+        flow: whether stored flow between neighbouring slots is wanted.
+    """
+
+    frames: int
+    stride: int = 1
+    seed: int = 0
+    flow: bool = False
+
+    def group(self, batch_number: int) -> Stage:
+        """The one there is."""
+        whole = NoiseInterval(end=0.0, start=math.inf)
+        return Stage(number=self.stride.bit_length(), stride=self.stride, interval=whole)
+
+    def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
+        """A window, and the pairs of neighbours in it."""
+        starts = (clip.frames - self.frames) // _ALIGNED + 1
+        start = _ALIGNED * (fold(self.seed, position, "plan") % starts)
+        shown = subsample(window(clip.first + start, self.frames), self.stride, group.number)
+        wanted = self.flow and clip.flow_pairs and len(shown) > 1
+        flow = supervise(shown, clip.flow_pairs, "restored", _MOST_HOPS) if wanted else None
+        return SamplePlan(shown=shown, levels=None, supervision=flow)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainRecipe:
     """FluxFlow × temporal pyramid × EDM's noise levels, with FlowLoss, as a configuration says.
 
@@ -82,7 +120,7 @@ class TrainRecipe:
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
         """Window and shuffle, one noise level for all slots, FlowLoss's pairs below its gate."""
-        shown = self._shown(position, clip.frames, group)
+        shown = self._shown(position, clip, group)
         prior = NormalDist(self.config.noise.mean, self.config.noise.std)
         share = np.random.default_rng(fold(self.config.seed, position, "sigma")).random()
         level = np.float32(level_at(float(share), prior, group.interval))
@@ -91,7 +129,7 @@ class TrainRecipe:
             shown=shown, levels=levels, supervision=self._supervision(shown, float(level), clip)
         )
 
-    def _shown(self, position: int, stored_frames: int, stage: Stage) -> TemporalPlan:
+    def _shown(self, position: int, clip: ClipFacts, stage: Stage) -> TemporalPlan:
         """A window of the stored clip, its stage and its shuffle, in the configured order.
 
         The window starts at a multiple of the largest stride, where every level's flow is stored
@@ -99,8 +137,9 @@ class TrainRecipe:
         """
         frames, coarsest = self.config.stream.frames, self.config.pyramid.coarsest
         rng = np.random.default_rng(fold(self.config.seed, position, "plan"))
-        starts = (stored_frames - frames) // coarsest + 1
-        plan = window(coarsest * int(rng.integers(starts)) if starts > 1 else 0, frames)
+        starts = (clip.frames - frames) // coarsest + 1
+        start = coarsest * int(rng.integers(starts)) if starts > 1 else 0
+        plan = window(clip.first + start, frames)
         fluxflow = self.config.fluxflow
         if fluxflow.before_stride:
             plan = reorder(plan, draw_shuffle(rng, fluxflow, frames))

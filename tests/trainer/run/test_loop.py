@@ -1,16 +1,18 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from shards.manifest import write_manifest
+from shards.manifest import DamagedDataset, write_manifest
+from shards.order import Cursor
 from shards.store import Store, UsageError
 from trainer.config import FlowLossConfig, NoiseConfig, OptimConfig, TrainConfig
 from trainer.run.checkpoint import CHECKPOINT, CONFIG, METRICS
 from trainer.run.log import Record
-from trainer.run.loop import Summary, cores_for_the_loader, fresh_state, learning_rate, train
+from trainer.run.loop import Summary, cores_for_the_stream, fresh_state, learning_rate, train
 
 
 def run(made, out: Path, config: TrainConfig) -> tuple[Summary, list[Record]]:
@@ -79,6 +81,35 @@ def test_each_step_is_reported_in_full(made, tmp_path: Path, config: TrainConfig
     assert json.loads((tmp_path / CONFIG).read_text())["model"]["dim"] == 16
 
 
+def test_a_damaged_clip_is_told_and_ends_no_run(made, tmp_path: Path, config: TrainConfig) -> None:
+    folder = Path(shutil.copytree(made.dataset.url, tmp_path / "damaged"))
+    tar = folder / "clips" / "000000.tar"
+    data = bytearray(tar.read_bytes())
+    data[made.dataset.clips["mp4_offset"][1].as_py()] ^= 1
+    tar.write_bytes(data)
+    seen: list[Record] = []
+    summary = train(str(folder), tmp_path / "run", config, seen.append)
+    damaged = [record["damaged"] for record in seen if "damaged" in record]
+    assert [*map(list, damaged)] == 2 * [["clip-1"]], "in each of two epochs"
+    assert "differs from what was written" in damaged[0]["clip-1"]
+    assert (summary.last_step, summary.stream["damaged"]) == (6, 2)
+    one = replace(config, stream=replace(config.stream, max_damaged=0))
+    with pytest.raises(DamagedDataset, match="1 samples are damaged"):
+        train(str(folder), tmp_path / "strict", one)
+
+
+def test_a_run_trains_on_what_its_filter_takes(made, tmp_path: Path, config: TrainConfig) -> None:
+    where = "caption in ('scene 2', 'scene 4')"
+    config = replace(config, stream=replace(config.stream, where=where))
+    config = replace(config, steps=2, flow_loss=FlowLossConfig(weight=0))
+    train(made.dataset.url, tmp_path, config)
+    cursor = torch.load(tmp_path / CHECKPOINT, weights_only=True)["cursor"]
+    assert cursor["order"]["where"] == where
+    other = replace(config, steps=4, stream=replace(config.stream, where=""))
+    with pytest.raises(UsageError, match=r"stream\.where: caption in .* -> \n"):
+        train(made.dataset.url, tmp_path, other)
+
+
 def test_a_finished_run_does_nothing_more(made, tmp_path: Path, config: TrainConfig) -> None:
     run(made, tmp_path, config)
     before = (tmp_path / METRICS).read_text()
@@ -139,7 +170,8 @@ def test_weights_are_a_function_of_the_seed_and_leave_the_global_state_alone(con
     expected = torch.rand(1)
     torch.manual_seed(1)
     first, again, other = (
-        fresh_state(replace(config, seed=seed), "d", torch.device("cpu")) for seed in (0, 0, 1)
+        fresh_state(replace(config, seed=seed), Cursor(order={}), torch.device("cpu"))
+        for seed in (0, 0, 1)
     )
     assert torch.equal(torch.rand(1), expected)
     weights = [state.model.state_dict()["embed.weight"] for state in (first, again, other)]
@@ -151,7 +183,7 @@ def test_half_of_the_threads_compute_while_it_trains() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(5)
     try:
-        with cores_for_the_loader():
+        with cores_for_the_stream():
             assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 5
     finally:

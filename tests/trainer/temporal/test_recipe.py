@@ -14,7 +14,7 @@ from trainer.config import (
     TrainConfig,
 )
 from trainer.temporal.plan import supervise, window
-from trainer.temporal.recipe import ClipFacts, SamplePlan, TrainRecipe
+from trainer.temporal.recipe import ClipFacts, PlainRecipe, SamplePlan, TrainRecipe
 from trainer.temporal.stages import Stage, stages
 
 CONFIG = TrainConfig(stream=StreamConfig(frames=8))
@@ -138,3 +138,33 @@ def test_levels_are_one_float32_for_each_slot(levels: np.ndarray, monkeypatch) -
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production
     with pytest.raises(ValueError, match="one for each of 4 slots"):
         SamplePlan(shown=window(0, 4), levels=levels, supervision=None)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_the_plain_recipe_shows_clips_in_order(stride: int) -> None:
+    recipe = PlainRecipe(8, stride, seed=3, flow=True)
+    stage = recipe.group(0)
+    assert (stage.stride, recipe.group(5)) == (stride, stage)
+    starts = set()
+    for position in range(60):
+        facts = ClipFacts(frames=17, flow_pairs=PAIRS, first=20)
+        plan = recipe.sample(position, replace(facts, first=0), stage)
+        assert plan.levels is None
+        shown = plan.shown
+        assert shown.src_index.tolist() == list(range(shown.start, shown.start + 8, stride))
+        assert (shown.src_index == shown.straight).all()
+        assert plan.supervision is not None
+        assert {len(chain) for chain in plan.supervision.chains} == {1}
+        starts.add(shown.start)
+        later = PlainRecipe(8, stride, seed=3).sample(position, facts, stage)
+        assert later.shown.start == 20 + shown.start
+        assert later.supervision is None
+    assert starts == {0, 4, 8}
+
+
+def test_a_window_of_a_longer_clip_begins_at_its_first_frame() -> None:
+    for position in range(20):
+        facts = ClipFacts(frames=8, flow_pairs=(), first=24)
+        shown = TrainRecipe(CONFIG).sample(position, facts, STAGES[0]).shown
+        assert shown.start == 24
+        assert sorted(shown.src_index) == list(range(24, 32))

@@ -1,0 +1,89 @@
+"""From a killed run to its next batch, in the middle of an epoch, with and without a filter.
+
+    python benchmarks/stream_start.py [--clips 1000000 10000000] [--json figures.json]
+
+The index is made up, 256 clips a shard, without tars: what is measured is all that happens before
+the first byte of a clip is read. Each line is a process of its own.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from scale import measured
+
+PER_SHARD = 256
+WHERES = ("", "frames >= 17 and (static is None or static < 0.2)")
+COLUMNS = ("s", "cpu_s", "peak_MiB")
+
+
+def start(url: str, where: str) -> dict[str, Any]:
+    """What a resumed process does before it can decode its first batch of 32."""
+    from shards import Dataset
+    from trainer import PlainRecipe, Source, Stream, StreamConfig
+
+    figures: dict[str, Any] = {}
+    with measured(figures, "open"):
+        dataset = Dataset(url)
+    config = StreamConfig(frames=16, batch=32)
+    with measured(figures, "filter, order"):
+        source = Source(dataset=dataset, where=where, layer=dataset.layer())
+        stream = Stream(source, config, PlainRecipe(16, flow=True), seed=0)
+    state = stream.state_dict()
+    state["position"] = stream.samples[0].order.total // 2
+    with measured(figures, "state, rows of the next batch"):
+        stream.load_state_dict(state)
+        batch, _ = stream.prepare(stream.cursor.position)
+    assert len(batch) == 32
+    return figures | {"samples": stream.samples[0].order.total}
+
+
+def run(url: str, where: str) -> dict[str, Any]:
+    """`start` in a process of its own."""
+    command = [sys.executable, __file__, "--job", url, where]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", help="not used; every script here takes it")
+    parser.add_argument("--clips", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.job:
+        print(json.dumps(start(*options.job)))
+        return
+    from scale_world import CLIPS, write_index
+
+    print(
+        f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
+        f"Python {platform.python_version()}"
+    )
+    found = []
+    for clips in options.clips:
+        with tempfile.TemporaryDirectory(prefix="start-") as folder:
+            write_index(folder, clips // CLIPS, PER_SHARD)
+            for where in WHERES:
+                figures = run(folder, where)
+                found.append({"clips": clips, "where": where, **figures})
+                print(f"\n{clips:,} clips, where {where or 'all'}: {figures['samples']:,} samples")
+                for name, values in figures.items():
+                    if isinstance(values, dict):
+                        cells = "".join(f"{column} {values[column]:9.2f}  " for column in COLUMNS)
+                        print(f"    {name:32}{cells}")
+                sys.stdout.flush()
+    if options.json:
+        Path(options.json).write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""`fluxshard stream`."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from fluxshard.arguments import DatasetPath
+
+if TYPE_CHECKING:
+    from trainer import Batch, Stream
+
+
+def stream(
+    dataset: DatasetPath,
+    /,
+    *,
+    batches: int = 100,
+    batch_size: int = 8,
+    frames: int = 0,
+    stride: Literal[1, 2, 4] = 1,
+    flow: str = "",
+    world: int = 1,
+    rank: int = 0,
+    seed: int = 0,
+    where: str = "",
+    windows: Literal["drawn", "all"] = "drawn",
+    window: int = 16,
+    threads: int = 4,
+    max_damaged: int = 64,
+    state: str = "",
+    state_out: str = "",
+    keys_out: str = "",
+    show: int = 0,
+    show_out: str = "stream.mp4",
+    as_json: Annotated[bool, arg(name="json")] = False,
+) -> int:
+    """Stream a dataset as training would: how fast that is, and where the time goes.
+
+    Args:
+        dataset: folder or URL of the dataset.
+        batches: how many to take.
+        batch_size: clips in a global batch, over all ranks.
+        frames: stored frames that a sample spans; 0: as many as the shortest clip has.
+        stride: show every so many of them.
+        flow: flow layer to read between neighbouring slots, by estimator or digest; none if empty.
+        world: ranks that share the stream.
+        rank: which of them this one is.
+        seed: of the order.
+        where: filter over columns of the index; docs/streaming.md lists what it may hold.
+        windows: of longer clips: one window a clip and epoch, or all that follow each other.
+        window: shards whose clips are mixed with each other.
+        threads: that read and decode.
+        max_damaged: samples that may turn out damaged; one more ends it.
+        state: file of a state to go on from, of any world.
+        state_out: file for the state after the last batch.
+        keys_out: file for a line a sample: epoch, position, key, stored frames, tab between them.
+        show: draw so many of the first samples, as a grid, and how they move.
+        show_out: the video to draw them to, an .mp4 file.
+        as_json: print JSON to standard output instead.
+    """
+    from fluxshard.terminal import say
+    from shards import Dataset, UsageError
+    from trainer import PlainRecipe, Source, Stream, StreamConfig, survey
+
+    if not 0 <= rank < world:
+        raise UsageError(f"rank {rank} of a world of {world}: ranks count from 0 to {world - 1}")
+    if batches < 1:
+        raise UsageError(f"batches is {batches}; take 1 or more")
+    opened = Dataset(dataset)
+    source = Source(dataset=opened, where=where, layer=opened.layer(flow) if flow else None)
+    config = StreamConfig(
+        frames=frames or survey(source, StreamConfig(frames=1)).shortest,
+        batch=batch_size,
+        window=window,
+        windows=windows,
+        threads=threads,
+        max_damaged=max_damaged,
+    )
+    recipe = PlainRecipe(config.frames, stride, seed, flow=bool(flow))
+    found = Stream(source, config, recipe, seed=seed, rank=rank, ranks=world)
+    if state:
+        found.load_state_dict(json.loads(Path(state).read_text()))
+    shown, damaged = _take(found, batches, keys_out, show)
+    for key, reason in damaged.items():
+        say(f"{key}: {reason}", "damaged", "yellow")
+    if state_out:
+        Path(state_out).write_text(json.dumps(found.state_dict(), indent=1) + "\n")
+    if show:
+        _draw(shown, show, show_out)
+    _report(found, damaged, as_json)
+    return 0
+
+
+def _take(
+    stream: "Stream", batches: int, keys_out: str, show: int
+) -> "tuple[list[Batch], dict[str, str]]":
+    """Take batches; returns the first of them, as many as are shown, and what was damaged."""
+    shown: list[Batch] = []
+    damaged: dict[str, str] = {}
+    with ExitStack() as stack:
+        keys = stack.enter_context(open(keys_out, "w")) if keys_out else None
+        for batch in islice(stack.enter_context(closing(iter(stream))), batches):
+            damaged |= {clip.key: clip.reason for clip in batch.damaged}
+            if sum(map(len, shown)) < show:
+                shown.append(batch)
+            if keys is not None:
+                keys.writelines(_lines(stream, batch))
+    return shown, damaged
+
+
+def _lines(stream: "Stream", batch: "Batch") -> Iterator[str]:
+    for position, key, plan in zip(batch.positions, batch.keys, batch.plans, strict=True):
+        frames = ",".join(map(str, plan.src_index.tolist()))
+        yield f"{stream.epoch(position)}\t{position}\t{key}\t{frames}\n"
+
+
+def _draw(shown: "list[Batch]", most: int, out: str) -> None:
+    from fluxshard.report.grid import grid_video
+    from fluxshard.terminal import say
+
+    clips = [clip.numpy() for batch in shown for clip in batch.frames][:most]
+    Path(out).write_bytes(grid_video(clips))
+    say(f"{len(clips)} samples → {out}")
+
+
+def _report(stream: "Stream", damaged: dict[str, str], as_json: bool) -> None:
+    from fluxshard.terminal import print_facts, print_table, write
+    from trainer import stage_table
+
+    facts: dict[str, Any] = stream.totals.facts()
+    if as_json:
+        write(json.dumps({**facts, "damage": damaged, "state": stream.state_dict()}, indent=1))
+        return
+    print_table(*stage_table(facts))
+    print_facts(
+        {
+            "clips": f"{facts['clips']}, {facts['clips_per_s']:.1f} a second",
+            "read": f"{facts['read_MB_per_s']:.2f} MB a second",
+            "first batch": f"after {facts['first_batch_s']:.2f} s",
+            "damaged": f"{facts['damaged']} samples stood in for",
+            "position": stream.cursor.position,
+        }
+    )

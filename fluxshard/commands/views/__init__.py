@@ -1,0 +1,1 @@
+"""Subcommands that show what a dataset holds and lacks, and change nothing."""

@@ -1,0 +1,22 @@
+"""Clips stand beside each other in one video."""
+
+import numpy as np
+import pytest
+
+from fluxshard.report.grid import grid_video
+from shards.clip_video import decode_clip
+
+
+def test_clips_stand_in_a_grid_and_short_ones_wait_for_the_others() -> None:
+    shades = [40, 120, 200]
+    clips = [np.full((2 + n, 3, 16, 20), shade, np.uint8) for n, shade in enumerate(shades)]
+    clips[0][1] = 90
+    video = decode_clip(grid_video(clips))
+    assert video.shape == (4, 3, 2 * 20, 2 * 24)
+    for number, last in enumerate((90, 120, 200)):
+        top, left = number // 2 * 20, number % 2 * 24
+        cell = video[:, :, top + 4 : top + 12, left + 4 : left + 12].astype(int)
+        assert abs(cell[-1] - last).max() <= 4
+        assert abs(cell[0] - shades[number]).max() <= 4
+    with pytest.raises(ValueError, match="no clips"):
+        grid_video([])

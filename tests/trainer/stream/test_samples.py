@@ -1,0 +1,93 @@
+"""The clip at a position: its facts, who stands in, and which windows are read ahead."""
+
+import pytest
+
+from flow_cache.spec import level_pairs
+from shards.manifest import DamagedDataset
+from shards.order import Mixture
+from shards.store import UsageError
+from tests.trainer.stream.conftest import Index
+from trainer.config import StreamConfig
+from trainer.stream.batch import Damage
+from trainer.stream.samples import Samples, Windows, identity
+from trainer.stream.source import Source
+
+CONFIG = StreamConfig(frames=4, window=2)
+
+
+def samples_of(index: Index, config: StreamConfig = CONFIG, **source) -> Samples:
+    return Samples(Source(dataset=index, **source), config, seed=3)
+
+
+def test_a_position_leads_to_a_clip_that_the_filter_takes() -> None:
+    index = Index([3, 0, 4], frames=[4, 5, 6, 7, 8, 9, 10])
+    samples = samples_of(index, where="number > 1")
+    found = [samples.find(position, position, {}) for position in range(5)]
+    assert sorted(one.row for one in found) == [2, 3, 4, 5, 6]
+    for one in found:
+        assert samples.key(one.row) == f"clip-{one.row}"
+        assert samples.caption(one.row) == f"caption {one.row}"
+        assert (one.facts.frames, one.facts.first) == (4 + one.row, 0)
+        assert one.damaged is None
+
+
+def test_stored_pairs_are_those_of_the_layer(made) -> None:
+    layer = made.dataset.layer("variational")
+    found = Samples(Source(dataset=made.dataset, layer=layer), CONFIG, seed=0).find(0, 0, {})
+    assert found.facts.flow_pairs == level_pairs(9, (1, 2, 4), made.spec.directions)
+
+
+def test_the_next_undamaged_clip_of_the_window_stands_in() -> None:
+    samples = samples_of(Index([3, 3]))
+    order = [samples.find(p, p, {}).number for p in range(6)]
+    bad = {number: Damage(key=f"k{number}", reason="gone") for number in order[1:3]}
+    found = samples.find(101, 1, bad)
+    assert (found.number, found.damaged) == (order[3], bad[order[1]])
+    samples.bad = bad
+    assert samples.find(101, 5, {order[5]: Damage(key="k", reason="r")}).number == order[0]
+    samples.bad = {number: Damage(key=f"k{number}", reason="gone") for number in order}
+    with pytest.raises(DamagedDataset, match=f"every clip of memory .* as k{order[4]}: gone"):
+        samples.find(4, 4, {})
+
+
+def test_a_window_is_asked_for_once_and_the_next_one_ahead() -> None:
+    samples, asked = samples_of(Index([2] * 6)), []
+    windows = Windows(samples, lambda load, shard: asked.append(shard))
+    windows.ask_ahead()
+    assert asked == []
+    windows.ask(1)
+    windows.ask(2)
+    assert sorted(asked) == sorted(samples.order.window_at(0)[0])
+    for _ in range(3):
+        windows.ask_ahead()
+    assert asked[2:] == samples.order.window_at(4)[0]
+    windows.ask(11)
+    assert sorted(asked) == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_the_index_says_against_the_manifest_is_noticed() -> None:
+    index = Index([2], frames=[4, 3])
+    index.manifest.config = {"size": [2, 2], "frames": 4}
+    samples = samples_of(index)
+    with pytest.raises(UsageError, match=r"has 3 frames, stream\.frames asks for 4"):
+        [samples.find(position, position, {}) for position in range(2)]
+    with pytest.raises(UsageError, match=r"heights \[2, 8\]"):
+        samples.check_size((8, 2))
+
+
+def test_what_decides_the_order_has_names() -> None:
+    one = samples_of(Index([2]))
+    weights = Mixture(weights=(1,), seed=3)
+    assert identity([one], weights, CONFIG) == {
+        "dataset": "clip[2]",
+        "where": "all",
+        "seed": 3,
+        "window": 2,
+    }
+    two = [one, samples_of(Index([3]), where="number > 0")]
+    named = identity(two, Mixture(weights=(2, 1), seed=3), CONFIG)
+    assert named["where 2"] == "number > 0"
+    assert named["weights"] == "2:1"
+    many = [one] * 40
+    short = identity(many, Mixture(weights=(1,) * 40, seed=3), CONFIG)
+    assert {*short} == {"sources", "seed"}

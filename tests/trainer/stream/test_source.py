@@ -1,0 +1,68 @@
+"""A survey of a source, and the samples that its filter and windows leave."""
+
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+from shards.store import UsageError
+from tests.trainer.stream.conftest import Index
+from trainer.config import StreamConfig
+from trainer.stream.source import Source, pick, survey
+from trainer.stream.where import Where
+
+CONFIG = StreamConfig(frames=4)
+
+
+def test_the_manifest_tells_all_where_nothing_is_filtered() -> None:
+    index = Index([3, 2])
+    index.manifest = SimpleNamespace(config={"size": [16, 32], "frames": 9})
+    index.damaged = {"000000", "000001"}  # the index is not read
+    found = survey(Source(dataset=index), CONFIG)
+    assert (found.samples, found.size, found.shortest) == ((3, 2), (16, 32), 9)
+
+
+def test_a_filter_counts_what_it_takes_of_each_shard() -> None:
+    index = Index([3, 2, 4], frames=[4, 9, 9, 9, 9, 5, 9, 9, 7])
+    found = survey(Source(dataset=index, where="number >= 4"), CONFIG)
+    assert (found.samples, found.size, found.shortest) == ((0, 1, 4), (2, 2), 5)
+
+
+@pytest.mark.parametrize(
+    ("where", "problem"),
+    [
+        ("number > 99", "leaves no clip of memory: widen it"),
+        ("score > 1", "names score, which the clips of memory do not have; there are .*caption"),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_refused(where: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        survey(Source(dataset=Index([3]), where=where), CONFIG)
+
+
+def test_clips_of_several_sizes_need_a_filter() -> None:
+    index = Index([2, 2])
+    heights = pa.array([2, 2, 4, 4])
+    index.table = index.table.set_column(3, "height", heights)
+    with pytest.raises(UsageError, match=r"heights \[2, 4\] and widths \[2\]; .*filter"):
+        survey(Source(dataset=index), CONFIG)
+    found = survey(Source(dataset=index, where="height == 4"), CONFIG)
+    assert (found.samples, found.size) == ((0, 2), (4, 2))
+
+
+@pytest.mark.parametrize(
+    ("frames", "starts"),
+    [(4, [0, 4, 8, 12]), (5, [0, 4, 8, 12]), (16, [0]), (9, [0, 8]), (3, [0, 4, 8, 12])],
+)
+def test_windows_begin_where_all_levels_of_flow_do(frames: int, starts: list[int]) -> None:
+    table = pa.table({"frames": [17]})
+    config = StreamConfig(frames=frames, windows="all")
+    places, firsts = pick(table, Where(), config)
+    assert firsts.tolist() == starts
+    assert places.tolist() == [0] * len(starts)
+
+
+def test_clips_that_are_too_short_give_no_window() -> None:
+    table = pa.table({"frames": [3, 8, 4]})
+    places, firsts = pick(table, Where(), StreamConfig(frames=4, windows="all"))
+    assert (places.tolist(), firsts.tolist()) == ([1, 1, 2], [0, 4, 0])

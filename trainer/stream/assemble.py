@@ -1,0 +1,108 @@
+"""One rank's share of a batch, before a byte of its clips is read: tensors, and who fills them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from shards import Cursor
+from trainer.stream.batch import Batch, FlowTargets
+from trainer.stream.fill import FlowRequest, SampleRequest
+from trainer.stream.samples import Found
+from trainer.temporal.recipe import Recipe, SamplePlan
+from trainer.temporal.stages import Stage
+
+Empty = Callable[..., Tensor]  # torch.empty, perhaps in pinned memory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Part:
+    """One sample of a batch that is to be filled in.
+
+    Attributes:
+        found: the clip.
+        request: what is shown of it, and where that goes.
+    """
+
+    found: Found
+    request: SampleRequest
+
+
+def assemble(
+    clips: Sequence[Found], recipe: Recipe, stage: Stage, cursor: Cursor, empty: Empty = torch.empty
+) -> tuple[Batch, list[Part]]:
+    """The batch of some clips, allocated, and the parts that fill it.
+
+    Args:
+        cursor: where the stream stands after it.
+
+    Raises:
+        ValueError: the recipe draws noise levels for some of the samples only.
+    """
+    plans = [recipe.sample(clip.position, clip.facts, stage) for clip in clips]
+    size = clips[0].samples.size
+    batch = Batch(
+        frames=empty(len(clips), len(plans[0].shown), 3, *size, dtype=torch.uint8),
+        levels=_levels(plans),
+        flow=_targets(plans, size, empty),
+        stage=stage,
+        plans=tuple(plan.shown for plan in plans),
+        keys=tuple(clip.samples.key(clip.row) for clip in clips),
+        captions=tuple(clip.samples.caption(clip.row) for clip in clips),
+        positions=tuple(clip.position for clip in clips),
+        damaged=tuple(
+            replace(clip.damaged, position=clip.position) for clip in clips if clip.damaged
+        ),
+        cursor=cursor,
+    )
+    requests = _requests(batch, [clip.row for clip in clips], plans)
+    return batch, [
+        Part(found=clip, request=request) for clip, request in zip(clips, requests, strict=True)
+    ]
+
+
+def _levels(plans: Sequence[SamplePlan]) -> Float32[Tensor, "b t"] | None:
+    """The samples' noise levels; None where the recipe draws none."""
+    drawn = [plan.levels for plan in plans if plan.levels is not None]
+    if len(drawn) not in (0, len(plans)):
+        raise ValueError(f"a recipe draws noise levels for all samples or none, not {len(drawn)}")
+    return torch.from_numpy(np.stack(drawn)) if drawn else None
+
+
+def _targets(
+    plans: Sequence[SamplePlan], size: tuple[int, int], empty: Empty
+) -> FlowTargets | None:
+    """Flow targets of the samples that want some, with the fields still to be filled in."""
+    wanted = {row: p.supervision for row, p in enumerate(plans) if p.supervision is not None}
+    if not wanted:
+        return None
+    slots = torch.from_numpy(np.stack([found.slots for found in wanted.values()]))
+    shape = slots.shape[:2]
+    return FlowTargets(
+        rows=torch.tensor(list(wanted)),
+        slots=slots,
+        hops=torch.tensor([list(map(len, found.chains)) for found in wanted.values()]),
+        flow=empty(*shape, 2, *size, dtype=torch.float32),
+        visible=empty(*shape, *size, dtype=torch.bool),
+    )
+
+
+def _requests(
+    batch: Batch, rows: Sequence[int], plans: Sequence[SamplePlan]
+) -> list[SampleRequest]:
+    """One request for each sample, with views of the batch's tensors to write to."""
+    targets = [] if batch.flow is None else zip(batch.flow.flow, batch.flow.visible, strict=True)
+    places = iter(targets)
+    requests = []
+    for row, plan, frames in zip(rows, plans, batch.frames, strict=True):
+        flow = None
+        if plan.supervision is not None:
+            field, visible = next(places)
+            flow = FlowRequest(supervision=plan.supervision, flow=field, visible=visible)
+        requests.append(
+            SampleRequest(row=row, src_index=plan.shown.src_index, frames=frames, flow=flow)
+        )
+    return requests

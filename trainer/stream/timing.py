@@ -1,0 +1,73 @@
+"""Where the time of a stream goes: always counted, shown as a table."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from shards import Stopwatch
+
+_MEANING = {
+    "plan": "what each sample shows, and memory for it",
+    "read": "bytes of clips and fields, checked",
+    "decode": "clips to pixels",
+    "flow": "fields decoded and composed",
+    "stall": "the consumer waited for a batch",
+    "transfer": "batches to the device, where the consumer counts it",
+}
+
+
+class Totals:
+    """What a stream has done since its first batch was asked for.
+
+    Args:
+        bytes_read: tells how many bytes were read so far.
+
+    Attributes:
+        seconds: by stage; of threads, but `plan` and `stall` of the consumer's.
+        clips, batches, damaged: given out; samples that others stood in for.
+    """
+
+    def __init__(self, bytes_read: Callable[[], int] = lambda: 0) -> None:
+        self._read, self._before = bytes_read, bytes_read()
+        self.seconds = Stopwatch()
+        self.clips = self.batches = self.damaged = 0
+        self._began = time.perf_counter()
+        self._first_s: float | None = None
+
+    def add(self, seconds: Mapping[str, float], clips: int, damaged: int) -> None:
+        """Count a batch that is given out."""
+        self.seconds.add(seconds)
+        self.batches, self.clips = self.batches + 1, self.clips + clips
+        self.damaged += damaged
+        if self._first_s is None:
+            self._first_s = self.wall_s
+
+    @property
+    def wall_s(self) -> float:
+        """Since the first batch was asked for."""
+        return time.perf_counter() - self._began
+
+    def facts(self) -> dict[str, float]:
+        """As metrics: counts, rates, shares, and the seconds of each stage."""
+        wall = self.wall_s
+        return {
+            "batches": self.batches,
+            "clips": self.clips,
+            "damaged": self.damaged,
+            "seconds": wall,
+            "first_batch_s": self._first_s or 0.0,
+            "clips_per_s": self.clips / wall,
+            "read_MB_per_s": (self._read() - self._before) / 1e6 / wall,
+            "stall_share": self.seconds.seconds["stall"] / wall,
+            **{f"{stage}_s": self.seconds.seconds[stage] for stage in _MEANING},
+        }
+
+
+def stage_table(facts: Mapping[str, float]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Of the facts of a stream: names of columns, and a row for each stage."""
+    wall, clips = facts["seconds"], max(1, facts["clips"])
+    spent = [(stage, facts[f"{stage}_s"]) for stage in _MEANING]
+    rows: list[tuple[str, ...]] = [
+        (stage, f"{s:.2f}", f"{1e3 * s / clips:.2f}", f"{s / wall:.1%}", _MEANING[stage])
+        for stage, s in spent
+    ]
+    return ("stage", "seconds", "ms a clip", "of the time", ""), rows
