@@ -5,17 +5,17 @@
 
 All read the same mp4 bytes, 16 frames at 256x384, and end in contiguous tensors on the CPU: frames
 uint8 [8, 16, 3, 256, 384], and with flow float32 [8, 15, 2, 256, 384], which rivals read as halves
-(`npy`) or as KITTI's 16-bit PNG (`png`) and we as it is stored. Each run is a process of its own, on
-1 or 2 threads or worker processes; the ways take turns. The storage:
+(`npy`) or as KITTI's 16-bit PNG (`png`) and we as it is stored. Each run is a process of its own,
+on 1 or 2 threads or worker processes; the ways take turns. The storage:
 
     warm    everything in the page cache
     cold    the page cache dropped before the run; the first epoch is timed
     slow    as cold, and no more than 200 MB/s from all processes together (benchmarks/throttle.c)
 
-`bare` decodes clips that lie in memory, on threads, and does nothing else. `spdl` is what threads alone
-give, without an order or a shuffle across shards. First batch: from the start of the process. Memory:
-of all processes of a way, shared pages once. With --json every run is kept, and a script that was
-stopped goes on where it was.
+`bare` decodes clips that lie in memory, on threads, and does nothing else. `spdl` is what threads
+alone give, without an order or a shuffle across shards. First batch: from the start of the process.
+Memory: of all processes of a way, shared pages once. With --json every run is kept, and a script
+that was stopped goes on where it was.
 """
 
 import argparse
@@ -41,9 +41,9 @@ RIVALS = {
     "energon-torchcodec": "energon",
     "mosaic": "mosaic",
 }
-FORMAT = {name: "tars" for name in ("webdataset", "webdataset-torchcodec", "spdl")} | {
-    name: name.partition("-")[0] for name in ("litdata", "energon", "energon-torchcodec", "mosaic")
-}
+FORMAT = {name: name.partition("-")[0] for name in RIVALS} | dict.fromkeys(
+    ("webdataset", "webdataset-torchcodec", "spdl"), "tars"
+)
 OURS, RATE = ("bare", "stream"), 200e6
 
 
@@ -140,7 +140,9 @@ class Bench:
         library = self.work / "throttle.so"
         if not library.exists():
             source = HERE / "throttle.c"
-            subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+            subprocess.run(
+                ["cc", "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True
+            )
         return library
 
 
@@ -157,7 +159,7 @@ def drop_cache(folder: Path) -> None:
 def report(runs: dict[str, list[dict[str, Any]]]) -> None:
     """Print medians, and the ratios that count."""
     names = ("clips_s", "processor_ms", "first_s", "resident_mib")
-    rate = {}
+    rate: dict[tuple[str, bool, str, str, str], float] = {}
     print(f"{'system':24}{'flow':8}{'workers':>8}{'storage':>9}", end="")
     print("".join(f"{name:>14}" for name in ("clips/s", "cpu ms/clip", "first s", "MiB")))
     for way, rows in runs.items():
@@ -167,16 +169,16 @@ def report(runs: dict[str, list[dict[str, Any]]]) -> None:
         print(f"{system:24}{flow:8}{workers:>8}{storage:>9}", end="")
         print("".join(f"{value:14.1f}" for value in middle))
     print()
-    for (system, flow, workers, storage, _), ours in rate.items():
+    for (system, has_flow, workers, storage, kind), ours in rate.items():
         if system != "stream":
             continue
         others = {
-            f"{name} ({kind})": value
-            for (name, has, threads, where, kind), value in rate.items()
-            if name not in OURS and (has, threads, where) == (flow, workers, storage)
+            f"{name} ({form})": value
+            for (name, has, threads, where, form), value in rate.items()
+            if name not in OURS and (has, threads, where) == (has_flow, workers, storage)
         }
-        line = f"{'frames + flow' if flow else 'frames':14}{workers} workers, {storage}:"
-        bare = rate.get(("bare", flow, workers, "warm", "stored" if flow else "none"))
+        line = f"{'frames + flow' if has_flow else 'frames':14}{workers} workers, {storage}:"
+        bare = rate.get(("bare", has_flow, workers, "warm", kind))
         line += f" {ours / bare:.0%} of the bare loop" if bare else ""
         if others:
             best = max(others, key=others.__getitem__)

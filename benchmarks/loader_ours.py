@@ -3,8 +3,8 @@
     python loader_ours.py write DATA OUT --clips N
     python loader_ours.py read {bare,stream} OUT --flow {none,stored} --workers N --batches N ...
 
-`write` makes OUT/dataset, and OUT/clips with the same mp4 bytes as files and the same flow as halves
-and as KITTI's PNG. `bare` decodes clips that lie in memory, on threads, into batches.
+`write` makes OUT/dataset, and OUT/clips with the same mp4 bytes as files and the same flow as
+halves and as KITTI's PNG. `bare` decodes clips that lie in memory, on threads, into batches.
 """
 
 import argparse
@@ -15,23 +15,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from loader_rivals import BATCH, Tensors, timed
+from loader_measure import BATCH, Tensors, timed
 
 from flow_cache import decode_field
 from shards import Dataset, ShardReader, Store, decode_clip
-from trainer.config import StreamConfig
+from trainer.config import PyramidConfig, StreamConfig
 from trainer.stream.engine import Loader
 from trainer.temporal.plan import Supervision, window
 from trainer.temporal.recipe import ClipFacts, SamplePlan
-from trainer.temporal.stages import Stage
+from trainer.temporal.stages import Stage, stages
 
 HEIGHT, WIDTH, FRAMES, LAYER = 256, 384, 16, "dis"
 PAIRS = tuple((i, i + 1) for i in range(FRAMES - 1))
@@ -46,7 +44,7 @@ class Straight:
     flow: bool
 
     def group(self, batch_number: int) -> Stage:
-        return Stage(number=1, stride=1, interval=None)
+        return stages(PyramidConfig(enabled=False))[0]
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
         chains = tuple((pair,) for pair in PAIRS)

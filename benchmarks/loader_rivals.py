@@ -14,21 +14,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
+from loader_measure import BATCH, Tensors, timed
 
-BATCH, SHUFFLE, SHARD_CLIPS = 8, 64, 32
+SHUFFLE, SHARD_CLIPS = 64, 32
 Sample = dict[str, bytes]
-Tensors = tuple[torch.Tensor, ...]
 Decode = Callable[[bytes], torch.Tensor]
 
 
@@ -36,7 +32,7 @@ def frames_pyav(data: bytes) -> torch.Tensor:
     """As in PyAV's manual."""
     import av
 
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         container.streams.video[0].codec_context.thread_count = 1
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
@@ -62,6 +58,7 @@ def flow_png(data: bytes) -> torch.Tensor:
     import cv2
 
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert stored is not None
     vectors = np.ascontiguousarray(stored[..., :0:-1].transpose(2, 0, 1), np.float32)
     return torch.from_numpy((vectors - 32768) / 64)
 
@@ -165,7 +162,7 @@ def read_energon(out: Path, workers: int, frames: Decode) -> Iterable[Tensors]:
     def cook(sample: Any) -> Any:
         return sample
 
-    class Encoder(energon.TaskEncoder):  # type: ignore[misc]
+    class Encoder(energon.TaskEncoder):
         cookers = (energon.Cooker(cook),)
         decoder = None
 
@@ -211,7 +208,7 @@ def write_litdata(source: Path, out: Path, flow: str) -> None:
 def read_litdata(out: Path, workers: int, frames: Decode) -> Iterator[Tensors]:
     import litdata
 
-    class Clips(litdata.StreamingDataset):  # type: ignore[misc]
+    class Clips(litdata.StreamingDataset):
         def __getitem__(self, index: Any) -> Tensors:
             return tensors(plain(super().__getitem__(index)), frames)
 
@@ -254,7 +251,7 @@ def read_mosaic(out: Path, workers: int, frames: Decode) -> Iterator[Tensors]:
 
     clean_stale_shared_memory()
 
-    class Clips(StreamingDataset):  # type: ignore[misc]
+    class Clips(StreamingDataset):
         def __getitem__(self, index: Any) -> Tensors:
             return tensors(plain(super().__getitem__(index)), frames)
 
@@ -264,41 +261,6 @@ def read_mosaic(out: Path, workers: int, frames: Decode) -> Iterator[Tensors]:
     )
     while True:
         yield from loader
-
-
-def processor_seconds() -> float:
-    """Of this process and all that it started and that still live."""
-    this = psutil.Process()
-    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
-    return sum(time.user + time.system for time in times)
-
-
-def resident_mib() -> float:
-    """As `processor_seconds`; shared pages are counted once."""
-    this = psutil.Process()
-    family = (this, *this.children(recursive=True))
-    return sum(process.memory_full_info().pss for process in family) / 2**20
-
-
-def timed(batches: Iterable[Tensors], count: int, warm: int) -> dict[str, Any]:
-    """What `count` batches take after the first `warm` of them, and what they are."""
-    stream = iter(batches)
-    batch = next(stream)
-    first_s = time.time() - psutil.Process().create_time()
-    for batch in islice(stream, warm - 1):
-        pass
-    processor, start = processor_seconds(), time.perf_counter()
-    for batch in islice(stream, count):
-        if not all(tensor.is_contiguous() for tensor in batch):
-            raise ValueError("a tensor is not contiguous")
-    seconds, processor = time.perf_counter() - start, processor_seconds() - processor
-    return {
-        "clips_s": count * BATCH / seconds,
-        "processor_ms": 1e3 * processor / (count * BATCH),
-        "first_s": first_s,
-        "resident_mib": resident_mib(),
-        "shapes": [[str(tensor.dtype), *tensor.shape] for tensor in batch],
-    }
 
 
 @dataclass(frozen=True, slots=True)
