@@ -11,6 +11,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -58,8 +59,7 @@ def write(data: Path, out: Path, clips: int) -> None:
     size = ("--size", f"{HEIGHT}x{WIDTH}", "--frames", str(FRAMES))
     subprocess.run([fluxshard, "scan", data, out / "scan", *size], check=True)
     table = pq.read_table(out / "scan" / "clips.parquet")
-    drawn = np.sort(np.random.default_rng(0).choice(len(table), clips, replace=False))
-    pq.write_table(table.take(drawn), out / "drawn.parquet")
+    pq.write_table(table.take(drawn(table["path"].to_pylist(), clips)), out / "drawn.parquet")
     flow = ("--flow", LAYER, "--levels", "1", "--clips-per-shard", "32")
     subprocess.run(
         [fluxshard, "build", "--clips", out / "drawn.parquet", out / "dataset", *flow], check=True
@@ -69,6 +69,16 @@ def write(data: Path, out: Path, clips: int) -> None:
     (out / "clips").mkdir()
     for row in range(sum(dataset.shard_rows)):
         export(reader, row, out / "clips" / reader.value(row, "key"))
+
+
+def drawn(videos: list[str], count: int) -> list[int]:
+    """Some rows, as evenly from all videos as there are clips of them."""
+    turns: Counter[str] = Counter()
+    keyed = []
+    for row in np.random.default_rng(0).permutation(len(videos)).tolist():
+        keyed.append((turns[videos[row]], row))
+        turns[videos[row]] += 1
+    return sorted(row for _, row in sorted(keyed)[:count])
 
 
 def export(reader: ShardReader, row: int, stem: Path) -> None:
