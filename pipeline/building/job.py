@@ -128,7 +128,7 @@ def build_shards(
     """
     there, damaged = look_at(client, committed(shards))
     pending = {shard: clips for shard, clips in shards.sizes.items() if shard not in there}
-    for spec in shards.specs if pending else ():
+    for spec in shards.specs if pending and shards.estimates else ():
         check_live(spec)
     warnings = {f"{problem}; its shard is built again" for problem in damaged}
     tasks = told(shards.tasks(pending), catalog, warnings)

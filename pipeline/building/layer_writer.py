@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from flow_cache import (
     FIGURES,
+    FlowEstimator,
     FlowField,
     FlowSpec,
     Pair,
@@ -43,6 +44,9 @@ _SCHEMA = pa.unify_schemas(
 )
 
 
+GivenFlow = Callable[[Clip], FlowEstimator]  # for each clip, what looks its flow up
+
+
 class LayerWriter:
     """The shard of one flow layer while it is written.
 
@@ -50,18 +54,27 @@ class LayerWriter:
         spec: of the layer.
         tar: to write to.
         stored: where flow of its clips may be already.
+        given: what knows the flow of each clip, where the estimator that the spec names does not.
     """
 
-    def __init__(self, spec: FlowSpec, tar: ShardTar, stored: Sequence[StoredShard]) -> None:
+    def __init__(
+        self,
+        spec: FlowSpec,
+        tar: ShardTar,
+        stored: Sequence[StoredShard],
+        given: GivenFlow | None = None,
+    ) -> None:
         self.spec = spec
         self._tar = tar
         self._rows: list[dict[str, Any]] = []
-        self._estimator = load_estimator(spec.estimator, **spec.params)
+        self._given = given
+        self._estimator = None if given else load_estimator(spec.estimator, **spec.params)
         self._device = flow_device(spec)
         self._layer, self._digest = spec.layer, spec.field_digest  # each is hashed anew when asked
         self._watch = Stopwatch()
         with self._watch("copy"):
-            self._stored = StoredFields(spec, self._estimator.whole_clip, stored)
+            whole_clip = self._estimator is None or self._estimator.whole_clip
+            self._stored = StoredFields(spec, whole_clip, stored)
         self._warnings = self._stored.warnings
         self._reused: Counter[tuple[str, str]] = Counter()
         self._computed = 0
@@ -91,7 +104,9 @@ class LayerWriter:
         missing = [pair for pair in pairs if pair not in copies.fields]
         with self._watch("flow"):
             seen = images.to(self._device)
-            fields = estimate_clip(self._estimator, seen, self.spec, missing)
+            estimator = self._given(clip) if self._given else self._estimator
+            assert estimator is not None, "flow is given or estimated"
+            fields = estimate_clip(estimator, seen, self.spec, missing)
         with self._watch("store"):
             blobs = copies.fields | {pair: self._encode(pair, f) for pair, f in fields.items()}
         blobs = {pair: blobs[pair] for pair in pairs}  # one order, wherever each came from

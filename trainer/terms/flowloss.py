@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from flow_cache import FlowEstimator, FlowSpec, load_estimator
+from flow_cache.estimators import IMPORTED
 from flow_cache.estimators.compiled import compiled
 from shards import UsageError
 from trainer.config import FlowLossConfig
@@ -190,6 +191,8 @@ def live_estimator(spec: FlowSpec, config: FlowLossConfig) -> FlowEstimator:
         UsageError: there is no such estimator here, or they differ and `config.accept_layer` does
             not name the layer's estimator.
     """
+    if spec.estimator.startswith(IMPORTED):
+        _check_imported(spec, config)
     name = config.estimator or spec.estimator
     params = dict(spec.params) if name == spec.estimator else {}
     try:
@@ -206,6 +209,21 @@ def live_estimator(spec: FlowSpec, config: FlowLossConfig) -> FlowEstimator:
             f"--flow-loss.accept-layer {spec.estimator}"
         )
     return estimator
+
+
+def _check_imported(spec: FlowSpec, config: FlowLossConfig) -> None:
+    """UsageError unless all is said that training against files needs; each is named at once."""
+    wanted = {
+        "--flow-loss.estimator variational": not config.estimator,
+        f"--flow-loss.accept-layer {spec.estimator}": config.accept_layer != spec.estimator,
+        "--flow-loss.occluded-weight 0": config.occluded_weight > 0,
+    }
+    if any(wanted.values()):
+        raise UsageError(
+            f"layer {spec.layer} was imported from files: no estimator runs live that made it, a "
+            "perfect model would still have a loss, and where a pixel is hidden the files may know "
+            f"no flow at all. Say {' and '.join(o for o, lacks in wanted.items() if lacks)}"
+        )
 
 
 def check_layer(spec: FlowSpec, config: FlowLossConfig, size: tuple[int, int], stride: int) -> None:

@@ -367,6 +367,18 @@ def test_another_estimator_is_refused_unless_named(made, change: dict, message: 
     assert live_estimator(spec, accepting).name == "variational"
 
 
+def test_imported_flow_is_trained_against_by_name_and_where_it_is_visible(made) -> None:
+    spec = replace(made.spec, estimator="imported:sea", params={"files": "x"}, occlusion="native")
+    named = replace(CONFIG, estimator="variational", accept_layer="imported:sea")
+    with pytest.raises(UsageError) as caught:
+        live_estimator(spec, CONFIG)
+    for option in ("estimator variational", "accept-layer imported:sea", "occluded-weight 0"):
+        assert f"--flow-loss.{option}" in str(caught.value)
+    with pytest.raises(UsageError, match=r"Say --flow-loss.occluded-weight 0$"):
+        live_estimator(spec, named)
+    assert live_estimator(spec, replace(named, occluded_weight=0)).name == "variational"
+
+
 def test_an_estimator_that_is_not_there_is_a_wrong_choice(made) -> None:
     with pytest.raises(UsageError, match="unknown flow estimator 'nothing'"):
         live_estimator(made.spec, replace(CONFIG, estimator="nothing"))
