@@ -17,7 +17,7 @@ from pipeline.cluster import JobClient, run_tasks
 from pipeline.exchange.file_names import Found, Names, find_layer
 from pipeline.exchange.imported_flow import ImportedFlow, imported_spec, read_files
 from pipeline.records import Progress
-from shards import Clip, Dataset, Store
+from shards import Clip, Dataset, Store, UsageError
 
 _LOOK = 8  # clips whose files are looked at by one task
 
@@ -96,7 +96,10 @@ def imported_shards(
         UsageError: files are missing, double, damaged, or not of the clips.
     """
     check_not_merged(dataset)
-    found = find_layer(folder.files(), _frames(dataset), levels)
+    try:
+        found = find_layer(folder.files(), _frames(dataset), levels)
+    except UsageError as error:
+        raise UsageError(f"{folder.url}: {error}") from error
     size = tuple(dataset.manifest.config["size"])
     digests = _look(folder, found, size, client, progress)
     spec = imported_spec(name, found, digests, size)

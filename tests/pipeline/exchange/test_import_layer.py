@@ -115,6 +115,13 @@ def test_nothing_is_written_of_files_that_do_not_do(
     assert files_of(dataset) == before
 
 
+def test_a_folder_that_holds_no_flow_is_named(
+    dataset: Path, client: Client, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"/nowhere: there is no file of flow: name them"):
+        imported(dataset, tmp_path / "nowhere", client)
+
+
 def test_a_dataset_with_imported_flow_does_not_grow_and_says_why(
     dataset: Path, exported: Path, demo_videos: list[str], client: Client
 ) -> None:
