@@ -314,7 +314,8 @@ def test_a_pixel_that_is_no_number_costs_its_pairs_alone_and_they_are_named(made
 def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """On shapes alone, by the way that every accelerator takes; the first call brings constants."""
     monkeypatch.setattr(  # all sweeps are alike
-        "flow_cache.estimators.variational.solver.relax", lambda *given: relax(*given[:3], 1)
+        "flow_cache.estimators.variational.solver.relax",
+        lambda system, right, start, _: relax(system, right, start, 1),
     )
     loss = FlowLoss(CONFIG, load_estimator("variational"))
     with Kernels() as one_pair:
