@@ -37,6 +37,10 @@ ROOMS: dict[str, set[str]] = {
         *("pipeline", "pipeline/source", "pipeline/planning"),
         *("shards", "flow_cache/reuse", *FLOW),
     },
+    "pipeline/exchange": {
+        *("pipeline", "pipeline/planning", "pipeline/building"),
+        *("shards", "flow_cache/reuse", *FLOW),
+    },
     "trainer": {"shards"},
     "trainer/model": {"trainer", "trainer/process", "shards"},
     "trainer/process": {"shards"},
@@ -52,8 +56,8 @@ ROOMS: dict[str, set[str]] = {
     "fluxshard/report": {"shards", *FLOW},
     "fluxshard/commands": {
         *("fluxshard", "fluxshard/demo", "fluxshard/report", "trainer", "trainer/run"),
-        *("pipeline/source", "pipeline/planning", "pipeline/building"),
-        *("shards", "flow_cache/reuse"),
+        *("pipeline/source", "pipeline/planning", "pipeline/building", "pipeline/exchange"),
+        *("shards", "flow_cache", "flow_cache/reuse"),
     },
     "fluxshard/commands/views": {"fluxshard", "fluxshard/report", "pipeline/planning", "shards"},
 }

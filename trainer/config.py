@@ -187,6 +187,9 @@ class FlowLossConfig:
     accept_layer: str = ""
     """Estimator of a layer to train against although the live estimator differs. A perfect model
     could then not bring the loss to zero, so the layer has to be named."""
+    compile: bool = False
+    """Run the estimator through torch.compile: minutes at the start, then fewer kernels. Its flow
+    is rounded otherwise than the layer's."""
 
     def __post_init__(self) -> None:
         for name in ("weight", "psi", "occluded_weight"):

@@ -13,6 +13,7 @@ from flow_cache.estimators.base import EstimatorUnavailable, FlowEstimator
 
 __all__ = [
     "ESTIMATORS",
+    "IMPORTED",
     "EstimatorUnavailable",
     "FlowEstimator",
     "is_named",
@@ -20,6 +21,7 @@ __all__ = [
     "split_name",
 ]
 
+IMPORTED = "imported:"  # begins the id of flow that files brought
 ESTIMATORS = {
     "dis": ("opencv_dis", "DisFlow"),
     "variational": ("variational", "VariationalFlow"),
@@ -40,6 +42,8 @@ def load_estimator(name: str, **params: Any) -> FlowEstimator:
     key, written = split_name(name)
     if key.startswith("ptlflow:"):
         params, key = {"model": key.removeprefix("ptlflow:"), **params}, "ptlflow:NAME"
+    if key.startswith(IMPORTED):
+        raise ValueError(f"flow {key!r} was imported from files; no estimator makes more of it")
     if key not in ESTIMATORS:
         raise ValueError(f"unknown flow estimator {key!r}; choose one of {', '.join(ESTIMATORS)}")
     module, attribute = ESTIMATORS[key]

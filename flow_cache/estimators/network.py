@@ -14,7 +14,7 @@ from flow_cache.estimators.base import EstimatorUnavailable, zero_if_still
 from flow_cache.field import Flow, Frames, Images
 from flow_cache.spec import Pair
 
-BATCH = 8  # pairs at once on a GPU
+BATCH = 8  # pairs at once on a GPU, bounds memory
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -29,9 +29,12 @@ def predict_pairs(predict: Predict, first: Images, second: Images, precision: st
     """Flow in pixels of frames in [0, 1], by a network that takes batches.
 
     On a CPU each pair runs alone: libraries sum in another order for another batch size, and a
-    pair's flow must not depend on its company.
+    pair's flow must not depend on its company. Elsewhere all that a gradient is wanted of runs
+    together: it keeps the memory of every part anyway.
     """
-    size = BATCH if first.is_cuda else 1
+    size = 1 if first.device.type == "cpu" else BATCH
+    if size > 1 and torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
+        size = max(1, len(first))
     kind = PRECISIONS[precision]
     flows = [first.new_zeros(0, 2, *first.shape[-2:])]
     for a, b in zip(first.split(size), second.split(size), strict=True):
@@ -44,11 +47,11 @@ def predict_pairs(predict: Predict, first: Images, second: Images, precision: st
 @torch.no_grad()
 def clip_by_pairs(pair: Predict, frames: Frames, pairs: Sequence[Pair]) -> Flow:
     """Flow of a clip's pairs through the batched `pair` form."""
-    source, target = [i for i, _ in pairs], [j for _, j in pairs]
+    index = torch.tensor(pairs, dtype=torch.long).view(-1, 2).to(frames.device)  # waits once
     parts = [frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)]
     for start in range(0, len(pairs), BATCH):  # as floats, a long clip's pairs are large
-        now = slice(start, start + BATCH)
-        first, second = (frames[index[now]].float() / 255 for index in (source, target))
+        now = index[start : start + BATCH].unbind(1)
+        first, second = (frames.index_select(0, i).float() / 255 for i in now)
         parts.append(pair(first, second))
     return torch.cat(parts)
 

@@ -47,9 +47,12 @@ def train(
 
 
 def losses(record: dict[str, Any]) -> str:
-    """`loss 0.123  flow_loss 0.045`, of what the record has."""
+    """`loss 0.123  flow_loss 0.045`, of what the record has, and pairs without a finite flow."""
     names = ("loss", "recon", "flow_loss")
-    return "  ".join(f"{n} {record[n]:.4g}" for n in names if record.get(n) is not None)
+    parts = [f"{n} {record[n]:.4g}" for n in names if record.get(n) is not None]
+    if lost := record.get("flow_lost"):
+        parts.append(f"no finite flow: {', '.join(lost[:3])}{', …' if len(lost) > 3 else ''}")
+    return "  ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

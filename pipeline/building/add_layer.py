@@ -89,6 +89,16 @@ class LayerTask(Task):
             yield decode_clip(data)
 
 
+def check_not_merged(dataset: Dataset) -> None:
+    """UsageError if a dataset refers to the shards of others."""
+    if dataset.manifest.merged:
+        parts = ", ".join(dataset.manifest.merged)
+        raise UsageError(
+            f"{dataset.url} refers to the shards of {parts}: add the layer to each of these, then "
+            "merge them again"
+        )
+
+
 def layer_spec(
     dataset: Dataset, estimator: str, *, from_clips: bool, levels: tuple[int, ...] = ()
 ) -> FlowSpec:
@@ -98,12 +108,7 @@ def layer_spec(
         UsageError: an unknown estimator, levels that the clips are too short for, or a dataset
             that refers to the shards of others.
     """
-    if dataset.manifest.merged:
-        parts = ", ".join(dataset.manifest.merged)
-        raise UsageError(
-            f"{dataset.url} refers to the shards of {parts}: add the layer to each of these, then "
-            "merge them again"
-        )
+    check_not_merged(dataset)
     stored = {**dataset.manifest.config, "flow": estimator}
     config = BuildConfig.from_json(stored | ({"levels": levels} if levels else {}))
     (spec,) = flow_specs(config, "clip" if from_clips else "source")
@@ -122,11 +127,23 @@ def add_layer(
     Raises:
         UsageError: source videos are gone that the flow is to be made from.
     """
-    Store(dataset.store.at("flow", spec.layer)).remove_unfinished()
     shards = LayerShards(dataset, spec)
     if spec.frames_from == "source":
         waiting = {shard for shard in shards.sizes if not shards.files(shard).is_done}
         _check_sources(shards.tasks(waiting))
+    return build_layer(dataset, shards, client, progress, catalog)
+
+
+def build_layer(
+    dataset: Dataset,
+    shards: "LayerShards",
+    client: Client,
+    progress: Progress,
+    catalog: Catalog | None,
+) -> Outcome:
+    """Build the shards of a layer that are missing; the manifest names it once all are there."""
+    (spec,) = shards.specs
+    Store(dataset.store.at("flow", spec.layer)).remove_unfinished()
     outcome = build_shards(shards, client, partial(progress, "flow"), catalog)
     if outcome.failed:
         return outcome

@@ -130,7 +130,7 @@ def build_shards(
     """
     there, damaged = look_at(client, committed(shards))
     pending = {shard: clips for shard, clips in shards.sizes.items() if shard not in there}
-    live = [check_live(spec) for spec in shards.specs if pending]
+    live = [check_live(spec) for spec in shards.specs if pending and shards.estimates]
     # Flow of a whole clip is one step, which tells of no progress.
     patience_s = PATIENCE_S * (_WHOLE_CLIP if any(each.whole_clip for each in live) else 1)
     warnings = {f"{problem}; its shard is built again" for problem in damaged}

@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate, chain
 from typing import Any
@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from flow_cache import (
     FIGURES,
+    FlowEstimator,
     FlowField,
     FlowSpec,
     Pair,
@@ -48,6 +49,9 @@ _SCHEMA = pa.unify_schemas(
 )
 
 
+GivenFlow = Callable[[Clip], FlowEstimator]  # for each clip, what looks its flow up
+
+
 class LayerWriter:
     """The shard of one flow layer while it is written.
 
@@ -55,18 +59,27 @@ class LayerWriter:
         spec: of the layer.
         tar: to write to.
         stored: where flow of its clips may be already.
+        given: what knows the flow of each clip, where the estimator that the spec names does not.
     """
 
-    def __init__(self, spec: FlowSpec, tar: ShardTar, stored: Sequence[StoredShard]) -> None:
+    def __init__(
+        self,
+        spec: FlowSpec,
+        tar: ShardTar,
+        stored: Sequence[StoredShard],
+        given: GivenFlow | None = None,
+    ) -> None:
         self.spec = spec
         self._tar = tar
         self._rows: list[dict[str, Any]] = []
-        self._estimator = load_estimator(spec.estimator, **spec.params)
+        self._given = given
+        self._estimator = None if given else load_estimator(spec.estimator, **spec.params)
         self._device = flow_device(spec)
         self._layer, self._digest = spec.layer, spec.field_digest  # each is hashed anew when asked
         self._watch = Stopwatch()
         with self._watch("copy"):
-            self._stored = StoredFields(spec, self._estimator.whole_clip, stored)
+            whole_clip = self._estimator is None or self._estimator.whole_clip
+            self._stored = StoredFields(spec, whole_clip, stored)
         self._warnings = self._stored.warnings
         self._reused: Counter[tuple[str, str]] = Counter()
         self._computed = 0
@@ -102,7 +115,7 @@ class LayerWriter:
             copies = self._stored.take(source, times, pairs)
         missing = [pair for pair in pairs if pair not in copies.fields]
         with self._watch("flow"):
-            fields = self._estimate(images, missing)
+            fields = self._estimate(clip, images, missing)
         with self._watch("store"):
             blobs = copies.fields | {pair: self._encode(pair, f) for pair, f in fields.items()}
         blobs = {pair: blobs[pair] for pair in pairs}  # one order, wherever each came from
@@ -128,15 +141,19 @@ class LayerWriter:
             }
         )
 
-    def _estimate(self, images: torch.Tensor, pairs: Sequence[Pair]) -> dict[Pair, FlowField]:
+    def _estimate(
+        self, clip: Clip, images: torch.Tensor, pairs: Sequence[Pair]
+    ) -> dict[Pair, FlowField]:
         """Flow of pairs; on a CPU a few at a time, each of which tells of progress.
 
         A pair's flow does not depend on which come with it there (`FlowEstimator`).
         """
         seen, fields = images.to(self._device), dict[Pair, FlowField]()
-        at_once = self._estimator.whole_clip or seen.is_cuda
+        estimator = self._given(clip) if self._given else self._estimator
+        assert estimator is not None, "flow is given or estimated"
+        at_once = estimator.whole_clip or seen.is_cuda
         for some in [pairs] if at_once else in_parts(pairs, _FEW):
-            fields |= estimate_clip(self._estimator, seen, self.spec, some)
+            fields |= estimate_clip(estimator, seen, self.spec, some)
             tell_progress()
         return fields
 

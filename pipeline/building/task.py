@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import pyarrow as pa
 
@@ -12,7 +12,7 @@ from flow_cache import FlowSpec
 from flow_cache.reuse.entries import StoredShard
 from pipeline.building.commits import ShardFiles
 from pipeline.building.costs import Costs
-from pipeline.building.layer_writer import LayerWriter
+from pipeline.building.layer_writer import GivenFlow, LayerWriter
 from pipeline.makers import sign
 from pipeline.planning.clip_plan import cut
 from shards import Store, shard_tar, table_bytes
@@ -104,11 +104,16 @@ class Task(ABC):
 
     def open_layers(self, stack: ExitStack) -> list[LayerWriter]:
         """Writers of the layers, whose tars appear when the stack closes."""
+        return self.open_writers(stack)
+
+    def open_writers(self, stack: ExitStack, given: GivenFlow | None = None) -> list[LayerWriter]:
+        """The same, with flow that is not estimated but given."""
         return [
             LayerWriter(
                 spec,
                 stack.enter_context(shard_tar(self.store, f"{self.layer_stem(spec)}.tar")),
                 self.stored.get(spec.layer, ()),
+                given,
             )
             for spec in self.specs
         ]
@@ -120,7 +125,10 @@ class Shards(ABC):
     Attributes:
         specs: of the flow layers to write.
         sizes: clips of each shard, by its number, in the order of the dataset.
+        estimates: whether estimators make the flow, which must then be here.
     """
+
+    estimates: ClassVar[bool] = True
 
     specs: tuple[FlowSpec, ...]
     sizes: Mapping[int, int]

@@ -2,16 +2,28 @@
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Bool
 from torch import Tensor
 
 Record = dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Chosen:
+    """Those of some names for which a mask on a device is True; becomes a list of them."""
+
+    names: Sequence[str]
+    where: Bool[Tensor, " n"]
+
+
 class MetricsLog:
-    """Collects records whose values may be scalars on a device, and appends them to a file.
+    """Collects records whose values may be on a device, and appends them to a file.
 
     A step waits for no result: reading a value back from a GPU waits for all work queued on it.
     """
@@ -45,6 +57,8 @@ def _lines_until(path: Path, step: int) -> list[str]:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Chosen):
+        return list(compress(value.names, value.where.tolist()))
     if isinstance(value, Tensor):
         value = value.item()
     if isinstance(value, float):

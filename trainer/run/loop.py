@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from flow_cache import FlowSpec
@@ -17,7 +19,7 @@ from trainer.model.transformer import SpaceTimeTransformer
 from trainer.process.edm import noise_like
 from trainer.process.objective import reconstruct
 from trainer.run.checkpoint import METRICS, TrainState, open_run
-from trainer.run.log import MetricsLog, Record
+from trainer.run.log import Chosen, MetricsLog, Record
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Stream
 from trainer.stream.source import Source
@@ -121,7 +123,9 @@ def train(
                 batch.stage.interval,
                 config.noise.sigma_data,
             )
-            terms = flow_loss(denoised.clean, levels, batch.flow) if flow_loss else None
+            terms = None
+            if flow_loss and host_batch.levels is not None:
+                terms = flow_loss(denoised.clean, host_batch.levels, batch.flow)
             loss = denoised.loss + (terms.loss if terms else 0)
 
             # Backward.
@@ -160,8 +164,9 @@ def train(
                 for line in metrics.flush():
                     if line["loss"] is None:
                         raise FloatingPointError(
-                            f"the loss is not a number at step {line['step']}: lower "
-                            "optim.learning_rate or flow_loss.weight; the last checkpoint is intact"
+                            f"the loss is not a number at step {line['step']}{lost_flow(line)}: "
+                            "lower optim.learning_rate or flow_loss.weight; the last checkpoint is "
+                            "intact"
                         )
                     last |= {key: value for key, value in line.items() if value is not None}
                     if progress is not None:
@@ -243,8 +248,24 @@ def describe(batch: Batch, config: TrainConfig, terms: FlowTerms | None) -> Reco
             "flow_error": terms.error.mean() if len(terms.error) else math.nan,
             "gate": (batch.levels < config.flow_loss.psi).float().mean(),
             "supervised": math.nan if hops is None else (hops > 0).float().mean(),
+            "flow_lost": Chosen(names=pair_names(batch, terms.pairs), where=~terms.sound),
         }
     return record
+
+
+def pair_names(batch: Batch, pairs: Int64[Tensor, "n 3"]) -> list[str]:
+    """`KEY FIRST-SECOND` of pairs of slots, in stored frames of the clip."""
+    return [
+        f"{batch.keys[row]} {shown[first]}-{shown[second]}"
+        for row, first, second in pairs.tolist()
+        for shown in (batch.plans[row].src_index,)
+    ]
+
+
+def lost_flow(line: Record) -> str:
+    """Which pairs of a step had flow that is not finite, to follow a sentence; often none."""
+    names = line.get("flow_lost")
+    return f" (no finite flow between frames {', '.join(names)})" if names else ""
 
 
 def _device(name: str) -> str:

@@ -30,6 +30,9 @@ def to_unit(signal: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 class FlowTargets:
     """Stored motion of those samples of a batch for which the recipe wants it.
 
+    What says which pairs there are stays on the CPU, where it is decided what to estimate; to look
+    at it on a GPU would wait for all work queued there.
+
     Attributes:
         rows: the sample in the batch.
         slots: the slots that form each pair, first to second.
@@ -45,7 +48,9 @@ class FlowTargets:
     visible: Bool[Tensor, "g n h w"]
 
     def to(self, device: torch.device) -> "FlowTargets":
-        return _moved(self, device)
+        """The same with flow and visibility on `device`."""
+        flow, visible = (x.to(device, non_blocking=True) for x in (self.flow, self.visible))
+        return replace(self, flow=flow, visible=visible)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flow_cache.estimators.variational.stencils import Plane, gradient
+from flow_cache.estimators.variational.stencils import Plane, constants, gradient
 from flow_cache.field import Flow
 
 Residuals = Float[Tensor, "n 3 h w"]  # of brightness and both gradients
@@ -55,7 +55,8 @@ def linearise(first: Plane, warped: Plane, outside: Plane, change: Residuals) ->
     xx, xy = gradient(x)
     _, yy = gradient(y)
     ix, iy = torch.cat([x, xx, xy], 1), torch.cat([y, xy, yy], 1)
-    noise = first.new_tensor([2 * NOISE, 4 * NOISE, 4 * NOISE]).square().view(1, 3, 1, 1)
+    floors = (2 * NOISE, 4 * NOISE, 4 * NOISE)
+    noise = constants(floors, first.device, first.dtype).square()
     norm = (ix * ix).addcmul_(iy, iy).add_(noise).reciprocal_()
     weight = _robust((change * change).mul_(norm), 1 - outside).mul_(norm)
     pull_x, pull_y = weight * ix, weight.mul_(iy)

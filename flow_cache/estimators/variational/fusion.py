@@ -16,6 +16,7 @@ from flow_cache.estimators.variational.stencils import (
     Plane,
     box,
     gradient,
+    lower_median,
     median,
     neighbours,
     sample,
@@ -49,7 +50,7 @@ def fuse(first: Plane, second: Plane, flow: Flow, *, searching: bool) -> Flow:
 
 def _fixed(flow: Tensor) -> Iterator[Tensor]:
     yield torch.zeros_like(flow)
-    yield flow.flatten(2).median(-1).values[..., None, None].expand_as(flow)
+    yield lower_median(flow.flatten(2))[..., None, None].expand_as(flow)
 
 
 def _take_better(

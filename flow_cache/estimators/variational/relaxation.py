@@ -30,14 +30,14 @@ class System:
     Attributes:
         right, below: weights to those neighbours, 0 at borders; without the last pixel, and
             without the last row.
-        m11, m12, m22: inverse of each pixel's own 2x2 matrix.
+        from_u, from_v: columns of the inverse of each pixel's own 2x2 matrix: what either component
+            of the right side adds to both of the flow.
     """
 
     right: Float[Tensor, "b 1 n_but_one"]
     below: Float[Tensor, "b 1 n_but_a_row"]
-    m11: Float[Tensor, "b 1 n"]
-    m12: Float[Tensor, "b 1 n"]
-    m22: Float[Tensor, "b 1 n"]
+    from_u: Float[Tensor, "b 2 n"]
+    from_v: Float[Tensor, "b 2 n"]
 
 
 @torch.no_grad()
@@ -50,12 +50,12 @@ def assemble(data: DataTerm, flow: Flow) -> System:
     total[..., 1:, :] += below[..., :-1, :]
     a11, a22 = data.a11 + total, data.a22 + total
     scale = torch.addcmul(a11 * a22, data.a12, data.a12, value=-1).reciprocal_()
+    mixed = (data.a12 * scale).neg_()
     return System(
         right=right.flatten(2)[..., :-1],
         below=below.flatten(2)[..., :-width],
-        m11=(a22 * scale).flatten(2),
-        m12=(data.a12 * scale).neg_().flatten(2),
-        m22=(a11 * scale).flatten(2),
+        from_u=torch.cat([a22 * scale, mixed], 1).flatten(2),
+        from_v=torch.cat([mixed, a11 * scale], 1).flatten(2),
     )
 
 
@@ -93,7 +93,7 @@ class _Relax(torch.autograd.Function):
 
 def _sweep(system: System, right_side: Tensor, start: Tensor, sweeps: int) -> Tensor:
     width = start.shape[-1]
-    right, below, m11, m12, m22 = (system.right, system.below, system.m11, system.m12, system.m22)
+    right, below, from_u, from_v = (system.right, system.below, system.from_u, system.from_v)
     right_side = right_side.flatten(2)
     flow, other = start.flatten(2).clone(), start.flatten(2).clone()
     pull = torch.empty_like(flow)
@@ -105,9 +105,7 @@ def _sweep(system: System, right_side: Tensor, start: Tensor, sweeps: int) -> Te
         pull[..., :-width].addcmul_(below, flow[..., width:])
         pull[..., width:].addcmul_(below, flow[..., :-width])
         u, v = pull.split(1, 1)
-        other.mul_(1 - omega)
-        other[:, :1].addcmul_(m11, u, value=omega).addcmul_(m12, v, value=omega)
-        other[:, 1:].addcmul_(m12, u, value=omega).addcmul_(m22, v, value=omega)
+        other.mul_(1 - omega).addcmul_(from_u, u, value=omega).addcmul_(from_v, v, value=omega)
         flow, other = other, flow
         omega = 1 / (1 - SPECTRAL_RADIUS**2 * (omega / 4 if i else 0.5))
     return flow.view_as(start)

@@ -16,7 +16,7 @@ from torch import Tensor
 from flow_cache.estimators.base import check_at_least, zero_if_still
 from flow_cache.estimators.variational.constancy import linearise, temporal_change
 from flow_cache.estimators.variational.fusion import fuse
-from flow_cache.estimators.variational.parallel import spread
+from flow_cache.estimators.variational.parallel import spread, spread_with_gradient
 from flow_cache.estimators.variational.relaxation import assemble, relax, smoothness
 from flow_cache.estimators.variational.stencils import (
     Plane,
@@ -32,7 +32,8 @@ from flow_cache.spec import JSON, Pair
 
 COARSEST = 6  # pixels: levels are added while the smaller side stays above
 LARGEST_CHANGE = 2.0  # pixels a single update may move
-BATCH = 16  # pairs solved at once, bounds memory
+BATCH = 16  # pairs solved at once on a CPU, bounds memory
+BATCHED_PIXELS = 2**24  # of pairs solved at once elsewhere, bounds memory: some 3 GB
 CACHED_PIXELS = 2**18  # solved at once on a CPU
 EVEN_SCORE = 20.0  # of confidence one half, about the median over natural pictures
 
@@ -94,7 +95,7 @@ class VariationalFlow:
 
         index = torch.tensor(pairs, dtype=torch.long, device=frames.device).view(-1, 2)
         nothing = frames.new_zeros(0, 2, *frames.shape[-2:], dtype=torch.float32)
-        return torch.cat([nothing, *spread(flow_of, index, largest=BATCH)]), None
+        return torch.cat([nothing, *spread(flow_of, index, largest=_at_once(frames))]), None
 
     def pair(self, first: Images, second: Images) -> Flow:
         self.check_size((first.shape[-2], first.shape[-1]))
@@ -102,8 +103,9 @@ class VariationalFlow:
         def flow_of(first: Tensor, second: Tensor) -> Tensor:
             return estimate(pyramids(first), pyramids(second))
 
-        nothing = first.new_zeros(0, 2, *first.shape[-2:], dtype=torch.float32)
-        return torch.cat([nothing, *spread(flow_of, first, second, largest=BATCH)])
+        if not len(first):
+            return first.new_zeros(0, 2, *first.shape[-2:], dtype=torch.float32)
+        return spread_with_gradient(flow_of, first, second, largest=_at_once(first))
 
     @torch.no_grad()
     def confidence(self, first: Images, second: Images, flow: Flow) -> Float[Tensor, "n h w"]:
@@ -155,10 +157,17 @@ def solve(
     return torch.cat([_solve(a, b, flow, effort) for a, b, flow in portions])
 
 
+def _at_once(pictures: Tensor) -> int:
+    """How many pairs to solve together; an accelerator wants as many as fit, in few kernels."""
+    if pictures.device.type == "cpu":
+        return BATCH
+    return max(BATCH, BATCHED_PIXELS // (pictures.shape[-1] * pictures.shape[-2]))
+
+
 def _cached(pictures: Tensor) -> int:
     """How many pictures to work on at once, so that they stay in the processor's cache."""
     at_once = max(1, CACHED_PIXELS // (pictures.shape[-1] * pictures.shape[-2]))
-    return len(pictures) if pictures.is_cuda else at_once
+    return at_once if pictures.device.type == "cpu" else max(1, len(pictures))
 
 
 def _solve(first: Tensor, second: Tensor, coarse: Tensor, effort: Effort) -> Tensor:

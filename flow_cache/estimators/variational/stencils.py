@@ -5,11 +5,15 @@ sums of shifted views do not, so a pair's flow is the same in any batch, bit for
 Borders repeat the edge pixel unless said otherwise.
 """
 
+from functools import lru_cache
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from flow_cache.estimators.variational.adjoint import bicubic
 from flow_cache.field import Flow
 
 Image = Float[Tensor, "n c h w"]
@@ -85,16 +89,55 @@ def double_flow(flow: Float[Tensor, "n 2 half_h half_w"], size: tuple[int, int])
     return 2 * F.interpolate(flow, scale_factor=2.0, mode="bilinear")[..., : size[0], : size[1]]
 
 
-def sample(image: Image, flow: Flow, mode: str) -> tuple[Image, Plane]:
+def sample(image: Image, flow: Flow, mode: Literal["bilinear", "bicubic"]) -> tuple[Image, Plane]:
     """The image at p + flow(p), and 1.0 where that leaves the frame, else 0.0."""
     h, w = flow.shape[-2:]
-    x = torch.linspace(-1, 1, w, device=flow.device).expand(h, w)
-    y = torch.linspace(-1, 1, h, device=flow.device).unsqueeze(-1).expand(h, w)
-    scale = flow.new_tensor([2 / (w - 1), 2 / (h - 1)]).view(1, 2, 1, 1)
-    grid = torch.addcmul(torch.stack([x, y]), flow, scale)
+    scale = constants((2 / (w - 1), 2 / (h - 1)), flow.device, flow.dtype)
+    grid = torch.addcmul(_places(h, w, flow.device), flow, scale)
     far = grid.abs()
     outside = (torch.maximum(far[:, :1], far[:, 1:]) - 1).sign_().clamp_(min=0)
-    sampled = F.grid_sample(
-        image, grid.permute(0, 2, 3, 1), mode=mode, padding_mode="border", align_corners=True
-    )
+    grid = grid.permute(0, 2, 3, 1)
+    if mode == "bicubic" and image.requires_grad and _order_matters(image):
+        return bicubic(image, grid), outside
+    sampled = F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=True)
     return sampled, outside
+
+
+def lower_median(values: Float[Tensor, "*_ n"]) -> Float[Tensor, "*_"]:
+    """Of the last dimension. Torch's own has no order of its indices on a GPU and is refused."""
+    if _order_matters(values):
+        return values.sort(-1).values[..., (values.shape[-1] - 1) // 2]
+    return values.median(-1).values
+
+
+def _order_matters(tensor: Tensor) -> bool:
+    """Whether what has no fixed order is to be avoided; on a CPU all of it has one."""
+    return tensor.device.type != "cpu" and torch.are_deterministic_algorithms_enabled()
+
+
+def constants(
+    values: tuple[float, ...], device: torch.device, dtype: torch.dtype
+) -> Float[Tensor, "1 c 1 1"]:
+    """One number for each channel; uploaded once, because each upload is waited for."""
+    make = _constants.__wrapped__ if torch.compiler.is_compiling() else _constants
+    return make(values, device, dtype)
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what is made there serves no gradient later
+def _constants(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, device=device, dtype=dtype).view(1, -1, 1, 1)
+
+
+def _places(h: int, w: int, device: torch.device) -> Float[Tensor, "2 h w"]:
+    """x and y of each pixel as `grid_sample` has them, from -1 to 1."""
+    make = _grid.__wrapped__ if torch.compiler.is_compiling() else _grid
+    return make(h, w, device)
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _grid(h: int, w: int, device: torch.device) -> Tensor:
+    x = torch.linspace(-1, 1, w, device=device).expand(h, w)
+    y = torch.linspace(-1, 1, h, device=device).unsqueeze(-1).expand(h, w)
+    return torch.stack([x, y])

@@ -1,3 +1,6 @@
+from contextlib import nullcontext
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +36,25 @@ def test_pairs_run_alone_on_a_cpu() -> None:
     assert torch.equal(predict_pairs(predict, first, second, "float32"), shift(first, second))
     assert sizes == [1, 1, 1]
     assert predict_pairs(predict, first[:0], second[:0], "float32").shape == (0, 2, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "sizes"), [(False, [BATCH, BATCH, 1]), (True, [2 * BATCH + 1])]
+)
+def test_a_gpu_takes_batches_and_with_a_gradient_one(
+    gradient: bool, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On shapes alone. What a gradient needs is kept of every part: to split it saves nothing."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
+    seen = []
+
+    def predict(first: Tensor, second: Tensor) -> Tensor:
+        seen.append(len(first))
+        return shift(first, second)
+
+    first, second = (images(2 * BATCH + 1).to("meta") for _ in range(2))
+    flow = predict_pairs(predict, first, second.requires_grad_(gradient), "float32")
+    assert (seen, len(flow)) == (sizes, 2 * BATCH + 1)
 
 
 def test_a_reduced_precision_reaches_the_network_and_flow_stays_float32() -> None:

@@ -1,8 +1,12 @@
 """`fluxshard flow` adds a layer that can be chosen by name."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
+from distributed import Client
 
 from shards import Store, verify
 
@@ -50,3 +54,46 @@ def test_ctrl_c_leaves_a_dataset_as_it_was_and_the_same_command_goes_on(
     assert code == 0
     assert " 0 kept" not in err
     assert not list(verify(Store(str(copy))))
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run in this process, which takes less time than to start others."""
+
+    @contextmanager
+    def connect(*_: object) -> Iterator[Client]:
+        settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        with Client(processes=False, **settings) as client:
+            yield client
+
+    monkeypatch.setattr("pipeline.cluster.connect", connect)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_layer_goes_to_files_and_files_come_as_a_layer(
+    dataset: str, tmp_path: Path, run: Run, facts_of: Callable[[str], dict]
+):
+    copy, files = str(shutil.copytree(dataset, tmp_path / "copy")), tmp_path / "files"
+    export = ["--export", str(files), "--files", "png"]
+    code, _, err = run("flow", copy, "--estimator", "variational", *export)
+    assert code == 0, err
+    written = len(list(files.rglob("*.png")))
+    assert f"{written:,} files of variational-" in err
+    code, _, err = run("flow", copy, "--estimator", "sea", "--import", str(files), "--levels", "2")
+    assert code == 0, err
+    layers = {layer["estimator"]: layer for layer in facts_of(copy)["layers"].values()}
+    assert layers["imported:sea"]["levels"] == [2]
+    assert not list(verify(Store(copy)))
+    train = ["train", "--data", copy, "--out", str(tmp_path / "r"), "--steps", "1"]
+    code, _, err = run(*train, "--stream.layer", "imported:sea")
+    assert code == 2
+    assert "needs level 1 forward" in err
+
+
+@pytest.mark.parametrize(
+    "options", [["--import", "a", "--export", "b"], ["--import", "a", "--from-clips"]]
+)
+def test_files_are_read_or_written(dataset: str, run: Run, options: list[str]):
+    code, _, err = run("flow", dataset, "--estimator", "x", *options)
+    assert code == 2
+    assert "give one of --import, --export and --from-clips" in err

@@ -50,6 +50,9 @@ def test_an_unknown_preset_is_wrong_usage(run: Run):
 
 def test_losses_are_those_that_the_record_has():
     assert losses({"loss": 1.23456, "recon": 0.5, "flow_loss": None}) == "loss 1.235  recon 0.5"
+    lost = ["a 0-1", "b 1-2", "c 0-1", "d 0-1"]
+    assert losses({"loss": 1.0, "flow_lost": lost[:1]}) == "loss 1  no finite flow: a 0-1"
+    assert losses({"flow_lost": lost}) == "no finite flow: a 0-1, b 1-2, c 0-1, …"
 
 
 def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.run.log import MetricsLog
+from trainer.run.log import Chosen, MetricsLog
 
 
 def steps(path: Path) -> list[int]:
@@ -39,3 +39,10 @@ def test_a_fresh_run_starts_a_fresh_log(tmp_path: Path) -> None:
     path.write_text('{"step": 1}\n')
     MetricsLog(path)
     assert path.read_text() == ""
+
+
+def test_names_that_a_mask_chooses_are_looked_up_on_flush(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "m.jsonl")
+    mask = torch.tensor([True, False, True])
+    log.add({"step": 1, "flow_lost": Chosen(names=["a 0-1", "b 1-2", "c 3-4"], where=mask)})
+    assert log.flush() == [{"step": 1, "flow_lost": ["a 0-1", "c 3-4"]}]

@@ -1,7 +1,9 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,7 +65,7 @@ def test_each_step_is_reported_in_full(made, tmp_path: Path, config: TrainConfig
     assert [record["step"] for record in seen] == list(range(1, 13))
     assert [record["samples"] for record in seen] == [2 * n for n in range(1, 13)]
     keys = {"step", "samples", "stage", "moved", "loss", "recon", "grad_norm", "learning_rate"}
-    keys |= {"flow_loss", "flow_error", "gate", "supervised", "seconds"}
+    keys |= {"flow_loss", "flow_error", "flow_lost", "gate", "supervised", "seconds"}
     for record in seen:
         assert keys <= set(record) <= keys | {"flow_floor"}
         weighted = record["recon"] + record["flow_loss"]
@@ -158,6 +160,24 @@ def test_a_loss_that_is_no_number_stops_the_run(made, tmp_path: Path, config) ->
     config = replace(config, flow_loss=FlowLossConfig(weight=1e38, sigma_floor=1e-8), steps=20)
     with pytest.raises(FloatingPointError, match="not a number at step"):
         run(made, tmp_path, config)
+
+
+def test_pairs_without_a_finite_flow_are_named_by_key_and_stored_frames(
+    made, tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only the estimator fails, the run goes on without the pair and says which it is."""
+
+    def failing(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        flow = (second - first)[:, :2]
+        return torch.where(torch.arange(len(flow)).view(-1, 1, 1, 1) == 1, torch.nan, flow)
+
+    estimator = SimpleNamespace(differentiable=True, pair=failing, name="failing")
+    monkeypatch.setattr("trainer.run.loop.live_estimator", lambda *_: estimator)
+    config = replace(config, steps=3, flow_loss=FlowLossConfig(psi=100.0))
+    _, seen = run(made, tmp_path, config)
+    for record in seen:
+        assert record["loss"] is not None
+        assert re.fullmatch(r"clip-\d \d-\d", *record["flow_lost"])
 
 
 def test_the_rate_warms_up_and_stays(config: TrainConfig) -> None:

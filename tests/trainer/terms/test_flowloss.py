@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar, NoReturn
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.flowloss import Kernels, Waits, problem
 from flow_cache.coding.codec import decode_field, encode_field
 from flow_cache.estimators import load_estimator
+from flow_cache.estimators.variational.relaxation import relax
 from flow_cache.occlusion import visibility
 from flow_cache.spec import JSON, Pair
 from fluxshard.demo.scenes import Scene, random_scene
@@ -110,12 +113,13 @@ def test_sum_and_mean_differ_by_the_papers_factor() -> None:
 
 
 @pytest.mark.parametrize("open_samples", [0, 1, 3])
-def test_the_estimator_runs_only_for_samples_that_pass_the_gate(open_samples: int) -> None:
+def test_one_call_estimates_the_samples_that_pass_the_gate(open_samples: int) -> None:
     estimator = Fixed((1, 0))
     clips, targets = still(4, 3)
     levels = rows(clips, *[0.1] * open_samples, *[0.7] * (4 - open_samples))
     terms = FlowLoss(CONFIG, estimator)(clips, levels, targets)
-    assert estimator.calls == open_samples == len(terms.error)
+    assert (estimator.calls, estimator.pairs) == (min(open_samples, 1), 3 * open_samples)
+    assert open_samples == len(terms.error)
     assert terms.loss.item() == pytest.approx(open_samples * 100 / 4)
     assert terms.loss.requires_grad == (open_samples > 0)
 
@@ -164,6 +168,11 @@ def test_unsupervised_pairs_do_not_count_and_chains_carry_nothing_through_occlus
     targets = replace(targets, hops=hops, visible=torch.zeros_like(targets.visible))
     loss = FlowLoss(CONFIG, Fixed((1, 0)))
     assert loss(clips, rows(clips, 0.25), targets).error.item() == pytest.approx(0.3 / 2)
+    terms = loss(clips, rows(clips, 0.25), targets)
+    assert terms.pairs.tolist() == [
+        [0, 0, 1],
+        [0, 1, 2],
+    ]  # what nothing supervises is not estimated
     targets = replace(targets, hops=hops * 0)
     assert loss(clips, rows(clips, 0.25), targets).error.item() == 0
 
@@ -274,6 +283,69 @@ def test_gradient_reaches_the_clips_that_pass_and_no_others(made) -> None:
     assert not clips.grad[1].any()
 
 
+def test_a_pixel_that_is_no_number_costs_its_pairs_alone_and_they_are_named(made) -> None:
+    """Neither the loss nor the gradient of any other pair has a bit of it."""
+    plan, loss = window(0, 8), FlowLoss(CONFIG, load_estimator("variational"))
+    clips = torch.stack([made.stored(n, plan) for n in (0, 1)])
+    targets = made.targets({0: plan, 1: plan})
+    broken = clips.clone()
+    broken[0, 2, 1, 20, 30] = float("nan")
+    broken, clips = broken.requires_grad_(), clips.requires_grad_()
+    terms = loss(broken, rows(broken, 0.1), targets)
+    lost = terms.pairs[~terms.sound]
+    assert lost.tolist() == [[0, 1, 2], [0, 2, 3]]  # (sample, first slot, second slot)
+    terms.loss.backward()
+    assert broken.grad is not None
+    assert broken.grad.isfinite().all()
+    assert not broken.grad[0, 2].any()
+
+    left_out = replace(targets, hops=targets.hops.clone())
+    left_out.hops[0, 1:3] = 0
+    expected = loss(clips, rows(clips, 0.1), left_out)
+    expected.loss.backward()
+    assert clips.grad is not None
+    assert torch.equal(terms.error, expected.error)
+    assert torch.equal(broken.grad[1], clips.grad[1])
+    # The mean of the loss is over all pairs that are supervised, lost or not.
+    torch.testing.assert_close(broken.grad[0] * 7, clips.grad[0] * 5, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("as_in_production")
+def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On shapes alone, by the way that every accelerator takes; the first call brings constants."""
+    monkeypatch.setattr(  # all sweeps are alike
+        "flow_cache.estimators.variational.solver.relax",
+        lambda system, right, start, _: relax(system, right, start, 1),
+    )
+    loss = FlowLoss(CONFIG, load_estimator("variational"))
+    with Kernels() as one_pair:
+        loss(*problem(1, 2, (32, 32), "meta")).loss.backward()
+    given = problem(2, 3, (32, 32), "meta")
+    with Waits() as waits, Kernels() as four_pairs:
+        terms = loss(*given)
+        terms.loss.backward()
+    assert not waits.counts.total(), waits.counts
+    assert terms.sound.device.type == "meta"
+    assert four_pairs.counts.total() < 1.02 * one_pair.counts.total()  # one call
+
+
+def test_what_waits_is_noticed() -> None:
+    values, mask = torch.zeros(3, device="meta"), torch.zeros(3, dtype=torch.bool, device="meta")
+    with Waits() as waits:
+        values.new_tensor([1.0])
+        torch.zeros(3).to("meta")
+        values[torch.tensor([0])]
+        for read in (values.nonzero, lambda: values[mask], values.sum().item):
+            with suppress(RuntimeError, NotImplementedError):  # meta has no values to read
+                read()
+    assert waits.counts.total() >= 3
+    with Waits() as waits:
+        torch.zeros(3).to("meta", non_blocking=True)
+        torch.zeros(3)[torch.tensor([0])].tolist()
+        values[None, 1:] * 2
+    assert not waits.counts.total()
+
+
 def test_an_estimator_without_gradients_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'dis' does not: .*flow_loss.estimator"):
         FlowLoss(CONFIG, load_estimator("dis"))
@@ -298,6 +370,18 @@ def test_another_estimator_is_refused_unless_named(made, change: dict, message: 
         live_estimator(spec, config)
     accepting = replace(config, accept_layer=spec.estimator)
     assert live_estimator(spec, accepting).name == "variational"
+
+
+def test_imported_flow_is_trained_against_by_name_and_where_it_is_visible(made) -> None:
+    spec = replace(made.spec, estimator="imported:sea", params={"files": "x"}, occlusion="native")
+    named = replace(CONFIG, estimator="variational", accept_layer="imported:sea")
+    with pytest.raises(UsageError) as caught:
+        live_estimator(spec, CONFIG)
+    for option in ("estimator variational", "accept-layer imported:sea", "occluded-weight 0"):
+        assert f"--flow-loss.{option}" in str(caught.value)
+    with pytest.raises(UsageError, match=r"Say --flow-loss.occluded-weight 0$"):
+        live_estimator(spec, named)
+    assert live_estimator(spec, replace(named, occluded_weight=0)).name == "variational"
 
 
 def test_an_estimator_that_is_not_there_is_a_wrong_choice(made) -> None:

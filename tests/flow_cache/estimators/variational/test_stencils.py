@@ -1,12 +1,17 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.flowloss import Kernels
 from flow_cache.estimators.variational.stencils import (
     box,
+    constants,
     double_flow,
     gradient,
     halve,
+    lower_median,
     median,
     neighbours,
     sample,
@@ -71,3 +76,45 @@ def test_sample(image: torch.Tensor) -> None:
     assert outside[..., 0, :].eq(1).all()
     assert outside[..., -2:].eq(1).all()
     assert sample(image, torch.zeros_like(flow), "bicubic")[1].eq(0).all()
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def counted(device: str) -> set[str]:
+    """Names of the operations of a bicubic sample, its gradient and a median."""
+    image = torch.zeros(2, 1, 7, 9, device=device, requires_grad=True)
+    with Kernels() as kernels:
+        sampled, _ = sample(image, torch.zeros(2, 2, 7, 9, device=device), "bicubic")
+        sampled.sum().backward()
+        lower_median(image.detach())
+    return {*kernels.counts}
+
+
+REFUSED = {"grid_sampler_2d_backward", "median"}  # by CUDA, where algorithms must be deterministic
+
+
+def test_an_accelerator_does_in_order_what_it_is_asked_to(deterministic: None) -> None:
+    """On shapes alone: no GPU is needed to see which operations it would be given."""
+    assert not REFUSED & counted("meta")
+    assert counted("cpu") >= REFUSED, "a CPU has one order, and these are faster"
+
+
+def test_medians_are_the_lower_ones(deterministic: None) -> None:
+    values = torch.tensor([[4.0, 1, 3, 2], [1, 1, 5, 9]])
+    assert lower_median(values).tolist() == [2, 1]
+    assert lower_median(values.to("meta")).shape == (2,)
+
+
+def test_constants_of_inference_serve_gradients_later() -> None:
+    with torch.inference_mode():
+        constant = constants((0.25, 4.5), torch.device("cpu"), torch.float32)
+    values = torch.ones(1, 2, 1, 1, requires_grad=True)
+    (values * constant).sum().backward()
+    assert values.grad is not None
+    assert torch.equal(values.grad, constant)
+    assert constants((0.25, 4.5), torch.device("cpu"), torch.float32) is constant
