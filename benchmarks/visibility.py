@@ -12,6 +12,8 @@ ring. Pairs of which flow explains little (cuts, fades, slides) count in "all pa
 
 import argparse
 import json
+import statistics
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -38,6 +40,7 @@ from flow_cache import FlowField, FlowSpec, load_estimator
 from flow_cache.algebra import compose
 from flow_cache.estimators import FlowEstimator
 from flow_cache.estimators.estimate import estimate_clip
+from flow_cache.matching import matched_visibility
 from flow_cache.occlusion import DEFAULT_CRITERION, visibility
 
 Row = dict[str, Any]
@@ -153,6 +156,27 @@ def border_rows(clips: Sequence[tuple[str, Tensor]], estimators: Sequence[str]) 
     return rows
 
 
+def cost_rows(clips: Sequence[tuple[str, Tensor]], estimators: Sequence[str]) -> list[Row]:
+    """Processor time of a field, medians over the clips' first pairs, both directions taken."""
+    rows = []
+    for name in estimators:
+        estimator = load_estimator(name)
+        taken: dict[str, list[float]] = defaultdict(list)
+        for _, clip in clips:
+            frames, start = clip[:2], time.process_time()
+            flows = estimator.clip(frames, [(0, 1), (1, 0)])[0]
+            taken["flow"].append(time.process_time() - start)
+            start = time.process_time()
+            visibility(flows, flows.flip(0), BEFORE)
+            taken[BEFORE].append(time.process_time() - start)
+            start = time.process_time()
+            matched_visibility(frames, flows)
+            taken[DEFAULT_CRITERION].append(time.process_time() - start)
+        medians = {f"{key}, ms": 500 * statistics.median(times) for key, times in taken.items()}
+        rows.append({"cost of a field": name, **medians})
+    return rows
+
+
 def show(rows: Sequence[Row]) -> None:
     """Rows of one kind as a Markdown table."""
     print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
@@ -178,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     if options.data:
         tables.append(mask_rows(options.data / "flow_gt", estimators))
         clips += [("videos", clip[:5]) for clip in read_clips(options.data)]
-    tables.append(border_rows(clips, estimators))
+    tables += [border_rows(clips, estimators), cost_rows(clips, estimators)]
     print(f"{machine()}\n")
     for table in tables:
         show(table)

@@ -30,6 +30,7 @@ PartMask: TypeAlias = Bool[np.ndarray, "rows columns"]
 # Where to take vectors from, (dx, dy) in pixels: further to sharpen than to confirm.
 NEAR = ((3, 0), (-3, 0), (0, 3), (0, -3))
 FAR = (*NEAR, (6, 6), (6, -6), (-6, 6), (-6, -6), (12, 0), (-12, 0), (0, 12), (0, -12))
+REACH = 12  # the furthest of them
 EDGE_PX = 0.7  # neighbours whose motions differ less hide nothing that the criterion would see
 EDGE_REACH = 4  # pixels over which they differ
 BAND = 32  # rows that are searched together, as wide as the edges in them reach
@@ -60,11 +61,11 @@ def _picture(frame: UInt8[np.ndarray, "3 h w"]) -> Picture:
 
 def _sharpened(first: Picture, second: Picture, flow: Vectors) -> Vectors:
     """The flow with the best vectors of `FAR` near its edges; a median of 5x5 evens it out."""
-    best = flow.copy()
+    best, widened = flow.copy(), _widened(flow)
     for region in _bands(_near_edges(flow)):
         chosen = best[:, *region]
         least = _difference(first, second, chosen, region)
-        for vectors in _around(flow, FAR, region):
+        for vectors in _around(widened, FAR, region):
             difference = _difference(first, second, vectors, region)
             better = difference < least
             np.copyto(chosen, vectors, where=better)
@@ -74,11 +75,13 @@ def _sharpened(first: Picture, second: Picture, flow: Vectors) -> Vectors:
 
 def _seen(first: Picture, second: Picture, forward: Vectors, backward: Vectors) -> Mask:
     """Where `forward`, or a vector of `NEAR` between places alike, leads back; majority of 3x3."""
-    height, width = forward.shape[1:]
-    seen = _leads_back(forward, backward, (slice(0, height), slice(0, width)))
-    lost = ~seen
+    size = forward.shape[1:]
+    whole = (slice(0, size[0]), slice(0, size[1]))
+    seen = _leads_back(forward, backward, whole)
+    lost = ~seen & ~_outside(*_targets(forward, whole), size)
+    widened = _widened(forward)
     for region in _bands(lost):
-        for vectors in _around(forward, NEAR, region):
+        for vectors in _around(widened, NEAR, region):
             alike = _difference(first, second, vectors, region) <= ALIKE
             seen[region] |= lost[region] & alike & _leads_back(vectors, backward, region)
     return cv2.medianBlur(seen.astype(np.uint8), 3) > 0
@@ -101,13 +104,22 @@ def _bands(where: Mask) -> Iterator[Region]:
             yield rows, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _around(flow: Vectors, offsets: Sequence[tuple[int, int]], region: Region) -> Iterator[Part]:
-    """For each offset, the vectors so far from the pixels of a region; the border's beyond it."""
-    height, width = flow.shape[1:]
-    rows, columns = (np.arange(part.start, part.stop) for part in region)
-    for dx, dy in offsets:
-        row, column = np.clip(rows + dy, 0, height - 1), np.clip(columns + dx, 0, width - 1)
-        yield flow[:, row[:, None], column]
+def _widened(flow: Vectors) -> Float32[np.ndarray, "2 wider_h wider_w"]:
+    """The flow with `REACH` pixels more on each side, of the border's vectors."""
+    return np.pad(flow, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
+
+
+def _around(
+    widened: Float32[np.ndarray, "2 wider_h wider_w"],
+    offsets: Sequence[tuple[int, int]],
+    region: Region,
+) -> Iterator[Part]:
+    """For each offset, the vectors that lie so far from the pixels of a region."""
+    for offset in offsets:
+        starts = (part.start + REACH + d for part, d in zip(region, offset[::-1], strict=True))
+        sizes = (part.stop - part.start for part in region)
+        rows, columns = (slice(n, n + size) for n, size in zip(starts, sizes, strict=True))
+        yield widened[:, rows, columns]
 
 
 def _targets(vectors: Part, region: Region) -> tuple[Plane, Plane]:

@@ -26,16 +26,24 @@ ESTIMATORS = ("dis", "variational")
 QUIET_VIDEOS = ("cat.mp4", "friday.mp4")
 
 
+Moving = list[tuple[Tensor, FlowField]]
+
+
+@pytest.fixture(scope="module")
+def moving() -> Moving:
+    """Frames and truth of every analytic scene."""
+    return [(frames_of(scene), truth_of(scene)) for _, scene in analytic_scenes(0)]
+
+
 def matched(frames: Tensor, flows: Tensor) -> FlowField:
     return FlowField(flow=flows, visible=matched_visibility(frames, flows))
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.usefixtures("as_in_production")
-def test_estimated_flow_of_analytic_scenes_gives_nearly_their_visibility(name: str) -> None:
+def test_estimated_flow_gives_nearly_the_true_visibility(name: str, moving: Moving) -> None:
     parts: dict[tuple[str, str], list[Counts]] = defaultdict(list)
-    for _, scene in analytic_scenes(0):
-        frames, truth = frames_of(scene), truth_of(scene)
+    for frames, truth in moving:
         flows = load_estimator(name).clip(frames, [(0, 1), (1, 0)])[0]
         masks = {
             "matched": matched_visibility(frames, flows),
