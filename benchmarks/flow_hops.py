@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -87,15 +88,20 @@ def read_clips(folder: Path) -> Iterator[Tensor]:
     """Nine frames uint8 [9, 3, h, w] of every video long enough."""
     videos = folder / "videos" if (folder / "videos").is_dir() else folder
     for path in sorted(path for path in videos.iterdir() if path.suffix in VIDEOS):
-        frames = []
-        with av.open(str(path)) as container:
-            for number, frame in enumerate(container.decode(video=0)):
-                if number >= FIRST:
-                    picture = frame.to_ndarray(format="rgb24")
-                    frames.append(cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA))
-                if len(frames) == FRAMES:
-                    yield torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2).copy())
-                    break
+        clip = read_clip(path)
+        if len(clip) == FRAMES:
+            yield clip
+
+
+def read_clip(path: Path) -> Tensor:
+    """Up to nine frames uint8 [t, 3, h, w] of a video."""
+    frames = []
+    with av.open(str(path)) as container:
+        for frame in islice(container.decode(video=0), FIRST, FIRST + FRAMES):
+            picture = frame.to_ndarray(format="rgb24")
+            frames.append(cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA))
+    stacked = np.stack(frames) if frames else np.zeros((0, *SIZE, 3), np.uint8)
+    return torch.from_numpy(stacked.transpose(0, 3, 1, 2).copy())
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, float]]:

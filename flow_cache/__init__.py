@@ -5,6 +5,7 @@ The conventions of flow and visibility stand in `flow_cache.field`.
 field, spec   flow with its visibility; how a layer of it was made, and its digest
 algebra       sampling, composition, change of geometry, each with its validity
 occlusion     visibility from a forward and a backward flow
+matching      the same with the two pictures, which know better where motion ends
 lookup        any pair of frames from the stored ones
 coding        one field to bytes and back with a stated maximum error
 estimators    the algorithms, and all fields of a clip by one of them

@@ -37,8 +37,8 @@ def warp(image: Float[Tensor, "n c h w"], flow: Flow) -> Float[Tensor, "n c h w"
         flow: pixels.
 
     Returns:
-        The image. Outside the frame the nearest border pixel answers; `in_frame` says
-        where that happened.
+        The image. Beyond the outermost centres the nearest border pixel answers: up to half a
+        pixel it covers the place itself, further out the place is not `in_frame`.
     """
     x, y = targets(flow)
     height, width = image.shape[-2:]
@@ -50,10 +50,14 @@ def warp(image: Float[Tensor, "n c h w"], flow: Flow) -> Float[Tensor, "n c h w"
 
 
 def in_frame(flow: Flow) -> Visible:
-    """Whether p + flow(p) lies inside the frame, borders included."""
+    """Whether p + flow(p) lies inside the frame.
+
+    A pixel covers half a unit about its centre, so a frame of width w covers [-0.5, w - 0.5]. The
+    outermost centres would be too narrow: there, a hundredth of a pixel of noise leaves the frame.
+    """
     x, y = targets(flow)
     height, width = flow.shape[-2:]
-    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
 
 
 def round_trip(forward: Flow, backward: Flow) -> Flow:

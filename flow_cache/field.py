@@ -2,7 +2,8 @@
 
 - Flow from frame a to frame b has channels (dx, dy) in pixels of the stored geometry: the pixel
   p = (x, y) of frame a is at p + flow(p) in frame b. x grows to the right, y downwards.
-- Pixel centres lie on integers, so a frame of width w spans x in [0, w - 1].
+- Pixel centres lie on integers and a pixel covers half a unit about its own, so a frame of width
+  w covers x in [-0.5, w - 0.5]; what ends outside has left it.
 - Backward warping samples the *target* image at p + flow(p): bilinear, `align_corners=True`.
 - Visibility is boolean, True = visible: the point seen at p in frame a is also seen in frame b,
   neither covered by something else nor outside the frame.

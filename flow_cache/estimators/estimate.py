@@ -1,13 +1,15 @@
 """All fields of a clip: flow by an estimator, visibility by the spec's criterion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flow_cache.estimators.base import FlowEstimator
 from flow_cache.field import Flow, FlowField, Frames, Visible
-from flow_cache.occlusion import NATIVE, check_criterion, visibility
+from flow_cache.matching import matched_visibility
+from flow_cache.occlusion import MATCHED, NATIVE, check_criterion, visibility
 from flow_cache.spec import FlowSpec, Pair, level_pairs
 
 
@@ -34,19 +36,33 @@ def estimate_clip(
     both_ways = wanted if spec.occlusion == NATIVE else (*wanted, *((j, i) for i, j in wanted))
     computed = tuple(dict.fromkeys(both_ways))
     flow, native = _estimate(estimator, frames, computed)
-    place = {pair: slice(n, n + 1) for n, pair in enumerate(computed)}
+    flows = dict(zip(computed, flow, strict=True))
+    if spec.occlusion != NATIVE:
+        seen = _seen(frames, flows, spec.occlusion)
+    elif native is not None:
+        seen = dict(zip(computed, native, strict=True))
+    else:
+        raise ValueError(
+            f"estimator {estimator.name!r} has no visibility of its own; "
+            "choose another occlusion criterion than 'native'"
+        )
+    return {pair: FlowField(flow=flows[pair][None], visible=seen[pair][None]) for pair in wanted}
 
-    def visible(i: int, j: int) -> Tensor:
-        if spec.occlusion != NATIVE:
-            return visibility(flow[place[i, j]], flow[place[j, i]], spec.occlusion)
-        if native is None:
-            raise ValueError(
-                f"estimator {estimator.name!r} has no visibility of its own; "
-                "choose another occlusion criterion than 'native'"
-            )
-        return native[place[i, j]]
 
-    return {pair: FlowField(flow=flow[place[pair]], visible=visible(*pair)) for pair in wanted}
+def _seen(
+    frames: Frames, flows: Mapping[Pair, Float[Tensor, "2 h w"]], criterion: str
+) -> dict[Pair, Bool[Tensor, "h w"]]:
+    """Visibility of pairs that are there with their way back."""
+    seen: dict[Pair, Tensor] = {}
+    for i, j in flows:
+        if (i, j) not in seen:
+            both = torch.stack((flows[i, j], flows[j, i]))
+            if criterion == MATCHED:
+                masks = matched_visibility(frames[[i, j]], both)
+            else:
+                masks = visibility(both, both.flip(0), criterion)
+            seen[i, j], seen[j, i] = masks
+    return seen
 
 
 def _estimate(

@@ -129,7 +129,7 @@ class Scene:
         flow, top = self._motion(start, end)
         x, y = target = self._grid + flow
         height, width = self.size
-        visible = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+        visible = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
         for number, surface in enumerate(self.surfaces):
             hidden = surface.covers(surface.motion.to_material(target, end)) & (top < number)
             visible &= ~hidden

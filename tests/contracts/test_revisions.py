@@ -15,7 +15,9 @@ import pytest
 
 from flow_cache import EstimatorUnavailable
 from flow_cache.estimators.network import import_torchvision
+from flow_cache.occlusion import CRITERIA, MATCHED
 from tests.golden.estimators.generate import NAMES, codes, golden_file, loaded
+from tests.golden.visibility import generate as visibility
 
 EQUAL_SHARE = 0.998
 VARIATIONAL = "flow_cache.estimators.variational"
@@ -70,3 +72,29 @@ def test_a_constant_that_changes_does_not_go_unnoticed(
 ) -> None:
     monkeypatch.setattr(import_module(module), name, value)
     assert equal_share(case) < EQUAL_SHARE
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.usefixtures("as_in_production")
+def test_a_criterion_keeps_its_masks(criterion: str) -> None:
+    assert equal_masks(criterion) >= EQUAL_SHARE, (
+        f"the visibility that layers of {criterion!r} store has changed: give it another id, or "
+        "masks of both will be mixed by reuse"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ALIKE", 8), ("UNLIKE", 20), ("EDGE_PX", 20.0), ("NEAR", ()), ("FAR", ())]
+)
+@pytest.mark.usefixtures("as_in_production")
+def test_a_constant_of_matching_that_changes_does_not_go_unnoticed(
+    name: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("flow_cache.matching"), name, value)
+    assert equal_masks(MATCHED) < EQUAL_SHARE
+
+
+def equal_masks(criterion: str) -> float:
+    today = visibility.masks(criterion)
+    golden = np.unpackbits(np.load(visibility.golden_file(criterion))["masks"], count=today.size)
+    return float((golden == today.ravel()).mean())

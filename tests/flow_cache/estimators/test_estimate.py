@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +10,8 @@ from torch import Tensor
 from flow_cache import FlowSpec, Pair, level_pairs
 from flow_cache.estimators.base import check_at_least
 from flow_cache.estimators.estimate import estimate_clip
-from flow_cache.occlusion import visibility
+from flow_cache.matching import matched_visibility
+from flow_cache.occlusion import DEFAULT_CRITERION, visibility
 from fluxshard.demo.scenes import random_scene
 
 SCENE = random_scene(2, (32, 48))
@@ -60,6 +62,16 @@ def test_all_pairs_of_the_spec_in_their_order() -> None:
         forward, backward = (torch.from_numpy(SCENE.flow(*p))[None] for p in ((i, j), (j, i)))
         assert torch.equal(field.flow, forward)
         assert torch.equal(field.visible, visibility(forward, backward, SPEC.occlusion))
+
+
+def test_the_default_criterion_looks_at_the_pictures() -> None:
+    spec = replace(SPEC, occlusion=DEFAULT_CRITERION)
+    fields = estimate_clip(ExactFlow(), FRAMES, spec)
+    for (i, j), field in fields.items():
+        flows = torch.from_numpy(np.stack([SCENE.flow(i, j), SCENE.flow(j, i)]))
+        assert torch.equal(field.visible[0], matched_visibility(FRAMES[[i, j]], flows)[0])
+    forward = estimate_clip(ExactFlow(), FRAMES, replace(spec, directions=("forward",)))
+    assert all(torch.equal(fields[pair].visible, one.visible) for pair, one in forward.items())
 
 
 def test_one_direction_has_the_same_fields_as_both() -> None:
