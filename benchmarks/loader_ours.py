@@ -27,7 +27,8 @@ from loader_measure import BATCH, Tensors, timed
 from flow_cache import decode_field
 from shards import Dataset, ShardReader, Store, decode_clip
 from trainer.config import PyramidConfig, StreamConfig
-from trainer.stream.engine import Loader
+from trainer.stream.engine import Stream
+from trainer.stream.source import Source
 from trainer.temporal.plan import Supervision, window
 from trainer.temporal.recipe import ClipFacts, SamplePlan
 from trainer.temporal.stages import Stage, stages
@@ -127,8 +128,8 @@ def bare(reader: ShardReader, flow: bool, workers: int, clips: int) -> Iterator[
 
 def stream(dataset: Dataset, flow: bool, workers: int) -> Iterator[Tensors]:
     config = StreamConfig(frames=FRAMES, batch=BATCH, threads=workers, window=8)
-    layer = dataset.layer(LAYER) if flow else None
-    with closing(iter(Loader(dataset, config, Straight(flow), layer, seed=0))) as batches:
+    source = Source(dataset=dataset, layer=dataset.layer(LAYER) if flow else None)
+    with closing(iter(Stream(source, config, Straight(flow), seed=0))) as batches:
         for batch in batches:
             found = batch.flow
             yield (batch.frames,) if found is None else (batch.frames, found.flow, found.visible)
