@@ -4,7 +4,7 @@
 
 Scenes: F1 of the hidden pixels, with true and with estimated flow, forward and backward, pooled
 over the seeds; constants were chosen on scenes of these kinds with other textures and headings.
-With --data, the masks of its subfolder `flow_gt` (FlyingChairs2, Sintel; they decided no constant)
+With --data, the masks of its subfolder `flow_gt` (FlyingChairs2, Sintel; seen while choosing)
 and the videos of `videos`: of the pixels in the outermost ring whose flow is shorter than a quarter
 pixel, the share that is hidden, in single pairs and composed over four, and how many of all hidden
 pixels lie in that ring. Pairs of which flow explains little (cuts, fades, slides) count in "all
