@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "Check every byte of a dataset against its index.",
     "info": "Say what a dataset holds: clips, seconds of video, shards, bytes, layers, rejects.",
     "rejects": "List what a dataset lacks: inputs and clips refused, why, and what is tried again.",
+    "index": "Write the index files by which DALI, Energon or webshart read a dataset's tars.",
     "inspect": "Draw one clip: frames, flow in the Middlebury colour wheel, occlusion.",
     "stream": "Stream a dataset as training would: how fast that is, and where the time goes.",
     "train": "Train a video diffusion model on a dataset, or continue a run from its checkpoint.",

@@ -8,6 +8,7 @@ clip_video   frames to the stored clip and back       writer      one shard's ta
 reader       clips and fields by byte ranges          order       the order of the stream
 verify       every byte against the index             merge       one dataset of several
 storage/     file systems, their failures and locks
+foreign/     index files of other readers, where they are asked for
 stopwatch    where the time goes
 """
 

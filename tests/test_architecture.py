@@ -19,6 +19,7 @@ FLOW = {"flow_cache", "flow_cache/coding", "flow_cache/estimators"}
 ROOMS: dict[str, set[str]] = {
     "shards/storage": set(),
     "shards": {"shards/storage"},
+    "shards/foreign": {"shards"},
     "flow_cache": set(),
     "flow_cache/coding": {"flow_cache"},
     "flow_cache/estimators": {"flow_cache"},
@@ -57,7 +58,7 @@ ROOMS: dict[str, set[str]] = {
     "fluxshard/commands": {
         *("fluxshard", "fluxshard/demo", "fluxshard/report", "trainer", "trainer/run"),
         *("pipeline/source", "pipeline/planning", "pipeline/building", "pipeline/exchange"),
-        *("shards", "flow_cache", "flow_cache/reuse"),
+        *("shards", "shards/foreign", "flow_cache", "flow_cache/reuse"),
     },
     "fluxshard/commands/views": {"fluxshard", "fluxshard/report", "pipeline/planning", "shards"},
 }

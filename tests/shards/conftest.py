@@ -47,8 +47,10 @@ def write_dataset(url: str, prefix: str) -> None:
         with shard_tar(store, f"clips/{name}.tar") as tar:
             rows = []
             for n, key in enumerate(keys):
-                members = {"mp4": payload(shard, n), "json": b"{}", "txt": b""}
-                rows.append({"key": key, **span_columns(tar.add(key, members))})
+                caption = f"caption {n}" * (n > 0)  # the first has none
+                members = {"mp4": payload(shard, n), "json": b"{}", "txt": caption.encode()}
+                looks = {"height": 48, "width": 64, "caption": caption}
+                rows.append({"key": key, **looks, **span_columns(tar.add(key, members))})
         write_table(store, f"clips/{name}.parquet", pa.Table.from_pylist(rows))
         with shard_tar(store, f"flow/toy-0123456789ab/{name}.tar") as tar:
             rows = [flow_row(tar, shard, n, key) for n, key in enumerate(keys)]
