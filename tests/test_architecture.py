@@ -47,6 +47,7 @@ ROOMS: dict[str, set[str]] = {
     "trainer/process": {"shards"},
     "trainer/temporal": {"trainer", "trainer/process", "shards", "flow_cache"},
     "trainer/stream": {"trainer", "trainer/temporal", "shards", *FLOW},
+    "trainer/adapters": {"trainer/stream", "shards"},
     "trainer/terms": {"trainer", "trainer/process", "trainer/stream", "shards", *FLOW},
     "trainer/run": {
         *("trainer", "trainer/process", "trainer/temporal", "trainer/stream", "trainer/terms"),

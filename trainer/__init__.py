@@ -4,9 +4,11 @@ config     TrainConfig and its parts; presets: named runs
 temporal   which stored frame stands in which slot
 stream     dataset to batches                     process    noising and denoising
 terms      losses beside the reconstruction       model      the network
-run        the loop, checkpoints, the log
+run        the loop, checkpoints, the log        adapters   the stream in other trainers
 """
 
+from trainer.adapters.loaders import Epochs, FinetrainersStream, Items, OpenSoraEpochs
+from trainer.adapters.samples import cosmos, diffsynth, finetrainers, open_sora, videox_fun
 from trainer.config import (
     FlowLossConfig,
     FluxFlowConfig,
@@ -45,6 +47,9 @@ __all__ = [  # noqa: RUF022 - grouped
     # the stream
     "Stream", "Source", "survey", "Batch", "Damage", "FlowTargets", "Totals", "stage_table",
     "to_signal", "to_unit",
+    # the stream in other trainers
+    "videox_fun", "diffsynth", "finetrainers", "open_sora", "cosmos",
+    "Epochs", "Items", "OpenSoraEpochs", "FinetrainersStream",
     # the process
     "NoiseInterval", "hold", "noisy_mean", "target", "clean_estimate",
     "noise_like", "level_at", "loss_weight", "denoise", "reconstruct", "Reconstruction",
