@@ -104,3 +104,45 @@ def test_energon_opens_clips_and_flow_with_the_index_that_we_write(dataset_url: 
     assert clips == {key: members["mp4"] for key, members in written(dataset_url).items()}
     flow = dict(energon_keys(f"{dataset_url}/flow/{dataset.layer().name}", "flow"))
     assert flow.keys() == clips.keys()
+
+
+def test_dali_reads_clips_with_the_index_that_we_write(dataset_url: str):
+    dali: Any = pytest.importorskip("nvidia.dali")
+    write_index(Dataset(dataset_url), "dali")
+    paths = tars(dataset_url)
+
+    @dali.pipeline_def(batch_size=1, num_threads=1, device_id=None)
+    def pipeline() -> Any:
+        indexes = [str(Path(path).with_suffix(".idx")) for path in paths]
+        read = dali.fn.readers.webdataset(paths=paths, index_paths=indexes, ext=[*PARTS])
+        return tuple(read)
+
+    expected = written(dataset_url)
+    built = pipeline()
+    built.build()
+    samples = [[bytes(part.at(0)) for part in built.run()] for _ in expected]
+    assert samples == [[members[part] for part in PARTS] for members in expected.values()]
+
+
+def test_the_index_for_dali_is_that_of_its_own_tool(dataset_url: str, tmp_path: Path):
+    tool: Any = pytest.importorskip("wds2idx")
+    dataset = Dataset(dataset_url)
+    write_index(dataset, "dali")
+    for folder in ("clips", f"flow/{dataset.layer().name}"):
+        for path in tars(dataset_url, folder):
+            with tool.IndexCreator(path, str(tmp_path / "idx"), verbose=False) as creator:
+                creator.create_index()
+            assert Path(path).with_suffix(".idx").read_bytes() == (tmp_path / "idx").read_bytes()
+
+
+def test_webshart_reads_clips_with_the_index_that_we_write(dataset_url: str):
+    webshart: Any = pytest.importorskip("webshart")
+    write_index(Dataset(dataset_url), "webshart")
+    loader = webshart.TarDataLoader(webshart.discover_dataset(f"{dataset_url}/clips"))
+    entries = {entry.path: entry for entry in loader if entry.path.endswith(".mp4")}
+    expected = written(dataset_url)
+    assert {path: bytes(entry.data) for path, entry in entries.items()} == {
+        f"{key}.mp4": members["mp4"] for key, members in expected.items()
+    }
+    texts = {f"{key}.mp4": members["txt"].decode() or None for key, members in expected.items()}
+    assert {path: entry.captions for path, entry in entries.items()} == texts
