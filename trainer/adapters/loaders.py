@@ -66,8 +66,11 @@ class Epochs(Generic[Item]):
 class OpenSoraEpochs(Epochs[dict[str, Any]]):
     """Loader and sampler of Open-Sora in one: its loop says which epoch and step are next.
 
-    So its checkpoints resume exactly, though it fetches a batch ahead. Args as above; `fps` as of
-    `samples.open_sora`.
+    So its checkpoints resume exactly, though it fetches a batch ahead.
+
+    Args:
+        stream, steps, device: as of `Epochs`.
+        fps: as of `samples.open_sora`.
     """
 
     _epoch = _step = 0
