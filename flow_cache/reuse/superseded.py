@@ -6,7 +6,7 @@ Files are named after the content of the Parquet: shards of one number may be su
 What is still wanted of them is copied into the shards that take their place, checked as any flow.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
 
 from flow_cache import FlowSpec
@@ -22,20 +22,23 @@ def supersede(store: Store, is_gone: Callable[[int], bool]) -> None:
 
     Killed at any moment, what is still in place is a shard that is not planned, or half of one.
     """
-    for name in store.files("flow"):
-        if name.endswith(".parquet") and is_gone(number_of(name)):
+    for name, number in _numbered(store, "flow"):
+        if name.endswith(".parquet") and is_gone(number):
             aside = f"{SUPERSEDED}/{PurePath(name).parent}"
-            to = content_name(aside, number_of(name), store.read(name)).removesuffix("parquet")
+            to = content_name(aside, number, store.read(name)).removesuffix("parquet")
             for suffix in ("tar", "parquet"):
                 store.move(name.removesuffix("parquet") + suffix, to + suffix)
-    for name in [*store.files("clips"), *store.files("flow")]:
-        if is_gone(number_of(name)):
+    for name, number in [*_numbered(store, "clips"), *_numbered(store, "flow")]:
+        if is_gone(number):
             store.delete(name)
 
 
-def number_of(name: str) -> int:
-    """Of the shard that a file belongs to."""
-    return int(PurePath(name).stem)
+def _numbered(store: Store, folder: str) -> Iterator[tuple[str, int]]:
+    """The files of shards, also those by which other readers find their way, and whose they are."""
+    for name in store.files(folder):
+        number = PurePath(name).name.partition(".")[0]  # `000000.tar.idx` is of shard 0, too
+        if number.isdecimal():  # `.nv-meta/index.sqlite` is of no shard
+            yield name, int(number)
 
 
 def superseded_flow(store: Store, specs: Sequence[FlowSpec]) -> Catalog | None:

@@ -88,3 +88,14 @@ def test_half_of_a_shard_is_not_used(store: Store):
     supersede(store, lambda _: True)
     assert len(store.files(SUPERSEDED)) == 2
     assert superseded_flow(store, [SPEC]) is None
+
+
+def test_index_files_of_other_readers_go_with_their_shard_and_no_other_file_is_touched(
+    tmp_path: Path,
+):
+    store = Store(tmp_path)
+    others = ["clips/.nv-meta/.info.json", "clips/.nv-meta/index.sqlite", "clips/000003.tar.idx"]
+    for name in (*others, "clips/000007.tar.idx", "clips/000007.idx", "flow/x/000007.json"):
+        store.write(name, b"x")
+    supersede(store, lambda shard: shard == 7)
+    assert store.files() == others
