@@ -1,5 +1,8 @@
 """The stream in the loops of Accelerate and Lightning: every sample once, no second dealing out."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +20,7 @@ from tests.trainer.adapters.test_loaders import item_keys, keys_of, take
 from trainer.adapters.loaders import Epochs, FinetrainersStream, Items
 from trainer.adapters.samples import videox_fun
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.filterwarnings("ignore")  # of theirs
 
 
@@ -88,6 +92,50 @@ def test_accelerate_refuses_a_data_loader_of_a_stream_at_its_first_batch(open_st
     loader = DataLoader(open_stream(2, 0, 2), batch_size=None)
     with pytest.raises(TypeError):
         next(iter(prepare_data_loader(loader, put_on_device=True, **how)))
+
+
+TWO_PROCESSES = """
+import sys
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+from shards import Dataset
+from trainer import Epochs, PlainRecipe, Stream, StreamConfig
+
+accelerator = Accelerator(cpu=True)
+rank, ranks = accelerator.process_index, accelerator.num_processes
+
+def open_stream(rank, ranks):
+    config = StreamConfig(frames=9, batch=2, threads=1)
+    return Stream(Dataset(sys.argv[1]), config, PlainRecipe(9), seed=0, rank=rank, ranks=ranks)
+
+whole = list(Epochs(open_stream(0, 1), lambda batch: batch.keys, 4))
+epochs = accelerator.prepare(Epochs(open_stream(rank, ranks), lambda batch: batch.keys, 2))
+accelerator.register_for_checkpointing(epochs)
+assert list(epochs) == [keys[rank::ranks] for keys in whole[:2]]
+accelerator.save_state(sys.argv[2])
+for _ in range(2):
+    assert list(epochs) == [keys[rank::ranks] for keys in whole[2:]]
+    accelerator.load_state(sys.argv[2])
+try:
+    next(iter(accelerator.prepare(DataLoader(open_stream(rank, ranks), batch_size=None))))
+except (TypeError, RuntimeError):  # the second is of the rank that waits for the first
+    print("refused", flush=True)
+"""
+
+
+@pytest.mark.drill
+def test_two_processes_of_accelerate_share_a_stream_once(made, tmp_path: Path):
+    script = tmp_path / "train.py"
+    script.write_text(TWO_PROCESSES)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    ended = subprocess.run(
+        [sys.executable, *launch, made.dataset.url, str(tmp_path / "state")],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert ended.stdout.count("refused") == 2, ended.stderr
 
 
 def test_lightning_trains_on_epochs_and_goes_on_in_the_next(open_stream):
