@@ -43,3 +43,14 @@ def test_a_merged_dataset_is_refused_by_naming_its_parts(make_dataset, tmp_path:
     merge([Store(part) for part in parts], Store(tmp_path / "merged"))
     with pytest.raises(UsageError, match=r"merged.*one.*two"):
         write_index(Dataset(str(tmp_path / "merged")), "dali")
+
+
+@pytest.mark.parametrize("reader", SUFFIXES)
+def test_a_shard_all_of_whose_clips_were_refused_is_left_out(dataset_url: str, reader: Reader):
+    dataset = Dataset(dataset_url)
+    dataset.__dict__["shard_rows"] = (3, 0)
+    names = write_index(dataset, reader)
+    assert not any("000001" in name for name in names)
+    if reader == "energon":
+        found = json.loads(dataset.store.read("clips/.nv-meta/.info.json"))
+        assert found == {"shard_counts": {"000000.tar": 3}}
