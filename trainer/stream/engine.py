@@ -142,7 +142,15 @@ class Stream(IterableDataset[Batch]):
                 self.totals.add(batch.seconds, len(batch), len(batch.damaged))
                 yield replace(batch, cursor=cursor)
         finally:
-            pool.shutdown(cancel_futures=True)
+            self._end(pool)
+
+    def _end(self, pool: ThreadPoolExecutor) -> None:
+        """Wait for the threads, which try nothing again from now on."""
+        for samples in self.samples:
+            samples.reader.stop.set()
+        pool.shutdown(cancel_futures=True)
+        for samples in self.samples:
+            samples.reader.stop.clear()
 
     def epoch(self, position: int) -> int:
         """The epoch, of its source, that a position is in."""
