@@ -166,6 +166,20 @@ def test_each_batch_says_where_its_time_went(made, config: TrainConfig) -> None:
         assert all(seconds >= 0 for seconds in batch.seconds.values())
 
 
+def test_a_batch_of_another_size_has_one_stage_on_all_ranks(made, config: TrainConfig) -> None:
+    """Also where a run goes on in the middle of what is a batch now."""
+    stages = set()
+    for done in range(2, 20, 2):
+        cursor = replace(stream_of(made, config).cursor, position=done)
+        wide = replace(config, stream=replace(config.stream, batch=6))
+        ranks = [stream_of(made, wide, None, cursor, rank=r, ranks=6) for r in range(6)]
+        batches = [rank.prepare(done)[0] for rank in ranks]
+        assert len({batch.stage for batch in batches}) == 1
+        assert {batch.cursor.position for batch in batches} == {done + 6}
+        stages.add(batches[0].stage)
+    assert len(stages) > 1
+
+
 def test_what_the_data_cannot_serve_is_refused(made, config: TrainConfig) -> None:
     with pytest.raises(UsageError, match=r"shortest clip .* 9 frames, stream.frames asks for 12"):
         stream_of(made, replace(config, stream=StreamConfig(frames=12)))
