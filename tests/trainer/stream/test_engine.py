@@ -570,7 +570,8 @@ def check_footprint(stream: Stream, batches: int) -> None:
         pass
     after = footprint()
     generator.close()
-    assert after[:2] == (threads, files)
+    assert after[0] <= threads  # one of pytest may have ended
+    assert after[1] == files
     assert after[2] < memory + 8
 
 
