@@ -254,7 +254,13 @@ def whole_weights(weights: Sequence[float]) -> tuple[int, ...]:
 
 
 def rank_rows(rows: Int64[np.ndarray, " n"], rank: int, ranks: int) -> Int64[np.ndarray, " share"]:
-    """Rank `rank`'s share r, r + R, … of a global batch, which R must divide."""
+    """Rank `rank`'s share r, r + R, … of a global batch, which R must divide.
+
+    Raises:
+        UsageError: it does not, or there is no such rank.
+    """
+    if not 0 <= rank < ranks:
+        raise UsageError(f"rank {rank} of a world of {ranks}: ranks count from 0 to {ranks - 1}")
     if len(rows) % ranks:
         raise UsageError(
             f"a global batch of {len(rows)} clips cannot be split evenly over {ranks} ranks; "

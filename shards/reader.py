@@ -61,6 +61,7 @@ class ShardReader:
 
     Attributes:
         bytes_read: of members and fields, the gaps between near ones with them.
+        stop: once it is set, reads that fail are not tried again, so that threads can end.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class ShardReader:
         self._ends = np.cumsum(dataset.shard_rows)
         self._tables = Held(self._read, held)
         self._counting, self.bytes_read = threading.Lock(), 0
+        self.stop = threading.Event()
 
     def load(self, shard: int) -> None:
         """Read the index of shard number `shard`, if it is not held.
@@ -127,7 +129,7 @@ class ShardReader:
             self.value(row, f"{name}_{what}") for what in ("offset", "size", "crc32")
         )
         store, tar = self._tar("clips", row)
-        data = store.read_range(tar, offset, size)
+        data = store.read_range(tar, offset, size, self.stop)
         self._count(len(data))
         self._check(data, crc32, store.at(tar), row, name)
         return data
@@ -150,7 +152,7 @@ class ShardReader:
         indices = [number[pair] for pair in pairs]
         spans = [(int(record["field_offset"][i]), int(record["field_size"][i])) for i in indices]
         store, tar = self._tar(f"flow/{self.layer.name}", row)
-        blobs = read_spans(store, tar, spans)
+        blobs = read_spans(store, tar, spans, self.stop)
         self._count(sum(map(_extent, coalesce(spans, gap=_GAP_BYTES))))
         for pair, index, blob in zip(pairs, indices, blobs, strict=True):
             self._check(
@@ -176,12 +178,17 @@ class ShardReader:
             )
 
 
-def read_spans(store: Store, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+def read_spans(
+    store: Store,
+    name: str,
+    spans: Sequence[tuple[int, int]],
+    stop: threading.Event | None = None,
+) -> list[bytes]:
     """The bytes of each (offset, size), near ones fetched in one request."""
     blobs: dict[tuple[int, int], bytes] = {}
     for group in coalesce(spans, gap=_GAP_BYTES):
         start = group[0][0]
-        data = store.read_range(name, start, _extent(group))
+        data = store.read_range(name, start, _extent(group), stop)
         for offset, size in group:
             blobs[offset, size] = data[offset - start : offset - start + size]
     return [blobs[span] for span in spans]

@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -74,18 +75,28 @@ class Store:
         return "/".join([self._root.rstrip("/"), name])
 
     def _attempt(
-        self, name: str, operation: Callable[[str], Result], attempts: int = ATTEMPTS
+        self,
+        name: str,
+        operation: Callable[[str], Result],
+        attempts: int = ATTEMPTS,
+        stop: threading.Event | None = None,
     ) -> Result:
         """Of an operation on a path."""
         path = self._path(name)
-        return attempt(lambda: operation(path), self.at(name), attempts=attempts)
+        return attempt(lambda: operation(path), self.at(name), attempts=attempts, stop=stop)
 
     def read(self, name: str) -> bytes:
         """The whole file; FileNotFoundError if it is absent."""
         return self._attempt(name, self._filesystem.cat_file)
 
-    def read_range(self, name: str, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset`; fewer where the file ends early (callers check a sum)."""
+    def read_range(
+        self, name: str, offset: int, size: int, stop: threading.Event | None = None
+    ) -> bytes:
+        """`size` bytes from `offset`; fewer where the file ends early (callers check a sum).
+
+        Args:
+            stop: once it is set, a read that fails is not tried again.
+        """
 
         def read(path: str) -> bytes:
             if self.is_local:
@@ -98,7 +109,7 @@ class Store:
                     return b""
                 raise
 
-        return self._attempt(name, read) if size else b""
+        return self._attempt(name, read, stop=stop) if size else b""
 
     @contextmanager
     def publish(self, name: str, *, attempts: int = ATTEMPTS) -> Iterator[BinaryIO]:

@@ -67,8 +67,6 @@ def stream(
     from shards import Dataset, UsageError
     from trainer import PlainRecipe, Source, Stream, StreamConfig, survey
 
-    if not 0 <= rank < world:
-        raise UsageError(f"rank {rank} of a world of {world}: ranks count from 0 to {world - 1}")
     if batches < 1:
         raise UsageError(f"batches is {batches}; take 1 or more")
     opened = Dataset(dataset)

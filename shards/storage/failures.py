@@ -1,6 +1,7 @@
 """What goes wrong with files: what is worth another try, and one sentence for what is not."""
 
 import errno
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -50,20 +51,29 @@ def is_passing(error: BaseException) -> bool:
     return bool(names & _TRANSPORT)
 
 
-def attempt(operation: Callable[[], Result], url: str, *, attempts: int = ATTEMPTS) -> Result:
+def attempt(
+    operation: Callable[[], Result],
+    url: str,
+    *,
+    attempts: int = ATTEMPTS,
+    stop: threading.Event | None = None,
+) -> Result:
     """The result of an operation, tried again while it fails for a passing reason.
 
     Args:
         url: of the file it is about, for the message.
+        stop: once it is set, nothing is tried again and no pause goes on.
 
     Raises:
         StorageFailure: a remote file cannot be read or written. That it is absent, is there
             already or is a folder stays FileNotFoundError, FileExistsError or IsADirectoryError.
         OSError: the same of a local file, as the system says it.
     """
+    stop = stop or threading.Event()
     again = tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_passing),
-        stop=tenacity.stop_after_attempt(attempts),
+        stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_when_event_set(stop),
+        sleep=tenacity.sleep_using_event(stop),
         wait=PAUSE,
         reraise=True,
     )

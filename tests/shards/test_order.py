@@ -77,6 +77,8 @@ def test_the_order_is_pinned():
 def test_an_uneven_split_and_an_empty_stream_are_refused():
     with pytest.raises(ValueError, match="multiple of the number of ranks"):
         rank_rows(np.arange(5), 0, 2)
+    with pytest.raises(UsageError, match="rank 2 of a world of 2: ranks count from 0 to 1"):
+        rank_rows(np.arange(4), 2, 2)
     with pytest.raises(ValueError, match="no rows"):
         Order(shard_rows=(0, 0), seed=1)
 

@@ -115,9 +115,10 @@ class Stream(IterableDataset[Batch]):
             raise IndexError(f"position {position}: they count from 0 and never end")
         avoid: dict[Samples, dict[int, Damage]] = defaultdict(dict)
         while True:
-            batch, parts = self._assemble([position], Cursor(order=self.order), avoid)
+            batch, parts = self._assemble([position], position, avoid)
             if not _gather(parts, [partial(_fill, part) for part in parts], batch.seconds, avoid):
                 return batch
+            self._allow(avoid)
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches in order, from the cursor on."""
@@ -126,7 +127,7 @@ class Stream(IterableDataset[Batch]):
         pool = ThreadPoolExecutor(
             self.config.threads, "stream", torch.set_num_threads, initargs=(1,)
         )
-        self.totals = Totals(self._bytes_read)
+        self.totals = Totals(lambda: sum(samples.reader.bytes_read for samples in self.samples))
         cursor, ahead = self.cursor, self.cursor.position
         counted = {self._own_sample(position) for position in cursor.skipped}
         windows = [Windows(samples, pool.submit) for samples in self.samples]
@@ -142,7 +143,16 @@ class Stream(IterableDataset[Batch]):
                 self.totals.add(batch.seconds, len(batch), len(batch.damaged))
                 yield replace(batch, cursor=cursor)
         finally:
-            pool.shutdown(cancel_futures=True)
+            self._end(pool)
+
+    def _end(self, pool: ThreadPoolExecutor) -> None:
+        """Wait for the threads, which try nothing again from now on."""
+        stops = [samples.reader.stop for samples in self.samples]
+        for stop in stops:
+            stop.set()
+        pool.shutdown(cancel_futures=True)
+        for stop in stops:
+            stop.clear()
 
     def epoch(self, position: int) -> int:
         """The epoch, of its source, that a position is in."""
@@ -151,22 +161,18 @@ class Stream(IterableDataset[Batch]):
 
     def prepare(self, position: int) -> tuple[Batch, list[Part]]:
         """This rank's share of the batch that begins at a position, and what fills it."""
-        return self._assemble(self._share(position), self._after(position), {})
+        return self._assemble(self._share(position), position, {})
 
     def _share(self, position: int) -> list[int]:
         ours: list[int] = self.share(np.arange(position, position + self.config.batch)).tolist()
         return ours
 
-    def _after(self, position: int) -> Cursor:
-        return Cursor(order=self.order, position=position + self.config.batch)
-
     def _has_room(self, coming: "Sequence[_Coming]") -> bool:
         """Whether to prepare one more batch ahead of the next."""
         if not coming:
             return True
-        most = self.config.prefetch_mib << 20
         held = sum(one.batch.nbytes for one in coming) + coming[-1].batch.nbytes
-        return len(coming) <= self.config.prefetch and held <= most
+        return len(coming) <= self.config.prefetch and held <= self.config.prefetch_mib << 20
 
     def _start(
         self, pool: ThreadPoolExecutor, position: int, windows: Sequence[Windows]
@@ -192,18 +198,20 @@ class Stream(IterableDataset[Batch]):
             waits = [future.result for future in coming.futures]
             batch, parts = coming.batch, coming.parts
             while _gather(parts, waits, watch.seconds, avoid):
-                met = [damage for found in avoid.values() for damage in found.values()]
-                self._allow(len(met), met[-1])
-                batch, parts = self._assemble(batch.positions, batch.cursor, avoid)
+                self._allow(avoid)
+                begin = batch.cursor.position - self.config.batch
+                batch, parts = self._assemble(batch.positions, begin, avoid)
                 waits = [pool.submit(_fill, part).result for part in parts]
         batch.seconds.update(watch.seconds)
         return batch
 
     def _assemble(
-        self, positions: Sequence[int], cursor: Cursor, avoid: Avoid
+        self, positions: Sequence[int], begin: int, avoid: Avoid
     ) -> tuple[Batch, list[Part]]:
+        """Some samples of the global batch that begins at a position."""
         found = [self._find(position, avoid) for position in positions]
-        stage = self.recipe.group(positions[0] // self.config.batch)
+        stage = self.recipe.group(begin // self.config.batch)
+        cursor = Cursor(order=self.order, position=begin + self.config.batch)
         worker = get_worker_info() is not None
         empty = partial(torch.empty, pin_memory=self.pin and not worker)
         return assemble(found, self.recipe, stage, cursor, empty)
@@ -227,20 +235,21 @@ class Stream(IterableDataset[Batch]):
                 counted.add(sample)
                 news.append(damage.position)
         cursor = replace(cursor.skip(news), position=batch.cursor.position)
-        if news:
-            self._allow(cursor.skips, batch.damaged[-1])
+        if cursor.skips > self.config.max_damaged and news:
+            raise self._too_many(cursor.skips, batch.damaged[-1])
         return cursor
 
-    def _allow(self, damaged: int, last: Damage) -> None:
-        """DamagedDataset if so many damaged samples are too many."""
-        if damaged > self.config.max_damaged:
-            raise DamagedDataset(
-                f"{damaged} samples are damaged, more than stream.max_damaged = "
-                f"{self.config.max_damaged} allows; the last: {last.key}: {last.reason}"
-            )
+    def _allow(self, met: Avoid) -> None:
+        """DamagedDataset if so many samples in one batch are damaged that the run must end."""
+        damaged = [damage for found in met.values() for damage in found.values()]
+        if len(damaged) > self.config.max_damaged:
+            raise self._too_many(len(damaged), damaged[-1])
 
-    def _bytes_read(self) -> int:
-        return sum(samples.reader.bytes_read for samples in self.samples)
+    def _too_many(self, damaged: int, last: Damage) -> DamagedDataset:
+        return DamagedDataset(
+            f"{damaged} samples are damaged, more than stream.max_damaged = "
+            f"{self.config.max_damaged} allows; the last: {last.key}: {last.reason}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -166,6 +166,20 @@ def test_each_batch_says_where_its_time_went(made, config: TrainConfig) -> None:
         assert all(seconds >= 0 for seconds in batch.seconds.values())
 
 
+def test_a_batch_of_another_size_has_one_stage_on_all_ranks(made, config: TrainConfig) -> None:
+    """Also where a run goes on in the middle of what is a batch now."""
+    stages = set()
+    for done in range(2, 20, 2):
+        cursor = replace(stream_of(made, config).cursor, position=done)
+        wide = replace(config, stream=replace(config.stream, batch=6))
+        ranks = [stream_of(made, wide, None, cursor, rank=r, ranks=6) for r in range(6)]
+        batches = [rank.prepare(done)[0] for rank in ranks]
+        assert len({batch.stage for batch in batches}) == 1
+        assert {batch.cursor.position for batch in batches} == {done + 6}
+        stages.add(batches[0].stage)
+    assert len(stages) > 1
+
+
 def test_what_the_data_cannot_serve_is_refused(made, config: TrainConfig) -> None:
     with pytest.raises(UsageError, match=r"shortest clip .* 9 frames, stream.frames asks for 12"):
         stream_of(made, replace(config, stream=StreamConfig(frames=12)))
@@ -279,7 +293,7 @@ def test_what_the_configuration_promises_is_checked_where_rows_are_read(
 WORLDS = (1, 2, 3, 4, 6)
 indices = st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(lambda rows: sum(rows) > 3)
 once = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -317,7 +331,7 @@ def test_the_ranks_of_any_world_share_one_sequence(open_stream, data: st.DataObj
     assert sorted(joined, key=lambda sample: sample.position) == whole
 
 
-@settings(once, max_examples=10)
+@settings(once, max_examples=6)
 @given(st.data())
 def test_any_state_gives_the_same_tail_to_any_world(open_stream, data: st.DataObject) -> None:
     index, options = damaged_index(data)
@@ -556,14 +570,15 @@ def check_footprint(stream: Stream, batches: int) -> None:
         pass
     after = footprint()
     generator.close()
-    assert after[:2] == (threads, files)
+    assert after[0] <= threads  # one of pytest may have ended
+    assert after[1] == files
     assert after[2] < memory + 8
 
 
 def test_nothing_grows_from_batch_to_batch(open_stream) -> None:
     index = Index([3] * 40)
     index.damaged = {5, 50, 100}
-    check_footprint(open_stream(index, batch=1, window=4), 4_000)
+    check_footprint(open_stream(index, batch=1, window=4), 1_500)
 
 
 @pytest.mark.drill

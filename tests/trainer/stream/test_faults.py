@@ -3,6 +3,7 @@
 import itertools
 import re
 import shutil
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -185,3 +186,24 @@ def test_a_server_that_gives_nothing_any_more_ends_the_run(made, proxy: Proxy) -
     proxy.faults = lambda *_: "500"
     with pytest.raises(DamagedDataset, match=r"max_damaged = 3 allows.*answers 500"):
         list(itertools.islice(batches, 4 * EPOCH))
+
+
+@pytest.mark.timeout(100)
+def test_a_stream_ends_while_its_threads_wait_to_try_again(
+    made, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "PAUSE", tenacity.wait_fixed(1000))
+    failed, tars = threading.Event(), itertools.count()
+
+    def faults(number: int, method: str, path: str) -> str | None:
+        if not path.endswith(".tar") or next(tars) < CONFIG.batch:
+            return None
+        failed.set()
+        return "500"
+
+    proxy.faults = faults
+    batches = iter(stream_of(proxy.url))
+    next(batches)
+    assert failed.wait(60)
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stream")]
