@@ -9,10 +9,11 @@ reader       clips and fields by byte ranges          order       the order of t
 verify       every byte against the index             merge       one dataset of several
 storage/     file systems, their failures and locks
 foreign/     index files of other readers, where they are asked for
+mp4/         where an mp4's coded pictures lie
 stopwatch    where the time goes
 """
 
-from shards.clip_video import decode_clip, encode_clip, is_storable
+from shards.clip_video import decode_clip, decode_planes, decode_rgb, encode_clip, is_storable
 from shards.index import Dataset, check_agreement, read_index, read_table
 from shards.manifest import (
     DamagedDataset,
@@ -40,7 +41,9 @@ __all__ = [  # noqa: RUF022 - grouped
     "write_manifest",
     # bytes
     "Store", "ShardReader", "read_table", "read_index", "check_agreement", "shard_tar",
-    "table_bytes", "write_table", "encode_clip", "decode_clip", "is_storable",
+    "table_bytes", "write_table",
+    # pixels
+    "encode_clip", "decode_clip", "decode_rgb", "decode_planes", "is_storable",
     # the stream's order
     "Order", "Mixture", "whole_weights", "Cursor", "fold", "rank_rows",
     # whole datasets

@@ -11,16 +11,25 @@ x264's `b-pyramid=strict`: under `normal` the P-frames refer to B-frames and cha
 """
 
 import io
+import math
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Literal
+from functools import partial
+from itertools import islice
 
 import av
 import numpy as np
-from av.container import InputContainer
-from av.video.frame import PictureType
+import numpy.typing as npt
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType, VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
-from av.video.stream import VideoStream
 from jaxtyping import UInt8
+
+from shards.mp4 import Track, read_track
 
 # Raise it when decoding gives other pixels: flow made from stored clips is then not reused.
 REVISION = 2
@@ -32,6 +41,7 @@ _X264_STRUCTURE = (
 # Without ACCURATE_RND swscale truncates and pictures darken by a grey level. BITEXACT: the same
 # pixels with any instruction set. Bicubic is how it halves the chroma by itself.
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_held = threading.local()  # a thread's reformatter: to set one up costs as much as a frame
 _PLANES = (1, 2, 0)  # of RGB, in swscale's planar order G, B, R
 _BT709 = 1  # the value of ITU-T H.273 for primaries and transfer characteristics
 
@@ -106,56 +116,124 @@ def decode_clip(
     Raises:
         ValueError: the bytes are no clip video, or a frame that is needed does not come out.
     """
-    skip: Literal["BIDIR", "NONREF", "DEFAULT"]
-    skip = "BIDIR" if stride % 4 == 0 else "NONREF" if stride % 2 == 0 else "DEFAULT"
-    try:
-        with av.open(io.BytesIO(data), "r") as container:
-            stream = container.streams.video[0]
-            context = stream.codec_context
-            context.thread_count, context.skip_frame = 1, skip
-            end = min(stream.frames, stream.frames if stop is None else stop)
-            wanted = range(0, end, stride)
-            images = np.empty((len(wanted), 3, context.height, context.width), np.uint8)
-            found = _fill(images, container, stream, stride)
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"not a readable clip video ({len(data)} bytes): {error}") from error
-    if found != len(wanted):
-        raise ValueError(
-            f"clip video gave {found} of {len(wanted)} frames at stride {stride}; it is damaged or "
-            "was not written by encode_clip"
-        )
+    track = _read_track(data)
+    shown = range(0, len(track) if stop is None else min(stop, len(track)), stride)
+    images = np.empty((len(shown), 3, *track.size), np.uint8)
+    _decode(data, track, shown, partial(_write_rgb, images))
     return images
 
 
-def _fill(
-    images: UInt8[np.ndarray, "n 3 h w"],
-    container: InputContainer,
-    stream: VideoStream,
-    stride: int,
-) -> int:
-    """Decode the wanted frames into `images`; returns how many came out."""
-    reformatter = VideoReformatter()  # one for the clip: a new one each frame costs more than it
-    if not stream.average_rate or not stream.time_base:
-        raise ValueError("clip video has no frame rate; it was not written by encode_clip")
-    frame_ticks = 1 / (stream.average_rate * stream.time_base)
-    found = 0
-    for frame in container.decode(stream):
-        assert frame.pts is not None, "every mp4 sample has a timestamp"
-        index, remainder = divmod(round(frame.pts / frame_ticks), stride)
-        if remainder:
-            continue
-        if index >= len(images):
-            break
-        picture = reformatter.reformat(
-            frame,
-            format="gbrp",  # to packed RGB, swscale has no fast path that rounds exactly
-            src_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.MPEG,
-            interpolation=int(_EXACT),
-            threads=1,
+def decode_rgb(data: bytes, shown: Sequence[int], out: UInt8[np.ndarray, "n 3 h w"]) -> None:
+    """Decode stored frames into their places, and no frame that these do not need.
+
+    Args:
+        data: a clip video.
+        shown: the number of the stored frame in each place; a frame may have several.
+        out: is written: RGB, exactly rounded, bit-equal to `decode_clip`'s.
+
+    Raises:
+        ValueError: the bytes are no clip video, a frame that is needed does not come out, or `out`
+            has another shape than the clip's frames.
+    """
+    track = _read_track(data)
+    _check_room(out, (len(shown), 3, *track.size))
+    _decode(data, track, shown, partial(_write_rgb, out))
+
+
+def decode_planes(data: bytes, shown: Sequence[int], out: UInt8[np.ndarray, "n p"]) -> None:
+    """As `decode_rgb`, but the planes as they are stored: half of the bytes, a third of the work.
+
+    Args:
+        data: a clip video.
+        shown: the number of the stored frame in each place; a frame may have several.
+        out: is written: Y [h, w], then U and V [h/2, w/2]; BT.709 in limited range.
+    """
+    track = _read_track(data)
+    height, width = track.size
+    _check_room(out, (len(shown), 3 * height * width // 2))
+    _decode(data, track, shown, partial(_write_planes, out))
+
+
+def _read_track(data: bytes) -> Track:
+    try:
+        return read_track(data)
+    except ValueError as error:
+        raise ValueError(f"not a readable clip video ({len(data)} bytes): {error}") from error
+
+
+def _check_room(out: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+    if out.dtype != np.uint8 or out.shape != shape:
+        raise ValueError(
+            f"the frames to decode are uint8 {list(shape)}, the array for them is {out.dtype} "
+            f"{list(out.shape)}"
         )
-        for channel, plane in zip(_PLANES, picture.planes, strict=True):
-            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-            images[index, channel] = rows[:, : plane.width]
-        found += 1
-    return found
+
+
+def _decode(
+    data: bytes, track: Track, shown: Sequence[int], write: Callable[[list[int], VideoFrame], None]
+) -> None:
+    """Have `write` put each frame into the places that show it."""
+    places = defaultdict[int, list[int]](list)
+    for place, number in enumerate(shown):
+        places[int(number)].append(place)
+    if unknown := sorted(places.keys() - set(track.frames.tolist())):
+        raise ValueError(f"the clip video has {len(track)} frames, none of them is {unknown}")
+    try:
+        for picture in _pictures(data, track, list(places)) if places else ():
+            if picture.pts is not None and picture.pts in places:
+                write(places.pop(picture.pts), picture)
+    except av.FFmpegError as error:
+        raise ValueError(f"not a readable clip video ({len(data)} bytes): {error}") from error
+    if places:
+        raise ValueError(
+            f"clip video gave {len(set(shown)) - len(places)} of {len(set(shown))} frames, not "
+            f"{sorted(places)}; it is damaged or was not written by encode_clip"
+        )
+
+
+def _pictures(data: bytes, track: Track, shown: Sequence[int]) -> Iterator[VideoFrame]:
+    """What a decoder gives until the frames that are shown are out; `pts` is a frame's number."""
+    decoder = VideoCodecContext.create("h264", "r")
+    decoder.extradata, decoder.thread_count = track.parameters, 1
+    stride = math.gcd(4, *shown)
+    decoder.skip_frame = "BIDIR" if stride == 4 else "NONREF" if stride == 2 else "DEFAULT"
+    end = np.flatnonzero(np.isin(track.frames, shown))[-1] + 1  # what is coded later is not needed
+    coded = zip(track.offsets.tolist(), track.sizes.tolist(), track.frames.tolist(), strict=True)
+    for offset, size, number in islice(coded, end):
+        packet = Packet(data[offset : offset + size])
+        packet.pts = number
+        yield from decoder.decode(packet)
+    yield from decoder.decode(None)
+
+
+def _write_rgb(out: UInt8[np.ndarray, "n 3 h w"], places: list[int], picture: VideoFrame) -> None:
+    if not hasattr(_held, "reformatter"):
+        _held.reformatter = VideoReformatter()
+    converted = _held.reformatter.reformat(
+        picture,
+        format="gbrp",  # to packed RGB, swscale has no fast path that rounds exactly
+        src_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.MPEG,
+        interpolation=int(_EXACT),
+        threads=1,
+    )
+    for channel, plane in zip(_PLANES, converted.planes, strict=True):
+        pixels = _pixels(plane)
+        for place in places:
+            out[place, channel] = pixels
+
+
+def _write_planes(out: UInt8[np.ndarray, "n p"], places: list[int], picture: VideoFrame) -> None:
+    if picture.format.name != "yuv420p":
+        raise ValueError(f"clip video is {picture.format.name}, encode_clip writes yuv420p")
+    start = 0
+    for plane in picture.planes:
+        pixels = _pixels(plane)
+        for place in places:
+            out[place, start : start + pixels.size].reshape(pixels.shape)[:] = pixels
+        start += pixels.size
+
+
+def _pixels(plane: VideoPlane) -> UInt8[np.ndarray, "h w"]:
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]

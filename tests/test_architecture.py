@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOW = {"flow_cache", "flow_cache/coding", "flow_cache/estimators"}
 ROOMS: dict[str, set[str]] = {
     "shards/storage": set(),
-    "shards": {"shards/storage"},
+    "shards/mp4": set(),
+    "shards": {"shards/storage", "shards/mp4"},
     "shards/foreign": {"shards"},
     "flow_cache": set(),
     "flow_cache/coding": {"flow_cache"},

@@ -4,7 +4,8 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -14,8 +15,9 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-from shards.clip_video import decode_clip, encode_clip, is_storable
+from shards.clip_video import decode_clip, decode_planes, decode_rgb, encode_clip, is_storable
 
 
 def moving_noise(frames: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -52,6 +54,71 @@ def test_a_stride_decodes_only_its_share_of_the_frames(
 def test_stop_ends_the_decode_early():
     data = encode_clip(CLIP[:17], Fraction(24))
     np.testing.assert_array_equal(decode_clip(data, stride=2, stop=9), decode_clip(data)[:9:2])
+
+
+def by_ffmpeg(data: bytes, format: str) -> Iterator[np.ndarray]:
+    """All frames, by FFmpeg's demuxer, each converted by a reformatter of its own."""
+    with av.open(io.BytesIO(data), "r") as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(
+                format=format,
+                src_colorspace=Colorspace.ITU709,
+                src_color_range=ColorRange.MPEG,
+                interpolation=int(
+                    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+                ),
+            )
+
+
+@pytest.mark.parametrize("shown", [range(17), [8, 0, 4], [6, 6, 2], [3, 16, 1, 3], [5], []])
+def test_frames_are_decoded_into_their_places(shown: Sequence[int]):
+    data = encode_clip(CLIP[:17], Fraction(24))
+    rgb = np.stack([*by_ffmpeg(data, "gbrp")]).transpose(0, 3, 1, 2)
+    out = np.full((len(shown) + 1, 3, 48, 64), 7, np.uint8)
+    decode_rgb(data, shown, out[1:])
+    np.testing.assert_array_equal(out[1:], rgb[list(shown)])
+    assert (out[0] == 7).all()
+    planes = np.full((len(shown), 48 * 64 * 3 // 2), 7, np.uint8)
+    decode_planes(data, shown, planes)
+    stored = np.stack([*by_ffmpeg(data, "yuv420p")]).reshape(17, -1)
+    np.testing.assert_array_equal(planes, stored[list(shown)])
+
+
+def test_a_clip_of_any_even_size_is_decoded_into_its_place():
+    """The decoder's rows are longer than the picture's."""
+    data = encode_clip(moving_noise(3, 38, 50), Fraction(24))
+    out, planes = np.empty((3, 3, 38, 50), np.uint8), np.empty((3, 38 * 50 * 3 // 2), np.uint8)
+    decode_rgb(data, range(3), out)
+    decode_planes(data, range(3), planes)
+    rgb = np.stack([*by_ffmpeg(data, "gbrp")]).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(out, rgb)
+    np.testing.assert_array_equal(decode_clip(data), rgb)
+    np.testing.assert_array_equal(planes, np.stack([*by_ffmpeg(data, "yuv420p")]).reshape(3, -1))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 48, 64), (3, 3, 48, 48), (3, 1, 48, 64)])
+def test_a_place_of_another_shape_is_refused(as_in_production: None, shape: tuple[int, ...]):
+    data = encode_clip(CLIP[:3], Fraction(24))
+    with pytest.raises(ValueError, match=r"frames to decode are uint8 \[3, 3, 48, 64\]"):
+        decode_rgb(data, range(3), np.empty(shape, np.uint8))
+    with pytest.raises(ValueError, match=r"uint8 \[3, 4608\], .* float32 \[3, 4608\]"):
+        decode_planes(data, range(3), np.empty((3, 4608), np.float32))
+
+
+@pytest.mark.parametrize("number", [17, -1])
+def test_a_frame_that_the_clip_has_not_is_a_value_error(number: int):
+    data = encode_clip(CLIP[:17], Fraction(24))
+    with pytest.raises(ValueError, match=f"17 frames, none of them is .{number}"):
+        decode_rgb(data, [0, number], np.empty((2, 3, 48, 64), np.uint8))
+
+
+def test_threads_decode_clips_of_several_sizes_side_by_side():
+    """Each thread holds a converter, which is set up anew when the size changes."""
+    clips = [encode_clip(moving_noise(3, 32 + 16 * n, 64), Fraction(24)) for n in range(3)]
+    expected = [decode_clip(data) for data in clips]
+    with ThreadPoolExecutor(3) as pool:
+        for n, found in enumerate(pool.map(decode_clip, 4 * clips)):
+            np.testing.assert_array_equal(found, expected[n % 3])
 
 
 def test_colours_survive_within_the_codec_s_error():

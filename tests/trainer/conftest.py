@@ -17,7 +17,7 @@ from flow_cache.estimators.estimate import estimate_clip
 from flow_cache.field import FlowField
 from flow_cache.spec import FlowSpec, Pair, level_pairs
 from fluxshard.demo.scenes import random_scene
-from shards.clip_video import encode_clip
+from shards.clip_video import decode_rgb, encode_clip
 from shards.index import Dataset
 from shards.manifest import Layer, Manifest, Shard, sha256_of, write_manifest
 from shards.reader import ShardReader
@@ -26,7 +26,7 @@ from shards.store import Store
 from shards.writer import ShardTar, shard_tar, write_table
 from trainer.config import ModelConfig, OptimConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import FlowTargets, to_signal
-from trainer.stream.fill import FlowRequest, answer_pairs, show_frames
+from trainer.stream.fill import FlowRequest, answer_pairs
 from trainer.temporal.plan import PairOrder, TemporalPlan, supervise
 
 SIZE, FRAMES, MAX_ERROR = (48, 64), 9, 1 / 32
@@ -65,7 +65,7 @@ class Made:
         """The same frames of the stored clip."""
         reader = ShardReader(self.dataset)
         out = torch.empty(len(plan), 3, *SIZE, dtype=torch.uint8)
-        show_frames(reader.member(row, "mp4"), plan.src_index, out)
+        decode_rgb(reader.member(row, "mp4"), plan.src_index.tolist(), out.numpy())
         return to_signal(out)
 
     def targets(

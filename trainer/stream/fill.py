@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from flow_cache import decode_field, flow_between
-from shards import ShardReader, Stopwatch, decode_clip
+from shards import ShardReader, Stopwatch, decode_rgb
 from trainer.temporal.plan import Supervision
 
 
@@ -49,23 +49,13 @@ def fill(request: SampleRequest, reader: ShardReader) -> Stopwatch:
     with watch("read"):
         video = reader.member(request.row, "mp4")
     with watch("decode"):
-        show_frames(video, request.src_index, request.frames)
+        decode_rgb(video, request.src_index.tolist(), request.frames.numpy())
     if request.flow is not None:
         with watch("read"):
             blobs = reader.fields(request.row, request.flow.supervision.fields)
         with watch("flow"):
             answer_pairs(request.flow, blobs)
     return watch
-
-
-def show_frames(
-    video: bytes, src_index: Int64[np.ndarray, " t"], out: UInt8[Tensor, "t 3 h w"]
-) -> None:
-    """Decode frames `src_index` of a clip into `out`, at the widest stride."""
-    stride = max(s for s in (1, 2, 4) if not (src_index % s).any())
-    decoded = decode_clip(video, stride=stride, stop=int(src_index.max()) + 1)
-    for slot, frame in zip(out.numpy(), src_index, strict=True):
-        slot[:] = decoded[frame // stride]
 
 
 def answer_pairs(request: FlowRequest, blobs: Sequence[bytes]) -> None:

@@ -4,7 +4,7 @@ import torch
 
 from shards.clip_video import decode_clip
 from shards.reader import ShardReader
-from trainer.stream.fill import FlowRequest, SampleRequest, answer_pairs, fill, show_frames
+from trainer.stream.fill import FlowRequest, SampleRequest, answer_pairs, fill
 from trainer.temporal.plan import Supervision
 
 SIZE = (48, 64)
@@ -25,10 +25,10 @@ def flow_request(chains: tuple, fill_value: float = 7.0) -> FlowRequest:
 
 @pytest.mark.parametrize("shown", [[0, 4, 8], [6, 2, 4], [3, 1, 8], [5]])
 def test_frames_stand_in_their_slots_whatever_the_stride(made, shown: list[int]) -> None:
-    video = reader_of(made).member(2, "mp4")
+    reader = reader_of(made)
     out = torch.empty(len(shown), 3, *SIZE, dtype=torch.uint8)
-    show_frames(video, np.array(shown), out)
-    assert (out.numpy() == decode_clip(video)[shown]).all()
+    fill(SampleRequest(row=2, src_index=np.array(shown), frames=out, flow=None), reader)
+    assert (out.numpy() == decode_clip(reader.member(2, "mp4"))[shown]).all()
 
 
 def test_stored_pairs_are_answered_and_unsupervised_ones_cleared(made) -> None:
