@@ -30,6 +30,7 @@ from shards import (
 from trainer.config import StreamConfig
 from trainer.stream.assemble import Part, assemble
 from trainer.stream.batch import Batch, Damage
+from trainer.stream.buffers import Buffers
 from trainer.stream.fill import fill
 from trainer.stream.samples import Found, Samples, Windows, identity
 from trainer.stream.source import Source
@@ -100,6 +101,7 @@ class Stream(IterableDataset[Batch]):
         self.order = identity(self.samples, self.mixture, config)
         self.cursor = (cursor or Cursor(order=self.order)).resume_in(self.order)
         self.totals = Totals()
+        self._buffers = Buffers()
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands after the last batch that was given out: plain JSON, under 2 kB."""
@@ -212,8 +214,9 @@ class Stream(IterableDataset[Batch]):
         found = [self._find(position, avoid) for position in positions]
         stage = self.recipe.group(begin // self.config.batch)
         cursor = Cursor(order=self.order, position=begin + self.config.batch)
-        worker = get_worker_info() is not None
-        empty = partial(torch.empty, pin_memory=self.pin and not worker)
+        # Pinned memory torch uses again by itself, when the copies from it are done.
+        pin = self.pin and get_worker_info() is None
+        empty = partial(torch.empty, pin_memory=True) if pin else self._buffers.empty
         return assemble(found, self.recipe, stage, cursor, empty)
 
     def _find(self, position: int, avoid: Avoid) -> Found:

@@ -60,12 +60,14 @@ def fill(request: SampleRequest, reader: ShardReader) -> Stopwatch:
 
 def answer_pairs(request: FlowRequest, blobs: Sequence[bytes]) -> None:
     """Decode the fields of the supervision, compose what is a chain, write each pair's flow."""
-    fields = {
-        pair: decode_field(blob).field
-        for pair, blob in zip(request.supervision.fields, blobs, strict=True)
-    }
-    for index, chain in enumerate(request.supervision.chains):
+    supervision = request.supervision
+    coded = dict(zip(supervision.fields, blobs, strict=True))
+    links = {pair for chain in supervision.chains if len(chain) > 1 for pair in chain}
+    held = {pair: decode_field(coded[pair]).field for pair in links}
+    for index, chain in enumerate(supervision.chains):
         if chain:
+            # One at a time where it goes by itself: its memory, still warm, serves the next.
+            fields = {pair: held.get(pair) or decode_field(coded[pair]).field for pair in chain}
             field = flow_between(chain[0][0], chain[-1][1], fields)
             request.flow[index], request.visible[index] = field.flow[0], field.visible[0]
         else:

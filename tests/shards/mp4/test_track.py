@@ -70,7 +70,7 @@ def changed(name: bytes, at: int, value: int) -> bytes:
     [
         (b"", "no box b'moov'"),
         (b"\0\0\0\4junk", "box b'junk' of 4 bytes"),
-        (CODED[:-100], "bytes where .* are left"),
+        (CODED[:-50], "bytes, .* left"),
         (CODED.replace(b"avc1", b"hvc1"), "no box b'avc1'"),
         (CODED.replace(b"stsz", b"stzz"), "no box b'stsz'"),
         (changed(b"stsz", 8, 2**31), "buffer is smaller"),

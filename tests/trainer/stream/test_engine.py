@@ -3,6 +3,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -111,6 +112,18 @@ def test_stored_flow_reaches_the_batch_within_the_stated_error(made, config: Tra
                 error = (batch.flow.flow[index, n] - true.flow[0]).abs().max().item()
                 assert error <= made.spec.max_error_px
                 assert torch.equal(batch.flow.visible[index, n], true.visible[0])
+
+
+def test_what_is_kept_of_a_batch_stays_as_it_was(made, config: TrainConfig) -> None:
+    """Batches lie in memory that is used again, once nobody holds any of it."""
+    layer = made.dataset.layer("variational")
+    kept, reference = [], []
+    with closing(iter(stream_of(made, config, layer))) as batches:
+        for batch in itertools.islice(batches, 12):
+            seen = [batch.frames] if batch.flow is None else [batch.frames, batch.flow.flow]
+            kept += [tensor[-1:, 0, 0] for tensor in seen]
+            reference += [part.clone() for part in kept[-len(seen) :]]
+    assert all(map(torch.equal, kept, reference))
 
 
 @pytest.mark.parametrize("prefetch", [1, 3])
