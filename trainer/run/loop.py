@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from flow_cache import FlowSpec
-from shards import Cursor, Dataset, Layer, Stopwatch, UsageError, fold
+from shards import Cursor, Dataset, Layer, UsageError, fold
 from trainer.config import TrainConfig
 from trainer.model.transformer import SpaceTimeTransformer
 from trainer.process.edm import noise_like
@@ -87,9 +87,7 @@ def train(
     device = torch.device(_device(config.device))
     dataset, out, began = Dataset(data), Path(out), time.perf_counter()
     source = choose_source(dataset, config)
-    stream = Stream(
-        source, config.stream, TrainRecipe(config), seed=config.seed, pin=device.type == "cuda"
-    )
+    stream = Stream(source, config.stream, TrainRecipe(config), seed=config.seed, device=device)
     layer = source.layer
     flow_loss = None if layer is None else open_loss(layer, stream.size, config)
     resumes = open_run(out, config, None if layer is None else layer.name)
@@ -106,10 +104,8 @@ def train(
     with closing(iter(stream)) as batches:
         while state.step < config.steps:
             # Batch.
-            step_began, watch = time.perf_counter(), Stopwatch()
-            host_batch = next(batches)
-            with watch("transfer"):
-                batch = host_batch.to(device)
+            step_began = time.perf_counter()
+            batch = next(batches)
 
             # Forward: reconstruction, then motion of the clean estimate where the gate is open.
             clips, levels = batch.clean(), batch.levels
@@ -140,10 +136,10 @@ def train(
             state.optimizer.step()
             if state.average is not None:
                 state.average.update_parameters(state.model)
-            state.step, state.cursor = state.step + 1, host_batch.cursor
+            state.step, state.cursor = state.step + 1, batch.cursor
 
             # Status.
-            record = describe(host_batch, config, terms) | {
+            record = describe(batch, config, terms) | {
                 "step": state.step,
                 "loss": loss.detach(),
                 "recon": denoised.loss.detach(),
@@ -152,11 +148,9 @@ def train(
             }
             if flow_loss and batch.flow and not floor_known:
                 record["flow_floor"], floor_known = flow_loss.floor(clips, batch.flow), True
-            if host_batch.damaged:
-                record["damaged"] = {clip.key: clip.reason for clip in host_batch.damaged}
-            seconds = {**host_batch.seconds, **watch.seconds}
-            stream.totals.seconds.add(watch.seconds)
-            record["seconds"] = {**seconds, "step": time.perf_counter() - step_began}
+            if batch.damaged:
+                record["damaged"] = {clip.key: clip.reason for clip in batch.damaged}
+            record["seconds"] = {**batch.seconds, "step": time.perf_counter() - step_began}
             metrics.add(record)
             done = state.step == config.steps
             saves = done or state.step % config.checkpoint_every == 0

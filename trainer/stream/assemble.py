@@ -32,20 +32,28 @@ class Part:
 
 
 def assemble(
-    clips: Sequence[Found], recipe: Recipe, stage: Stage, cursor: Cursor, empty: Empty = torch.empty
+    clips: Sequence[Found],
+    recipe: Recipe,
+    stage: Stage,
+    cursor: Cursor,
+    empty: Empty = torch.empty,
+    *,
+    planes: bool = False,
 ) -> tuple[Batch, list[Part]]:
     """The batch of some clips, allocated, and the parts that fill it.
 
     Args:
         cursor: where the stream stands after it.
+        planes: frames are decoded to their planes, for a device that makes RGB of them.
 
     Raises:
         ValueError: the recipe draws noise levels for some of the samples only.
     """
     plans = [recipe.sample(clip.position, clip.facts, stage) for clip in clips]
     size = clips[0].samples.size
+    frame = (3 * size[0] * size[1] // 2,) if planes else (3, *size)
     batch = Batch(
-        frames=empty(len(clips), len(plans[0].shown), 3, *size, dtype=torch.uint8),
+        frames=empty(len(clips), len(plans[0].shown), *frame, dtype=torch.uint8),
         levels=_levels(plans),
         flow=_targets(plans, size, empty),
         stage=stage,

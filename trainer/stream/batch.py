@@ -73,7 +73,7 @@ class Batch:
     """Clips of one pyramid stage, in slot order, with all that was decided about them.
 
     Attributes:
-        frames: RGB.
+        frames: RGB. On their way to the device that makes RGB of them: Y, U and V of each frame.
         levels: the noise level of each slot; None where the recipe draws none.
         flow: None where no sample wants flow.
         stage: of the pyramid.
@@ -85,7 +85,7 @@ class Batch:
             the consumer waited for it.
     """
 
-    frames: UInt8[Tensor, "b t 3 h w"]
+    frames: UInt8[Tensor, "b t 3 h w"] | UInt8[Tensor, "b t p"]
     levels: Float32[Tensor, "b t"] | None
     flow: FlowTargets | None
     stage: Stage
@@ -119,6 +119,12 @@ class Batch:
     def clean(self) -> Float32[Tensor, "b t 3 h w"]:
         """The frames as the model's signal."""
         return to_signal(self.frames)
+
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        items: list[Batch | FlowTargets] = [self] if self.flow is None else [self, self.flow]
+        values = [getattr(item, entry.name) for item in items for entry in fields(item)]
+        return [value for value in values if isinstance(value, Tensor)]
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on `device`; copies from pinned memory do not block."""

@@ -28,9 +28,10 @@ from shards import (
     whole_weights,
 )
 from trainer.config import StreamConfig
-from trainer.stream.assemble import Part, assemble
+from trainer.stream.assemble import Empty, Part, assemble
 from trainer.stream.batch import Batch, Damage
 from trainer.stream.buffers import Buffers
+from trainer.stream.device import Delivery
 from trainer.stream.fill import fill
 from trainer.stream.samples import Found, Samples, Windows, identity
 from trainer.stream.source import Source
@@ -59,7 +60,7 @@ class Stream(IterableDataset[Batch]):
         cursor: where to start; None starts at the beginning.
         seed: of the order of clips.
         rank, ranks: this process among those that share the stream.
-        pin: allocate in pinned memory, for copies to a GPU that do not block.
+        device: where batches are given out. In a DataLoader's worker they stay on the CPU.
 
     Attributes:
         cursor: where it stands after the last batch that was given out.
@@ -82,19 +83,17 @@ class Stream(IterableDataset[Batch]):
         seed: int,
         rank: int = 0,
         ranks: int = 1,
-        pin: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         if isinstance(sources, Dataset):
             sources = Source(dataset=sources, where=config.where)
         parts = [sources] if isinstance(sources, Source) else list(sources)
-        self.config, self.recipe, self.pin = config, recipe, pin
+        self.config, self.recipe = config, recipe
         self.share = partial(rank_rows, rank=rank, ranks=ranks)
         self.share(np.arange(config.batch))  # refuse an uneven split before any work
         self.mixture = Mixture(weights=whole_weights([part.weight for part in parts]), seed=seed)
-        self.samples = [
-            Samples(part, config, fold(seed, number, "source") if parts[1:] else seed)
-            for number, part in enumerate(parts)
-        ]
+        seeds = [fold(seed, n, "source") if parts[1:] else seed for n in range(len(parts))]
+        self.samples = [Samples(part, config, own) for part, own in zip(parts, seeds, strict=True)]
         self.size = self.samples[0].size
         for other in self.samples:
             other.check_size(self.size)
@@ -102,9 +101,10 @@ class Stream(IterableDataset[Batch]):
         self.cursor = (cursor or Cursor(order=self.order)).resume_in(self.order)
         self.totals = Totals()
         self._buffers = Buffers()
+        self._deliver = Delivery(device or torch.device("cpu"), self.size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands after the last batch that was given out: plain JSON, under 2 kB."""
+        """Where it stands after the last batch given out: plain JSON, under 2 kB."""
         return self.cursor.to_json()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -119,12 +119,14 @@ class Stream(IterableDataset[Batch]):
         while True:
             batch, parts = self._assemble([position], position, avoid)
             if not _gather(parts, [partial(_fill, part) for part in parts], batch.seconds, avoid):
-                return batch
+                return self._deliver(batch)
             self._allow(avoid)
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches in order, from the cursor on."""
         _refuse_several_workers()
+        if get_worker_info():
+            self._deliver = Delivery(torch.device("cpu"), self.size)
         # One thread's tensor operations must not take the cores from the others and from training.
         pool = ThreadPoolExecutor(
             self.config.threads, "stream", torch.set_num_threads, initargs=(1,)
@@ -204,6 +206,8 @@ class Stream(IterableDataset[Batch]):
                 begin = batch.cursor.position - self.config.batch
                 batch, parts = self._assemble(batch.positions, begin, avoid)
                 waits = [pool.submit(_fill, part).result for part in parts]
+        with watch("transfer"):
+            batch = self._deliver(batch)
         batch.seconds.update(watch.seconds)
         return batch
 
@@ -214,10 +218,11 @@ class Stream(IterableDataset[Batch]):
         found = [self._find(position, avoid) for position in positions]
         stage = self.recipe.group(begin // self.config.batch)
         cursor = Cursor(order=self.order, position=begin + self.config.batch)
-        # Pinned memory torch uses again by itself, when the copies from it are done.
-        pin = self.pin and get_worker_info() is None
-        empty = partial(torch.empty, pin_memory=True) if pin else self._buffers.empty
-        return assemble(found, self.recipe, stage, cursor, empty)
+        empty: Empty = self._buffers.empty
+        if self._deliver.device.type == "cuda":  # torch uses what is pinned again by itself
+            empty = partial(torch.empty, pin_memory=True)
+        planes = self.config.rgb_on == "device" and get_worker_info() is None
+        return assemble(found, self.recipe, stage, cursor, empty, planes=planes)
 
     def _find(self, position: int, avoid: Avoid) -> Found:
         source, own = self.mixture.at(position)

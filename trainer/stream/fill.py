@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from flow_cache import decode_field, flow_between
-from shards import ShardReader, Stopwatch, decode_rgb
+from shards import ShardReader, Stopwatch, decode_planes, decode_rgb
 from trainer.temporal.plan import Supervision
 
 
@@ -33,13 +33,13 @@ class SampleRequest:
     Attributes:
         row: of the clip in the dataset.
         src_index: the stored frame for each slot.
-        frames: a view of the batch's tensor, to be written.
+        frames: a view of the batch's tensor, to be written: RGB, or the planes of each frame.
         flow: None where no flow is wanted.
     """
 
     row: int
     src_index: Int64[np.ndarray, " t"]
-    frames: UInt8[Tensor, "t 3 h w"]
+    frames: UInt8[Tensor, "t 3 h w"] | UInt8[Tensor, "t p"]
     flow: FlowRequest | None
 
 
@@ -49,7 +49,8 @@ def fill(request: SampleRequest, reader: ShardReader) -> Stopwatch:
     with watch("read"):
         video = reader.member(request.row, "mp4")
     with watch("decode"):
-        decode_rgb(video, request.src_index.tolist(), request.frames.numpy())
+        decode = decode_rgb if request.frames.ndim == 4 else decode_planes
+        decode(video, request.src_index.tolist(), request.frames.numpy())
     if request.flow is not None:
         with watch("read"):
             blobs = reader.fields(request.row, request.flow.supervision.fields)

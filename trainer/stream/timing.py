@@ -11,7 +11,7 @@ _MEANING = {
     "decode": "clips to pixels",
     "flow": "fields decoded and composed",
     "stall": "the consumer waited for a batch",
-    "transfer": "batches to the device, where the consumer counts it",
+    "transfer": "batches to the device",
 }
 
 

@@ -174,7 +174,9 @@ def test_no_flow_is_read_where_none_is_wanted(made, config: TrainConfig) -> None
 def test_each_batch_says_where_its_time_went(made, config: TrainConfig) -> None:
     batches = take(stream_of(made, config, made.dataset.layer("variational")), 10)
     for batch in batches:
-        kinds = {"plan", "read", "decode", "stall"} | ({"flow"} if batch.flow else set())
+        kinds = {"plan", "read", "decode", "stall", "transfer"} | (
+            {"flow"} if batch.flow else set()
+        )
         assert set(batch.seconds) == kinds
         assert all(seconds >= 0 for seconds in batch.seconds.values())
 

@@ -1,0 +1,167 @@
+"""Frames that become RGB on the device are the host's, to the last bit."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
+from fractions import Fraction
+from itertools import islice
+from typing import Literal
+
+import av
+import numpy as np
+import pytest
+import torch
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from shards.clip_video import decode_planes, decode_rgb, encode_clip
+from trainer.config import FlowLossConfig, PyramidConfig, StreamConfig, TrainConfig
+from trainer.stream.batch import Batch
+from trainer.stream.device import Delivery, rgb_of
+from trainer.stream.engine import Stream
+from trainer.stream.source import Source
+from trainer.temporal.recipe import TrainRecipe
+
+Place = Literal["host", "device"]
+PLACES: tuple[Place, Place] = ("host", "device")
+
+
+def harsh(size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Pictures that reach every limit: noise, and full colours side by side in all sizes."""
+    random = np.random.default_rng(0)
+    yield random.integers(0, 256, (3, *size))
+    for grain in (1, 2, 3, 8):
+        coarse = 255 * random.integers(0, 2, (3, *(-(-side // grain) for side in size)))
+        yield coarse.repeat(grain, 1).repeat(grain, 2)[:, : size[0], : size[1]]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (48, 64), (38, 50), (18, 246), (256, 18)])
+def test_rgb_of_the_planes_is_that_of_the_host(size: tuple[int, int]):
+    clip = np.stack([*harsh(size)]).astype(np.uint8)
+    data = encode_clip(clip, Fraction(24), crf=0)
+    rgb, planes = np.empty_like(clip), np.empty((len(clip), 3 * clip[0, 0].size // 2), np.uint8)
+    decode_rgb(data, range(len(clip)), rgb)
+    decode_planes(data, range(len(clip)), planes)
+    found = rgb_of(torch.from_numpy(planes), size)
+    np.testing.assert_array_equal(found.numpy(), rgb)
+    nested = rgb_of(torch.from_numpy(planes)[None, :2], size)
+    np.testing.assert_array_equal(nested[0].numpy(), rgb[:2])
+
+
+def by_swscale(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [3, h, w] of planes [p] that no picture has."""
+    stacked = planes.reshape(-1, size[1])  # h / 4 must be whole
+    picture = VideoReformatter().reformat(
+        av.VideoFrame.from_ndarray(stacked, format="yuv420p"),
+        format="gbrp",
+        src_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.MPEG,
+        interpolation=int(
+            Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+        ),
+    )
+    return picture.to_ndarray().transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("grain", [1, 2, 5, 32])
+@pytest.mark.parametrize("levels", [2, 256])
+def test_planes_that_no_picture_has_become_what_the_host_makes_of_them(grain: int, levels: int):
+    size, random = (128, 192), np.random.default_rng(0)
+    parts = [
+        random.integers(0, levels, (-(-h // grain), -(-w // grain)))
+        .repeat(grain, 0)
+        .repeat(grain, 1)[:h, :w]
+        for h, w in (size, (64, 96), (64, 96))
+    ]
+    planes = np.concatenate([part.ravel() for part in parts]) * (255 // (levels - 1))
+    found = rgb_of(torch.from_numpy(planes.astype(np.uint8)), size)
+    np.testing.assert_array_equal(found.numpy(), by_swscale(planes.astype(np.uint8), size))
+
+
+def test_frames_too_small_for_the_filters_are_refused():
+    with pytest.raises(ValueError, match="8x32: on the device they are at least 16x16"):
+        rgb_of(torch.zeros(384, dtype=torch.uint8), (8, 32))
+
+
+def first_batches(made, rgb_on: Place) -> list[Batch]:
+    config = TrainConfig(
+        stream=StreamConfig(frames=8, batch=2, window=2, threads=2, rgb_on=rgb_on),
+        pyramid=PyramidConfig(enabled=True),
+        flow_loss=FlowLossConfig(psi=1.0),
+    )
+    source = Source(dataset=made.dataset, layer=made.dataset.layer("variational"))
+    stream = Stream(source, config.stream, TrainRecipe(config), seed=1)
+    with closing(iter(stream)) as batches:
+        return [*islice(batches, 6), stream[3]]
+
+
+def test_a_stream_gives_the_same_batches_wherever_colours_become_rgb(made):
+    on_host, on_device = (first_batches(made, place) for place in PLACES)
+    for ours, theirs in zip(on_host, on_device, strict=True):
+        assert torch.equal(ours.frames, theirs.frames)
+        assert ours.keys == theirs.keys
+        for one, other in zip(ours.tensors(), theirs.tensors(), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_half_of_the_bytes_are_prepared_for_the_device(made, monkeypatch: pytest.MonkeyPatch):
+    on_the_way, deliver = [], Delivery.__call__
+
+    def note(self: Delivery, batch: Batch) -> Batch:
+        on_the_way.append(batch.frames.nbytes)
+        return deliver(self, batch)
+
+    monkeypatch.setattr(Delivery, "__call__", note)
+    given = first_batches(made, "device")
+    assert [2 * size for size in on_the_way] == [batch.frames.nbytes for batch in given]
+    assert given[0].frames.shape[2:] == (3, 48, 64)
+
+
+def test_all_tensors_of_a_batch_reach_the_device(made):
+    """No GPU is needed to see that: the device without memory takes them."""
+    batch = next(b for b in first_batches(made, "host") if b.flow is not None)
+    delivered = Delivery(torch.device("meta"), (48, 64))(batch)
+    assert {tensor.device.type for tensor in delivered.tensors()} == {"meta"}
+    assert len(delivered.tensors()) == len(batch.tensors()) == 7
+
+
+class FakeGpu:
+    """Notes what is asked of it, where no GPU is at hand to do it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: FakeStream(self, "side"))
+        current = FakeStream(self, "current")
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
+        monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+
+
+class FakeStream(AbstractContextManager[None]):
+    def __init__(self, gpu: FakeGpu, name: str) -> None:
+        self.gpu, self.name = gpu, name
+
+    def __enter__(self) -> None:
+        self.gpu.asked.append(f"{self.name} begins")
+
+    def __exit__(self, *_: object) -> None:
+        self.gpu.asked.append(f"{self.name} ends")
+
+    def wait_stream(self, other: "FakeStream") -> None:
+        self.gpu.asked.append(f"{self.name} waits for {other.name}")
+
+
+def test_on_a_gpu_copies_run_aside_and_what_follows_waits_for_them(
+    made, monkeypatch: pytest.MonkeyPatch
+):
+    batch, gpu = first_batches(made, "host")[0], FakeGpu(monkeypatch)
+
+    def copy(self: Batch, device: torch.device) -> Batch:
+        gpu.asked.append(f"copies to {device}")
+        return self
+
+    monkeypatch.setattr(Batch, "to", copy)
+    monkeypatch.setattr(
+        torch.Tensor, "record_stream", lambda self, stream: gpu.asked.append(f"is {stream.name}'s")
+    )
+    assert Delivery(torch.device("cuda"), (48, 64))(batch) is batch
+    held = ["is current's"] * len(batch.tensors())
+    copied = ["side begins", "copies to cuda", "side ends"]
+    assert gpu.asked == [*copied, "current waits for side", *held]
