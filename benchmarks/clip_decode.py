@@ -3,7 +3,8 @@
     python benchmarks/clip_decode.py --data FOLDER [--rounds 9] [--json rows.json]
 
 Clips are the first 17 frames of every video in FOLDER (or its subfolder `videos`) at 256x384,
-stored at CRF 18 for the times and losslessly for the errors. The ways take turns, on one thread.
+stored at CRF 18 for the times and losslessly for the errors. The ways take turns, on one thread;
+times are the processor's, which hold on a machine that does other things too.
 """
 
 import argparse
@@ -105,9 +106,9 @@ def measure(clips: Sequence[Clip], rounds: int) -> list[Row]:
     for _ in range(rounds):
         for data in stored:
             for form, decode in FORMS.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 decode(data)
-                times[form].append(1000 * (time.perf_counter() - start))
+                times[form].append(1000 * (time.process_time() - start))
     medians = {form: float(np.median(values)) for form, values in times.items()}
     rows = []
     for form, decode in FORMS.items():
