@@ -45,16 +45,13 @@ class StreamConfig:
     prefetch_mib: int = 2048
     """Memory of the batches prepared ahead; one is prepared in any case."""
     rgb_on: Literal["host", "device"] = "host"
-    """Where stored clips become RGB, the same to the last bit: in the threads that decode, or on a
-    GPU, which saves them half of their time, and half of the bytes on the way."""
+    """Where stored clips become the same RGB; on a GPU the host has half of the work and bytes."""
 
     def __post_init__(self) -> None:
-        for name in ("frames", "batch", "window", "threads", "prefetch"):
-            value = getattr(self, name)
-            _require(value >= 1, f"stream.{name} must be at least 1, got {value}")
-        for name in ("max_damaged", "prefetch_mib"):
-            value = getattr(self, name)
-            _require(value >= 0, f"stream.{name} must be 0 or more, got {value}")
+        at_least_1 = ("frames", "batch", "window", "threads", "prefetch")
+        for name in (*at_least_1, "max_damaged", "prefetch_mib"):
+            value, least = getattr(self, name), int(name in at_least_1)
+            _require(value >= least, f"stream.{name} must be at least {least}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

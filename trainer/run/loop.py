@@ -114,14 +114,12 @@ def train(
                 state.model,
                 clips,
                 noise_like(clips, config.seed, batch.positions),
-                levels,
+                levels.to(device, non_blocking=True),
                 batch.time.to(device),
                 batch.stage.interval,
                 config.noise.sigma_data,
             )
-            terms = None
-            if flow_loss and host_batch.levels is not None:
-                terms = flow_loss(denoised.clean, host_batch.levels, batch.flow)
+            terms = flow_loss(denoised.clean, levels, batch.flow) if flow_loss else None
             loss = denoised.loss + (terms.loss if terms else 0)
 
             # Backward.

@@ -4,5 +4,6 @@ engine    Stream: the order's positions to batches, on threads
 source    a dataset, and what is taken of it         where      a filter over its index
 samples   the clip at a position, and who stands in  assemble   a batch, before its clips are read
 fill      one sample into its place in a batch       batch      what one training step works on
+buffers   memory that is used again                  device     to where it trains, RGB made there
 timing    where the time goes
 """

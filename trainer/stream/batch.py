@@ -1,7 +1,6 @@
 """What one training step works on."""
 
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
@@ -47,9 +46,13 @@ class FlowTargets:
     flow: Float32[Tensor, "g n 2 h w"]
     visible: Bool[Tensor, "g n h w"]
 
+    def pixels(self) -> list[Tensor]:
+        """What is large."""
+        return [self.flow, self.visible]
+
     def to(self, device: torch.device) -> "FlowTargets":
         """The same with flow and visibility on `device`."""
-        flow, visible = (x.to(device, non_blocking=True) for x in (self.flow, self.visible))
+        flow, visible = (x.to(device, non_blocking=True) for x in self.pixels())
         return replace(self, flow=flow, visible=visible)
 
 
@@ -103,8 +106,7 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """Of its pixels and flow."""
-        flow = () if self.flow is None else (self.flow.flow, self.flow.visible)
-        return sum(tensor.nbytes for tensor in (self.frames, *flow))
+        return sum(tensor.nbytes for tensor in self.pixels())
 
     @property
     def time(self) -> Float32[Tensor, " t"]:
@@ -120,24 +122,14 @@ class Batch:
         """The frames as the model's signal."""
         return to_signal(self.frames)
 
-    def tensors(self) -> list[Tensor]:
-        """All that it holds."""
-        items: list[Batch | FlowTargets] = [self] if self.flow is None else [self, self.flow]
-        values = [getattr(item, entry.name) for item in items for entry in fields(item)]
-        return [value for value in values if isinstance(value, Tensor)]
+    def pixels(self) -> list[Tensor]:
+        """What is large: frames, flow and visibility."""
+        return [self.frames] if self.flow is None else [self.frames, *self.flow.pixels()]
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch with its tensors on `device`; copies from pinned memory do not block."""
-        return _moved(self, device)
+        """The batch with its pixels on `device`; copies from pinned memory do not block.
 
-
-def _moved(item: Any, device: torch.device) -> Any:
-    """A copy of a dataclass with its tensors, and its FlowTargets, on `device`."""
-    changes: dict[str, Any] = {}
-    for entry in fields(item):
-        value = getattr(item, entry.name)
-        if isinstance(value, Tensor):
-            changes[entry.name] = value.to(device, non_blocking=True)
-        elif isinstance(value, FlowTargets):
-            changes[entry.name] = value.to(device)
-    return replace(item, **changes)
+        What was decided, the noise levels with it, stays on the CPU.
+        """
+        flow = None if self.flow is None else self.flow.to(device)
+        return replace(self, frames=self.frames.to(device, non_blocking=True), flow=flow)

@@ -50,7 +50,7 @@ class Delivery:
             delivered = self._deliver(batch)
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(self._side)
-        for tensor in delivered.tensors():
+        for tensor in delivered.pixels():
             tensor.record_stream(current)  # else its memory may be lent again while it is read
         return delivered
 

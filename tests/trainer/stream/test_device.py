@@ -98,7 +98,7 @@ def test_a_stream_gives_the_same_batches_wherever_colours_become_rgb(made):
     for ours, theirs in zip(on_host, on_device, strict=True):
         assert torch.equal(ours.frames, theirs.frames)
         assert ours.keys == theirs.keys
-        for one, other in zip(ours.tensors(), theirs.tensors(), strict=True):
+        for one, other in zip(ours.pixels(), theirs.pixels(), strict=True):
             assert torch.equal(one, other)
 
 
@@ -115,12 +115,15 @@ def test_half_of_the_bytes_are_prepared_for_the_device(made, monkeypatch: pytest
     assert given[0].frames.shape[2:] == (3, 48, 64)
 
 
-def test_all_tensors_of_a_batch_reach_the_device(made):
+def test_pixels_and_flow_reach_the_device_and_what_was_decided_stays(made):
     """No GPU is needed to see that: the device without memory takes them."""
-    batch = next(b for b in first_batches(made, "host") if b.flow is not None)
+    batch = next(batch for batch in first_batches(made, "host") if batch.flow is not None)
     delivered = Delivery(torch.device("meta"), (48, 64))(batch)
-    assert {tensor.device.type for tensor in delivered.tensors()} == {"meta"}
-    assert len(delivered.tensors()) == len(batch.tensors()) == 7
+    assert [tensor.device.type for tensor in delivered.pixels()] == ["meta"] * 3
+    assert delivered.levels is batch.levels
+    assert batch.flow is not None
+    assert delivered.flow is not None
+    assert delivered.flow.hops is batch.flow.hops
 
 
 class FakeGpu:
@@ -162,6 +165,6 @@ def test_on_a_gpu_copies_run_aside_and_what_follows_waits_for_them(
         torch.Tensor, "record_stream", lambda self, stream: gpu.asked.append(f"is {stream.name}'s")
     )
     assert Delivery(torch.device("cuda"), (48, 64))(batch) is batch
-    held = ["is current's"] * len(batch.tensors())
+    held = ["is current's"] * len(batch.pixels())
     copied = ["side begins", "copies to cuda", "side ends"]
     assert gpu.asked == [*copied, "current waits for side", *held]

@@ -60,3 +60,11 @@ def test_a_sample_with_flow_gets_both(made) -> None:
     assert set(fill(request, reader_of(made)).seconds) == {"read", "decode", "flow"}
     assert out.any()
     assert not (flow.flow == 7).all()
+
+
+@pytest.mark.parametrize("shown", [[0, 1, 2], [0, 4]])
+def test_of_a_clip_without_flow_its_video_is_read_and_nothing_else(made, shown: list[int]) -> None:
+    reader = reader_of(made)
+    out = torch.empty(len(shown), 3, *SIZE, dtype=torch.uint8)
+    fill(SampleRequest(row=3, src_index=np.array(shown), frames=out, flow=None), reader)
+    assert reader.bytes_read == len(reader_of(made).member(3, "mp4"))
