@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from trainer.stream.batch import Batch
+from trainer.stream.buffers import Buffers
 
 _SMALLEST = 16  # below, libswscale has shorter filters
 _SHARPNESS = 0.6  # of the bicubic: minus its slope one pixel away
@@ -25,20 +26,30 @@ _SHIFT = 22  # what is left are whole grey levels
 
 
 class Delivery:
-    """Gives out batches on a device, with RGB frames.
+    """Lends memory for batches, and gives them out on a device, with RGB frames.
 
     On a GPU the host does not wait for the copies, and what it trains meanwhile goes on beside
     them; only what is asked of the GPU later, in the stream that is current then, follows them.
 
     Args:
-        device: where batches go.
+        device: where batches go; None leaves them on the CPU.
         size: (height, width) of the frames.
+        planes: frames come as the planes of the stored clip.
     """
 
-    def __init__(self, device: torch.device, size: tuple[int, int]) -> None:
-        self.device = device
+    def __init__(
+        self, device: torch.device | None, size: tuple[int, int], *, planes: bool = False
+    ) -> None:
+        self.device, self.planes = device or torch.device("cpu"), planes
         self._size = size
+        self._buffers = Buffers()
         self._side: torch.cuda.Stream | None = None
+
+    def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
+        """Memory to fill; for a GPU it is pinned, and torch lends it anew after the copies."""
+        if self.device.type == "cuda":
+            return torch.empty(shape, dtype=dtype, pin_memory=True)
+        return self._buffers.empty(*shape, dtype=dtype)
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch on the device; frames that are planes become RGB there."""
@@ -56,9 +67,7 @@ class Delivery:
 
     def _deliver(self, batch: Batch) -> Batch:
         moved = batch.to(self.device)
-        if moved.frames.ndim == 3:
-            return replace(moved, frames=rgb_of(moved.frames, self._size))
-        return moved
+        return replace(moved, frames=rgb_of(moved.frames, self._size)) if self.planes else moved
 
 
 def rgb_of(planes: UInt8[Tensor, "*n p"], size: tuple[int, int]) -> UInt8[Tensor, "*n 3 h w"]:

@@ -28,9 +28,8 @@ from shards import (
     whole_weights,
 )
 from trainer.config import StreamConfig
-from trainer.stream.assemble import Empty, Part, assemble
+from trainer.stream.assemble import Part, assemble
 from trainer.stream.batch import Batch, Damage
-from trainer.stream.buffers import Buffers
 from trainer.stream.device import Delivery
 from trainer.stream.fill import fill
 from trainer.stream.samples import Found, Samples, Windows, identity
@@ -47,9 +46,8 @@ class Stream(IterableDataset[Batch]):
 
     The stream does not depend on how many ranks or threads share it: global batch g holds the
     positions [g·B, (g + 1)·B) of the order, and rank r of R takes r, r + R, … of them. A clip that
-    is damaged is stood in for by another of its window, which every rank finds alike.
-
-    It goes as it is into a loop, or into `DataLoader(stream, batch_size=None)`.
+    is damaged is stood in for by another of its window, which every rank finds alike. It goes as it
+    is into a loop, or into `DataLoader(stream, batch_size=None)`.
 
     Args:
         sources: a dataset, or what to take of one or of several, with clips of one size that have
@@ -100,8 +98,7 @@ class Stream(IterableDataset[Batch]):
         self.order = identity(self.samples, self.mixture, config)
         self.cursor = (cursor or Cursor(order=self.order)).resume_in(self.order)
         self.totals = Totals()
-        self._buffers = Buffers()
-        self._deliver = Delivery(device or torch.device("cpu"), self.size)
+        self._deliver = Delivery(device, self.size, planes=config.rgb_on == "device")
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands after the last batch given out: plain JSON, under 2 kB."""
@@ -124,13 +121,11 @@ class Stream(IterableDataset[Batch]):
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches in order, from the cursor on."""
-        _refuse_several_workers()
-        if get_worker_info():
-            self._deliver = Delivery(torch.device("cpu"), self.size)
+        if _is_in_worker():
+            self._deliver = Delivery(None, self.size)
         # One thread's tensor operations must not take the cores from the others and from training.
-        pool = ThreadPoolExecutor(
-            self.config.threads, "stream", torch.set_num_threads, initargs=(1,)
-        )
+        threads = self.config.threads
+        pool = ThreadPoolExecutor(threads, "stream", torch.set_num_threads, initargs=(1,))
         self.totals = Totals(lambda: sum(samples.reader.bytes_read for samples in self.samples))
         cursor, ahead = self.cursor, self.cursor.position
         counted = {self._own_sample(position) for position in cursor.skipped}
@@ -142,8 +137,7 @@ class Stream(IterableDataset[Batch]):
                     coming.append(self._start(pool, ahead, windows))
                     ahead += self.config.batch
                 batch = self._finish(pool, coming.popleft())
-                cursor = self._count(batch, cursor, counted)
-                self.cursor = cursor
+                self.cursor = cursor = self._count(batch, cursor, counted)
                 self.totals.add(batch.seconds, len(batch), len(batch.damaged))
                 yield replace(batch, cursor=cursor)
         finally:
@@ -151,12 +145,11 @@ class Stream(IterableDataset[Batch]):
 
     def _end(self, pool: ThreadPoolExecutor) -> None:
         """Wait for the threads, which try nothing again from now on."""
-        stops = [samples.reader.stop for samples in self.samples]
-        for stop in stops:
-            stop.set()
+        for samples in self.samples:
+            samples.reader.stop.set()
         pool.shutdown(cancel_futures=True)
-        for stop in stops:
-            stop.clear()
+        for samples in self.samples:
+            samples.reader.stop.clear()
 
     def epoch(self, position: int) -> int:
         """The epoch, of its source, that a position is in."""
@@ -218,11 +211,8 @@ class Stream(IterableDataset[Batch]):
         found = [self._find(position, avoid) for position in positions]
         stage = self.recipe.group(begin // self.config.batch)
         cursor = Cursor(order=self.order, position=begin + self.config.batch)
-        empty: Empty = self._buffers.empty
-        if self._deliver.device.type == "cuda":  # torch uses what is pinned again by itself
-            empty = partial(torch.empty, pin_memory=True)
-        planes = self.config.rgb_on == "device" and get_worker_info() is None
-        return assemble(found, self.recipe, stage, cursor, empty, planes=planes)
+        deliver = self._deliver
+        return assemble(found, self.recipe, stage, cursor, deliver.empty, planes=deliver.planes)
 
     def _find(self, position: int, avoid: Avoid) -> Found:
         source, own = self.mixture.at(position)
@@ -298,7 +288,8 @@ def _gather(
     return damaged
 
 
-def _refuse_several_workers() -> None:
+def _is_in_worker() -> bool:
+    """Whether a DataLoader has the stream in a process of its own; UsageError for several."""
     worker = get_worker_info()
     if worker is not None and worker.num_workers > 1:
         raise UsageError(
@@ -306,3 +297,4 @@ def _refuse_several_workers() -> None:
             "stream has threads of its own (stream.threads); use num_workers=0, or 1 to have it "
             "in a process beside the training"
         )
+    return worker is not None
