@@ -602,9 +602,3 @@ def test_nothing_grows_over_a_hundred_thousand_batches(open_stream) -> None:
     index = Index([3] * 40)
     index.damaged = {5, 50, 100}
     check_footprint(open_stream(index, batch=1, window=4), 100_000)
-
-
-@pytest.mark.drill
-@pytest.mark.timeout(3600)
-def test_nothing_grows_over_ten_thousand_batches_of_pixels_and_flow(made, config) -> None:
-    check_footprint(stream_of(made, config, made.dataset.layer("variational")), 10_000)
