@@ -1,11 +1,13 @@
 """Accuracy and speed of the flow estimators, beside OpenCV's Farneback.
 
-    python benchmarks/flow_accuracy.py --data FOLDER [--estimators dis,variational] [--json FILE]
+    python benchmarks/flow_accuracy.py --data FOLDER [--unseen FOLDER] [--json FILE]
 
 FOLDER holds `flow_gt` (pairs with ground truth: Middlebury, KITTI 2012, Sintel, FlyingChairs, in
-their own file formats) and `videos` (real clips without); either may be missing. Synthetic scenes
-with exact flow and occlusion always run. Estimators whose package or weights are missing are named
-and left out. A pair is estimated in both directions for its occlusion mask, and `ms` is half of
+their own file formats), `flow_gt_more` (further pairs, for the ratios by data set alone) and
+`videos` (real clips without); any may be missing. Those ratios, of `variational` to DIS, are at
+the pairs' own size and at `--size`; `--unseen` is a folder like `flow_gt` of pairs that nothing
+was tuned on. Synthetic scenes with exact flow and occlusion always run. Estimators whose package
+or weights are missing are named and left out. A pair is estimated in both directions for its occlusion mask, and `ms` is half of
 that; the throughput line times a clip of 17 frames, 16 pairs in a call. Times are medians.
 """
 
@@ -21,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import flow_tuning
 import numpy as np
 import torch
-from flow_pairs import Case, ground_truth, real_pairs, scenes
+from flow_pairs import Case, ground_truth, real_pairs, resized, scenes
 from torch import Tensor
 
 from flow_cache.algebra import warp
@@ -179,6 +182,22 @@ def show(rows: Sequence[Row], options: argparse.Namespace) -> None:
         print(f"{name:15} " + summary(mine))
 
 
+def show_by_data_set(options: argparse.Namespace, size: tuple[int, int]) -> None:
+    """Print the ratios of `variational` to DIS, at the pairs' own size and at `size`."""
+    folders = [options.data / name for name in ("flow_gt", "flow_gt_more")] if options.data else []
+    seen = [case for folder in folders for case in ground_truth(folder)]
+    unseen = list(ground_truth(options.unseen)) if options.unseen else []
+    if not seen and not unseen:
+        return
+    flow_tuning.show(seen, unseen, "own size")
+    least = size[0] * size[1] / 2  # pixels: what is much smaller would be blurred, not resized
+    at_size = [
+        [resized(case, size) for case in cases if case.known.numel() >= least]
+        for cases in (seen, unseen)
+    ]
+    flow_tuning.show(*at_size, options.size)
+
+
 def summary(rows: Sequence[Row]) -> str:
     real = [row for row in rows if row["kind"] == "real"]
     synthetic = [row for row in rows if row["kind"] == "scene"]
@@ -219,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     """Run the benchmark; without --data on synthetic scenes alone."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with flow_gt and videos")
+    parser.add_argument("--unseen", type=Path, help="folder of pairs that nothing was tuned on")
     parser.add_argument("--json", type=Path, help="also write the rows")
     parser.add_argument("--estimators", default=",".join([*METHODS, "farneback"]))
     parser.add_argument("--rounds", type=int, default=3, help="timings per pair")
@@ -231,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     height, width = map(int, options.size.split("x"))
     rows = run(options, options.data, (height, width))
     show(rows, options)
+    show_by_data_set(options, (height, width))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
     return rows

@@ -61,6 +61,28 @@ def ground_truth(folder: Path) -> Iterator[Case]:
                 yield from_files(file, *(name.format(number, int(number) + 1) for name in names))
 
 
+def resized(case: Case, size: tuple[int, int]) -> Case:
+    """The pair at `size`; true flow and masks are those of the nearest pixel."""
+    h, w = case.truth.shape[-2:]
+    if (h, w) == size:
+        return case
+    frames = [
+        cv2.resize(x.movedim(0, -1).numpy(), size[::-1], interpolation=cv2.INTER_AREA)
+        for x in case.frames
+    ]
+    y = ((torch.arange(size[0]) + 0.5) * h / size[0]).long()
+    x = ((torch.arange(size[1]) + 0.5) * w / size[1]).long()
+    scale = torch.tensor([size[1] / w, size[0] / h]).view(2, 1, 1)
+    return Case(
+        name=case.name,
+        kind=case.kind,
+        frames=torch.from_numpy(np.stack(frames)).movedim(-1, 1).contiguous(),
+        truth=case.truth[:, y][:, :, x] * scale,
+        known=case.known[y][:, x],
+        visible=None if case.visible is None else case.visible[y][:, x],
+    )
+
+
 def from_files(file: Path, first: str, second: str, mask: str) -> Case:
     frames = torch.stack([read_image(file.parent / name) for name in (first, second)])
     truth, known = read_flow(file)

@@ -3,7 +3,8 @@
 Brightness and both components of its gradient stay constant along the motion (Brox et al., ECCV
 2004, eq. 2 and 3). Each of the three equations is divided by the length of its spatial gradient,
 so that its residual is a distance in pixels (Zimmer et al., IJCV 2011, sec. 3.1); the gradient
-pair shares one robust weight (Bruhn and Weickert, ICCV 2005).
+pair shares one robust weight (Bruhn and Weickert, ICCV 2005). What differs by several pixels is
+rather hidden than moved, and loses its say (Black and Anandan, CVIU 1996).
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ Residuals = Float[Tensor, "n 3 h w"]  # of brightness and both gradients
 BRIGHTNESS, GRADIENT = 0.5, 3.0  # weights of the two assumptions
 NOISE = 0.02  # gradients below this many grey levels per pixel tell little about motion
 EPSILON = 1e-3  # the robust penalty sqrt(r^2 + EPSILON^2) in pixels
+OUTLIER = 2.0  # pixels of residual at which the weight is half of that
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -72,10 +74,16 @@ def linearise(first: Plane, warped: Plane, outside: Plane, change: Residuals) ->
 def _robust(error: Residuals, inside: Plane) -> Residuals:
     """Weights that make the squares `error` robust, 0 where the flow leaves."""
     brightness, first, second = error.split(1, 1)
-    epsilon = EPSILON * EPSILON
-    brightness = (brightness + epsilon).rsqrt_().mul_(BRIGHTNESS).mul_(inside)
-    pair = (first + second).add_(epsilon).rsqrt_().mul_(GRADIENT).mul_(inside)
+    pair = first + second
+    brightness = _weight(brightness, OUTLIER**2).mul_(BRIGHTNESS).mul_(inside)
+    pair = _weight(pair, 2 * OUTLIER**2).mul_(GRADIENT).mul_(inside)
     return torch.cat([brightness, pair, pair], 1)
+
+
+def _weight(square: Plane, outlier: float) -> Plane:
+    """1 / sqrt(square + EPSILON^2), and less where the square nears `outlier`."""
+    far = (square / outlier).add_(1)
+    return (square + EPSILON * EPSILON).rsqrt_().div_(far)
 
 
 def _dot(a: Residuals, b: Residuals) -> Plane:

@@ -6,7 +6,7 @@ each pixel here compares its flow with that of pixels some way off, with no moti
 median motion, and keeps the best match of the image gradient in a small window.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -23,24 +23,32 @@ from flow_cache.estimators.variational.stencils import (
 )
 from flow_cache.field import Flow
 
-REACH = (4, 2)  # pixels to the neighbours whose flow is tried
 RADIUS = 2  # of the matching window
-LIMIT = 0.15  # of one pixel's difference: what is hidden must not decide
+LIMIT = 0.05  # of one pixel's difference: what is hidden must not decide
 OUTSIDE = 0.005  # difference counted where a candidate leaves the frame
 FAVOUR = 0.9  # factor on the present flow's cost
 SEARCH_FAVOUR = 0.9  # further factor against a match found anywhere
 
 
 @torch.no_grad()
-def fuse(first: Plane, second: Plane, flow: Flow, *, searching: bool) -> Flow:
-    """The flow with better candidates taken over, median filtered."""
+def fuse(
+    first: Plane, second: Plane, flow: Flow, reaches: Sequence[int], *, searching: bool
+) -> Flow:
+    """The flow with better candidates taken over, median filtered.
+
+    Args:
+        reaches: pixels to the neighbours whose flow is tried, in this order.
+        searching: a block match is tried, too.
+    """
     a, b = (torch.cat(gradient(image), 1) for image in (first, second))
     best = FAVOUR * _cost(a, b, flow)
     for candidate in _fixed(flow):
         flow, best = _take_better(a, b, flow, best, candidate)
     if searching:
-        flow, best = _take_better(a, b, flow, SEARCH_FAVOUR * best, search(a, b))
-    for reach in REACH:
+        motion, found = search(a, b)
+        candidate = torch.where(found, motion, flow)
+        flow, best = _take_better(a, b, flow, SEARCH_FAVOUR * best, candidate)
+    for reach in reaches:
         for dim in (-1, -2):
             for side in (0, -1):
                 candidate = neighbours(flow, reach, dim)[side]

@@ -6,7 +6,7 @@ and median filtered (Sun et al., CVPR 2010).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +18,7 @@ from flow_cache.estimators.variational.constancy import linearise, temporal_chan
 from flow_cache.estimators.variational.fusion import fuse
 from flow_cache.estimators.variational.parallel import spread, spread_with_gradient
 from flow_cache.estimators.variational.relaxation import assemble, relax, smoothness
+from flow_cache.estimators.variational.slant import Slant, at_twice, measure
 from flow_cache.estimators.variational.stencils import (
     Plane,
     box,
@@ -45,22 +46,29 @@ class Effort:
     Attributes:
         updates: linearisations.
         sweeps: of the relaxation after each.
-        fuse: take over better candidates first.
+        fuse: take over better candidates first, also from pixels so far off; none: do not.
         search: block matching is one of these.
+        slanted: smooth towards a slant instead of towards no difference.
+        measure: the slant, before each update; else it is the next coarser level's.
     """
 
     updates: int
     sweeps: int
-    fuse: bool = False
+    fuse: tuple[int, ...] = ()
     search: bool = False
+    slanted: bool = True
+    measure: bool = False
 
 
-FINE = (
-    Effort(updates=1, sweeps=8),
-    Effort(updates=2, sweeps=12, fuse=True),
-    Effort(updates=3, sweeps=20, fuse=True, search=True),
+COARSE = Effort(updates=3, sweeps=20, measure=True)
+SCHEDULE = (  # finest level first; COARSE beyond
+    Effort(updates=1, sweeps=8, slanted=False),
+    Effort(updates=2, sweeps=12, slanted=False, fuse=(2,)),
+    Effort(updates=3, sweeps=20, fuse=(4, 2), search=True),  # small fast objects
+    COARSE,
+    replace(COARSE, fuse=(4, 2), search=True),  # whole pictures, by up to 200 pixels of full size
+    replace(COARSE, fuse=(4, 2), search=True),
 )
-COARSE = Effort(updates=3, sweeps=20)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,18 +151,28 @@ def estimate(
 ) -> Flow:
     """Flow between two pyramids; gradient reaches their finest level."""
     with torch.no_grad():
-        flow = torch.zeros_like(halve(first[-1])).expand(-1, 2, -1, -1)
+        nothing = torch.zeros_like(halve(first[-1]))
+        flow, slant = nothing.expand(-1, 2, -1, -1), nothing.expand(-1, 4, -1, -1)
         for i in reversed(range(1, len(first))):
-            flow = solve(first[i], second[i], flow, FINE[i] if i < len(FINE) else COARSE)
-    return solve(first[0], second[0], flow, FINE[0])
+            effort = SCHEDULE[i] if i < len(SCHEDULE) else COARSE
+            flow, slant = solve(first[i], second[i], flow, slant, effort)
+    return solve(first[0], second[0], flow, slant, SCHEDULE[0])[0]
 
 
 def solve(
-    first: Plane, second: Plane, coarse: Float[Tensor, "n 2 half_h half_w"], effort: Effort
-) -> Flow:
-    """The flow of one level from that of the next coarser one."""
-    portions = zip(*(x.split(_cached(first)) for x in (first, second, coarse)), strict=True)
-    return torch.cat([_solve(a, b, flow, effort) for a, b, flow in portions])
+    first: Plane,
+    second: Plane,
+    coarse: Float[Tensor, "n 2 half_h half_w"],
+    slant: Float[Tensor, "n 4 _h _w"],
+    effort: Effort,
+) -> tuple[Flow, Float[Tensor, "n 4 _h _w"]]:
+    """The flow and the slant of one level from those of the next coarser one.
+
+    A level that is not slanted leaves the slant as it came.
+    """
+    portions = zip(*(x.split(_cached(first)) for x in (first, second, coarse, slant)), strict=True)
+    flows, slants = zip(*(_solve(*portion, effort) for portion in portions), strict=True)
+    return torch.cat(flows), torch.cat(slants)
 
 
 def _at_once(pictures: Tensor) -> int:
@@ -170,23 +188,38 @@ def _cached(pictures: Tensor) -> int:
     return at_once if pictures.device.type == "cpu" else max(1, len(pictures))
 
 
-def _solve(first: Tensor, second: Tensor, coarse: Tensor, effort: Effort) -> Tensor:
+def _solve(
+    first: Tensor, second: Tensor, coarse: Tensor, slant: Tensor, effort: Effort
+) -> tuple[Tensor, Tensor]:
     flow = double_flow(coarse, (first.shape[-2], first.shape[-1]))
     if effort.fuse:
-        flow = fuse(first, second, flow, searching=effort.search)
+        flow = fuse(first, second, flow, effort.fuse, searching=effort.search)
+    if effort.slanted:
+        slant = at_twice(slant, (first.shape[-2], first.shape[-1]))
     for _ in range(effort.updates):
-        flow = _Cleaned.apply(update(first, second, flow.detach(), effort.sweeps), flow.detach())
-    return zero_if_still(flow, first, second)
+        held = flow.detach()
+        if effort.measure:
+            slant = measure(
+                held, slant, smoothness(held, slant), sample(second, held, "bilinear")[1]
+            )
+        expected = slant if effort.slanted else None
+        flow = _Cleaned.apply(update(first, second, held, effort.sweeps, expected), held)
+    return zero_if_still(flow, first, second), slant
 
 
-def update(first: Plane, second: Plane, flow: Flow, sweeps: int) -> Flow:
+def update(
+    first: Plane, second: Plane, flow: Flow, sweeps: int, slant: Slant | None = None
+) -> Flow:
     """Linearise at `flow`, relax; the gradient passes through the temporal change alone."""
     warped, outside = sample(second, flow, "bicubic")
     change = temporal_change(first, warped)
     data = linearise(first.detach(), warped.detach(), outside, change.detach())
     u, v = flow.split(1, 1)
     held = torch.cat([data.a11 * u + data.a12 * v, data.a12 * u + data.a22 * v], 1)
-    return relax(assemble(data, flow), held + data.right_side(change), flow, sweeps)
+    system = assemble(data, flow, slant)
+    if system.lean is not None:
+        held = held + system.lean
+    return relax(system, held + data.right_side(change), flow, sweeps)
 
 
 class _Cleaned(torch.autograd.Function):

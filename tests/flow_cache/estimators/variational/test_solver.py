@@ -147,6 +147,21 @@ def test_accuracy_and_confidence_on_a_real_pair(
     assert error[trusted].mean() < 0.5 * error.mean()  # measured 0.3
 
 
+@pytest.mark.parametrize("motion", [(70, -25), (-80, 10)])
+def test_large_motion_of_a_whole_picture(
+    motion: tuple[int, int], rubber_whale: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+) -> None:
+    """A quarter of it leaves the frame, which must not look like a match."""
+    picture, (dx, dy) = rubber_whale[0][:1], motion
+    first, second = (
+        picture[..., 60:316, 100:484],
+        picture[..., 60 - dy : 316 - dy, 100 - dx : 484 - dx],
+    )
+    flow = ESTIMATOR.clip(torch.cat([first, second]), [(0, 1)])[0][0]
+    right = (flow - torch.tensor(motion).view(2, 1, 1)).square().sum(0) < 1
+    assert right.float().mean() > 0.9
+
+
 class Work(TorchDispatchMode):
     """Counts the numbers that operations write, a measure of cost that no other load disturbs."""
 
@@ -168,3 +183,28 @@ def test_backward_costs_at_most_half_of_forward() -> None:
     with Work() as backward:
         loss.backward()
     assert backward.written < forward.written / 2
+
+
+def test_light_that_changes_is_no_motion() -> None:
+    """A brighter, flatter second picture hardly moves the flow."""
+    picture = texture(1, (64, 96))
+    first, second = (moved(picture, torch.tensor(m)) for m in ([0.0, 0.0], [2.4, -1.3]))
+    same = ESTIMATOR.pair(first, second)
+    lit = ESTIMATOR.pair(first, 0.9 * second + 0.08)
+    assert (lit - same)[..., 8:-8, 8:-8].square().sum(1).sqrt().mean() < 0.15
+
+
+def test_a_slanted_surface_keeps_its_slant_beyond_the_frame() -> None:
+    """Flow that grows towards the right border, where it leaves the picture."""
+    picture = texture(5, (96, 128))
+    h, w = picture.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(float(h)), torch.arange(float(w)), indexing="ij")
+    rate, left = 0.15, 60.0
+    truth = rate * (x - left).clamp(min=0)  # of the first picture's pixels
+    source = torch.where(x > left, left + (x - left) / (1 + rate), x)
+    grid = torch.stack([2 * source / (w - 1) - 1, 2 * y / (h - 1) - 1], -1)[None]
+    second = F.grid_sample(picture, grid, mode="bicubic", align_corners=True)
+    flow = ESTIMATOR.pair(picture, second)[0, 0]
+    leaving = (x + truth > w - 1) & (y > 8) & (y < h - 8)
+    assert leaving.sum() > 1000
+    assert (flow - truth)[leaving].abs().mean() < 1.0
