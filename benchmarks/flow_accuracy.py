@@ -7,8 +7,9 @@ their own file formats), `flow_gt_more` (further pairs, for the ratios by data s
 `videos` (real clips without); any may be missing. Those ratios, of `variational` to DIS, are at
 the pairs' own size and at `--size`; `--unseen` is a folder like `flow_gt` of pairs that nothing
 was tuned on. Synthetic scenes with exact flow and occlusion always run. Estimators whose package
-or weights are missing are named and left out. A pair is estimated in both directions for its occlusion mask, and `ms` is half of
-that; the throughput line times a clip of 17 frames, 16 pairs in a call. Times are medians.
+or weights are missing are named and left out. A pair is estimated in both directions for its
+occlusion mask, and `ms` is half of that; the throughput line times a clip of 17 frames, 16 pairs
+in a call. Times are medians.
 """
 
 import argparse

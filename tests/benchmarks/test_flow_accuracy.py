@@ -47,6 +47,7 @@ def test_runs_as_a_script_and_finds_the_truth(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert "EPE, geometric mean" in done.stdout
+    assert "left out" in done.stdout
     rows = json.loads((tmp_path / "rows.json").read_text())
     by_pair = {(row["pair"], row["estimator"]): row for row in rows}
     flo = by_pair["middlebury_made frame10", "variational"]
@@ -81,7 +82,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_variational_on_ground_truth(data_dir: Path, benchmark: ModuleType) -> None:
-    """Geometric mean below 0.9 of DIS medium's (measured 0.79), each pair below Farneback's."""
+    """Geometric mean below 0.85 of DIS medium's (measured 0.77), each pair below Farneback's."""
     ratios = []
     for case in benchmark.ground_truth(data_dir / "flow_gt"):
         epe = {}
@@ -92,11 +93,26 @@ def test_variational_on_ground_truth(data_dir: Path, benchmark: ModuleType) -> N
         assert epe["variational"] < epe["farneback"], case.name
         ratios.append(epe["variational"] / epe["dis"])
     assert len(ratios) == 14
-    assert statistics.geometric_mean(ratios) < 0.9
+    assert statistics.geometric_mean(ratios) < 0.85
+
+
+def test_a_data_set_has_no_say_in_its_own_constants(benchmark: ModuleType) -> None:
+    """Each setting is good on one set and bad on the other two."""
+    tuning = benchmark.flow_tuning
+    names = ("kitti_1 a", "sintel_1 b", "sintel_2 c")
+    first, second = ("relaxation", "SMOOTHNESS", 0.35), ("relaxation", "SMOOTHNESS", 0.6)
+    found = {
+        None: dict.fromkeys(names, 1.0),
+        first: dict(zip(names, (0.5, 1.4, 1.4), strict=True)),
+        second: dict(zip(names, (1.7, 0.8, 0.2), strict=True)),
+    }
+    held = tuning.left_out(found)
+    assert held["kitti"] == (1.7, second)
+    assert held["sintel"] == (pytest.approx(1.4), first)
 
 
 def test_variational_explains_real_clips(data_dir: Path, benchmark: ModuleType) -> None:
-    """Photometric warp error at most 1.05 times DIS medium's (measured 0.98)."""
+    """Photometric warp error at most 1.05 times DIS medium's (measured 1.00)."""
     error = {"variational": 0.0, "dis": 0.0}
     for _, frames in benchmark.real_pairs(data_dir / "videos"):
         first, second = frames.float().split(1)

@@ -62,7 +62,7 @@ def test_a_revision_keeps_its_flow(case: str) -> None:
         ("variational", f"{VARIATIONAL}.relaxation", "SMOOTHNESS", 0.303),
         ("variational", f"{VARIATIONAL}.constancy", "EPSILON", 1.1e-3),
         ("variational", f"{VARIATIONAL}.solver", "LARGEST_CHANGE", 2.2),
-        ("variational", f"{VARIATIONAL}.search", "REACH", 7),
+        ("variational", f"{VARIATIONAL}.search", "REACH", 6),
         ("ptlflow", "flow_cache.estimators.ptlflow", "SMALLEST", 96),
     ],
 )

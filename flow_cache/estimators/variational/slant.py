@@ -42,8 +42,9 @@ def measure(flow: Flow, slant: Slant, weights: tuple[Plane, Plane], outside: Pla
     below = weights[1] * inside * F.pad(inside[..., 1:, :], (0, 0, 0, 1))
     x, y = differences(flow).split(2, 1)
     total = box(torch.cat([right * x, below * y, right, below], 1), RADIUS)
-    mean = total[:, :4] / total[:, [4, 4, 5, 5]].clamp(min=1e-6)
-    return _ended(torch.where(total[:, [4, 4, 5, 5]] > 0, mean, slant))
+    change, right, below = total.split((4, 1, 1), 1)
+    weight = torch.cat([right, right, below, below], 1)
+    return _ended(torch.where(weight > 0, change / weight.clamp(min=1e-6), slant))
 
 
 def at_twice(slant: Float[Tensor, "n 4 half_h half_w"], size: tuple[int, int]) -> Slant:

@@ -1,8 +1,8 @@
 """Variational flow in PyTorch: no weights, CPU and GPU, differentiable.
 
 Coarse-to-fine warping (Brox et al., ECCV 2004) over a pyramid of halved images: at each level
-better candidates are fused in, then the data term is linearised a few times and the flow relaxed
-and median filtered (Sun et al., CVPR 2010).
+better candidates are fused in, then the data term is linearised a few times and the flow relaxed,
+at coarse levels towards a slant, and median filtered (Sun et al., CVPR 2010).
 """
 
 from collections.abc import Sequence
@@ -66,8 +66,7 @@ SCHEDULE = (  # finest level first; COARSE beyond
     Effort(updates=2, sweeps=12, slanted=False, fuse=(2,)),
     Effort(updates=3, sweeps=20, fuse=(4, 2), search=True),  # small fast objects
     COARSE,
-    replace(COARSE, fuse=(4, 2), search=True),  # whole pictures, by up to 200 pixels of full size
-    replace(COARSE, fuse=(4, 2), search=True),
+    replace(COARSE, fuse=(4, 2), search=True),  # whole pictures; smaller ones match anything
 )
 
 
@@ -81,7 +80,7 @@ class VariationalFlow:
     """
 
     name: ClassVar[str] = "variational"
-    revision: ClassVar[str] = "1"
+    revision: ClassVar[str] = "2"
     weights_sha256: ClassVar[None] = None
     differentiable: ClassVar[bool] = True
     whole_clip: ClassVar[bool] = False
@@ -171,7 +170,9 @@ def solve(
     A level that is not slanted leaves the slant as it came.
     """
     portions = zip(*(x.split(_cached(first)) for x in (first, second, coarse, slant)), strict=True)
-    flows, slants = zip(*(_solve(*portion, effort) for portion in portions), strict=True)
+    flows, slants = zip(
+        *(_solve(a, b, up, tilt, effort) for a, b, up, tilt in portions), strict=True
+    )
     return torch.cat(flows), torch.cat(slants)
 
 
