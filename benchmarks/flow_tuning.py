@@ -109,5 +109,5 @@ def show(seen: Sequence[Case], unseen: Sequence[Case], size: str) -> None:
         pairs_of = {c.name: error("variational", c) / dis[c.name] for c in unseen}
         for name, ratio in by_data_set(pairs_of).items():
             pairs = sum(data_set(pair) == name for pair in pairs_of)
-            print(f"{name:16}{pairs:6}{ratio:9.2f}{'':12}nothing: pairs never looked at")
+            print(f"{name:16}{pairs:6}{ratio:9.2f}{'':12}none: not for choosing")
         print(f"{'unseen pairs':16}{len(unseen):6}{mean(list(pairs_of.values())):9.2f}")
