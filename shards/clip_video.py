@@ -180,6 +180,7 @@ def _decode(
         raise ValueError(f"the clip video has {len(track)} frames, none of them is {unknown}")
     try:
         for picture in _pictures(data, track, list(places)) if places else ():
+            _check_size(picture, track.size)
             if picture.pts is not None and picture.pts in places:
                 write(places.pop(picture.pts), picture)
     except av.FFmpegError as error:
@@ -204,6 +205,14 @@ def _pictures(data: bytes, track: Track, shown: Sequence[int]) -> Iterator[Video
         packet.pts = number
         yield from decoder.decode(packet)
     yield from decoder.decode(None)
+
+
+def _check_size(picture: VideoFrame, size: tuple[int, int]) -> None:
+    if (picture.height, picture.width) != size:
+        raise ValueError(
+            f"clip video says {size[0]}x{size[1]} and has a frame of "
+            f"{picture.height}x{picture.width}; it is damaged"
+        )
 
 
 def _write_rgb(out: UInt8[np.ndarray, "n 3 h w"], places: list[int], picture: VideoFrame) -> None:

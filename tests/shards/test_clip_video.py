@@ -105,6 +105,16 @@ def test_a_place_of_another_shape_is_refused(as_in_production: None, shape: tupl
         decode_planes(data, range(3), np.empty((3, 4608), np.float32))
 
 
+@pytest.mark.parametrize("height", [32, 64])
+def test_frames_of_another_size_than_the_clip_says_are_a_value_error(height: int):
+    data = bytearray(encode_clip(CLIP[:3], Fraction(24)))
+    place = data.rindex(b"avc1") + 4 + 26  # the first one stands among the brands of the file
+    assert data[place : place + 2] == b"\0\x30"
+    data[place : place + 2] = height.to_bytes(2, "big")
+    with pytest.raises(ValueError, match=f"says {height}x64 and has a frame of 48x64"):
+        decode_planes(bytes(data), range(3), np.empty((3, height * 96), np.uint8))
+
+
 @pytest.mark.parametrize("number", [17, -1])
 def test_a_frame_that_the_clip_has_not_is_a_value_error(number: int):
     data = encode_clip(CLIP[:17], Fraction(24))
