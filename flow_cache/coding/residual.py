@@ -17,37 +17,22 @@ BIAS = 128  # added to a residual, so that its low byte rarely needs the high on
 MAX_PIXELS = 2**23  # keeps an integral image of bytes inside int32; a 4K frame fits
 
 
-def quantise(
-    flow: Float32[np.ndarray, "2 h w"], step: float
-) -> tuple[Int16[np.ndarray, "2 h w"], int]:
-    """Components as whole steps, and how many lay outside the 16-bit range and were clipped.
-
-    `step` is a power of two, so that scaling is exact and only the rounding is not.
-    """
-    with np.errstate(over="ignore"):  # to infinity, which is out of range all the same
-        steps = flow * np.float32(1 / step)
-    np.rint(steps, out=steps)
-    limits = np.iinfo(np.int16)
-    if limits.min <= steps.min() and steps.max() <= limits.max:
-        return steps.astype(np.int16), 0
-    clipped = np.clip(steps, limits.min, limits.max)
-    return clipped.astype(np.int16), int(np.count_nonzero(clipped != steps))
+def predict(steps: Int16[np.ndarray, "2 h w"]) -> Int16[np.ndarray, "2 h w"]:
+    """Residuals: the step less left + up - up-left, modulo 2^16, all zero beyond the border."""
+    vertical = steps.copy()
+    vertical[:, 1:] -= steps[:, :-1]
+    residuals = vertical.copy()
+    residuals[..., 1:] -= vertical[..., :-1]
+    return residuals
 
 
 def pack(
-    steps: Int16[np.ndarray, "2 h w"],
+    residuals: Int16[np.ndarray, "2 h w"],
 ) -> tuple[UInt8[np.ndarray, "groups w"], UInt8[np.ndarray, "2 escapes 4"]]:
-    """Codes of groups of four rows, and escapes: all low bytes, then all high bytes.
-
-    A residual is the step less left + up - up-left, modulo 2^16, all zero beyond the border.
-    """
-    height, width = steps.shape[1:]
-    vertical = steps.copy()
-    vertical[:, 1:] -= steps[:, :-1]
+    """Codes of groups of four rows, and escapes: all low bytes, then all high bytes."""
+    height, width = residuals.shape[1:]
     groups = np.zeros((-(-2 * height // 4), 4, width), np.int16)
-    residuals = groups.reshape(-1, width)[: 2 * height].reshape(steps.shape)
-    residuals[:] = vertical
-    residuals[..., 1:] -= vertical[..., :-1]
+    groups.reshape(-1, width)[: 2 * height] = residuals.reshape(-1, width)
     symbols = (groups + np.int16(1)).view(np.uint16)  # 0, 1, 2, or more where it does not fit
     escaped = symbols.max(1) > 2
     first, second, third, fourth = symbols.astype(np.uint8).transpose(1, 0, 2)
@@ -69,7 +54,7 @@ def unpack(
     size: tuple[int, int],
     step: float,
 ) -> Float32[np.ndarray, "2 h w"]:
-    """Flow from what `pack` made of its steps.
+    """Flow from what `pack` made of the residuals of its steps.
 
     Residuals are summed up by OpenCV's integral image, which is vectorised for bytes and nothing
     else: low bytes first, high bytes only where a field has any. One component after the other
@@ -78,7 +63,7 @@ def unpack(
     Raises:
         ValueError: sizes that cannot belong together.
     """
-    low, high = _residual_bytes(codes, escapes, *size)
+    low, high = residual_bytes(codes, escapes, *size)
     flow = np.empty((2, *size), np.float32)
     for number, component in enumerate(flow):
         steps = _integrate(low[number])
@@ -90,7 +75,7 @@ def unpack(
     return flow
 
 
-def _residual_bytes(
+def residual_bytes(
     codes: UInt8[np.ndarray, " codes"],
     escapes: UInt8[np.ndarray, " escapes"],
     height: int,
@@ -114,10 +99,12 @@ def _residual_bytes(
     if high is not None:
         high[row, :, column] = high_bytes
 
-    def components(rows: UInt8[np.ndarray, "groups 4 w"]) -> UInt8[np.ndarray, "2 h w"]:
-        return rows.reshape(-1, width)[: 2 * height].reshape(2, height, width)
-
-    return components(low), None if high is None else components(high)
+    low_rows, high_rows = low.reshape(-1, width), None if high is None else high.reshape(-1, width)
+    shape = 2, height, width
+    return (
+        low_rows[: 2 * height].reshape(shape),
+        None if high_rows is None else high_rows[: 2 * height].reshape(shape),
+    )
 
 
 def _integrate(plane: UInt8[np.ndarray, "h w"]) -> Int16[np.ndarray, "h w"]:

@@ -67,7 +67,7 @@ def test_every_field_is_where_its_row_says(tmp_path: Path, spec: FlowSpec, frame
     (row,) = pq.read_table(tmp_path / "x.parquet").to_pylist()
     tar = (tmp_path / "x.tar").read_bytes()
     pairs = list(zip(row["pair_source"], row["pair_target"], strict=True))
-    assert tuple(pairs) == level_pairs(5, CONFIG.levels)
+    assert tuple(pairs) == level_pairs(5, CONFIG.levels, CONFIG.directions)
     for pair, offset, size, crc32 in zip(
         pairs, row["field_offset"], row["field_size"], row["field_crc32"], strict=True
     ):
@@ -94,7 +94,9 @@ def test_what_is_stored_is_copied_and_gives_the_same_bytes(
     for name in ("x.tar", "x.parquet"):
         assert Store(tmp_path / "two").read(name) == one.read(name)
     assert writer.costs.computed.total() == 0
-    assert writer.costs.reused == {(spec.layer, one.url): len(level_pairs(5, CONFIG.levels))}
+    assert writer.costs.reused == {
+        (spec.layer, one.url): len(level_pairs(5, CONFIG.levels, CONFIG.directions))
+    }
 
 
 def test_both_ways_between_two_frames_come_together_and_parts_decide_no_byte(

@@ -1,0 +1,204 @@
+"""What rounding does to the flow of one clip: bytes, FlowLoss's floor and gradient, composition."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+import zstandard
+from torch import Tensor
+
+from flow_cache import (
+    FlowEstimator,
+    FlowField,
+    FlowSpec,
+    Pair,
+    RoundTrip,
+    decode_field,
+    encode_field,
+    estimate_clip,
+    field_bound,
+    flow_between,
+    level_pairs,
+    measure_round_trip,
+)
+from flow_cache.coding.residual import pack, predict
+from pipeline.planning.config import BuildConfig
+from shards import decode_clip, encode_clip
+
+LEVELS, SPANS = (1, 2, 4), (2, 4, 8, 16)
+DEFAULT = BuildConfig()
+HIDDEN = 0.3  # weight of hidden pixels in FlowLoss
+
+Figures = dict[str, dict[str, Any]]
+Bound = Callable[[FlowField, RoundTrip], float]
+BOUNDS: dict[str, Bound] = {
+    **{f"1/{n}": lambda field, trip, n=n: 1 / n for n in (32, 16, 8, 4, 2)},  # type: ignore[misc]
+    "by round trip": lambda field, trip: field_bound(
+        DEFAULT.max_error_px, trip.rms, field.flow.abs().max().item()
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Motion:
+    """A clip's flow.
+
+    Attributes:
+        clip_bytes: of its video.
+        stored: the stored clip's frames, RGB in [0, 1].
+        fields: of all levels and directions, on the source's frames.
+        live: flow on the stored clip's frames, of all levels, forward.
+    """
+
+    clip_bytes: int
+    stored: Tensor
+    fields: dict[Pair, FlowField]
+    live: dict[Pair, Tensor]
+
+
+def forward_pairs(frames: int) -> list[Pair]:
+    return list(level_pairs(frames, LEVELS, ("forward",)))
+
+
+def motion_of(frames: np.ndarray, estimator: FlowEstimator, spec: FlowSpec) -> Motion:
+    """Flow of one clip, uint8 [t, 3, h, w], and of what its video gives back."""
+    video = encode_clip(frames, Fraction(24))
+    stored = torch.from_numpy(decode_clip(video))
+    pairs = forward_pairs(len(frames))
+    live, _ = estimator.clip(stored, pairs)
+    return Motion(
+        clip_bytes=len(video),
+        stored=stored.float() / 255,
+        fields=estimate_clip(estimator, torch.from_numpy(frames), spec),
+        live=dict(zip(pairs, live.split(1), strict=True)),
+    )
+
+
+def coded(motion: Motion, bound: Bound) -> dict[Pair, bytes]:
+    """Every field, both ways."""
+    blobs = {}
+    for (i, j), field in motion.fields.items():
+        trip = measure_round_trip(field, motion.fields[j, i].flow)
+        blobs[i, j] = encode_field(
+            field.flow[0],
+            field.visible[0],
+            pair=(i, j),
+            max_error_px=bound(field, trip),
+            spec_digest="0" * 64,
+        )
+    return blobs
+
+
+def weights(visible: Tensor) -> Tensor:
+    """FlowLoss's o of a pair that is stored as it is."""
+    return torch.where(visible, 1.0, HIDDEN)[:, None]
+
+
+def floor(motion: Motion, fields: dict[Pair, FlowField], level: int) -> float:
+    """FlowLoss of the true stored clip over a level's pairs, px² a pixel."""
+    errors = [
+        (weights(fields[i, j].visible) * (motion.live[i, j] - fields[i, j].flow) ** 2).sum(1).mean()
+        for i, j in motion.live
+        if j - i == level
+    ]
+    return torch.stack(errors).mean().item()
+
+
+def gradients(
+    motion: Motion, versions: Sequence[dict[Pair, FlowField]], estimator: FlowEstimator
+) -> list[list[float]]:
+    """Cosines of each version's FlowLoss gradient with the first one's, by level: one pair each."""
+    cosines: list[list[float]] = [[] for _ in versions]
+    for level in LEVELS:
+        i, j = next((i, j) for i, j in motion.live if j - i == level and i >= level)
+        images = motion.stored[[i, j]].clone().requires_grad_()
+        live = estimator.pair(images[:1], images[1:])
+        found = []
+        for fields in versions:
+            field = fields[i, j]
+            loss = (weights(field.visible) * (live - field.flow) ** 2).sum(1).mean()
+            (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
+            found.append(gradient.flatten())
+        for row, gradient in zip(cosines, found, strict=True):
+            row.append(torch.cosine_similarity(found[0], gradient, dim=0).item())
+    return cosines
+
+
+def composed(fields: dict[Pair, FlowField], frames: int) -> list[FlowField]:
+    """Forward flow over each span from the first frame, through what the default layer holds."""
+    held = {(i, j): field for (i, j), field in fields.items() if j > i}
+    return [flow_between(0, span, held) for span in SPANS if span < frames]
+
+
+def compare_spans(exact: Sequence[FlowField], rounded: Sequence[FlowField]) -> list[list[float]]:
+    """For each span: mean square change in px², and share of equal visibility."""
+    rows = []
+    for before, after in zip(exact, rounded, strict=True):
+        both = before.visible & after.visible
+        change = (before.flow - after.flow).square().sum(1)[both]
+        equal = (before.visible == after.visible).float().mean().item()
+        rows.append([change.mean().item() if change.numel() else math.nan, equal])
+    return rows
+
+
+def first_layout(field: FlowField, max_error_px: float) -> int:
+    """Bytes of a field as the first layout had it, without the header."""
+    steps = np.rint(field.flow[0].numpy() / (2 * max_error_px)).astype(np.int16)
+    parts = *pack(predict(steps)), np.packbits(field.visible.numpy())
+    compress = zstandard.ZstdCompressor(level=9).compress
+    return sum(len(compress(part.tobytes())) for part in parts)
+
+
+def measure(motion: Motion, estimator: FlowEstimator) -> Figures:
+    """Figures of one clip, by bound; "first layout" has sizes alone."""
+    frames = len(motion.stored)
+    blobs = {name: coded(motion, bound) for name, bound in BOUNDS.items()}
+    decoded = {
+        name: {pair: decode_field(blob).field for pair, blob in of.items()}
+        for name, of in blobs.items()
+    }
+    cosines = gradients(motion, [motion.fields, *decoded.values()], estimator)
+    exact = composed(motion.fields, frames)
+    old = {pair: first_layout(field, 1 / 32) for pair, field in motion.fields.items()}
+    figures: Figures = {"first layout, 1/32": {"sizes": _sizes(old)}}
+    for number, (name, fields) in enumerate(decoded.items()):
+        figures[name] = {
+            "sizes": _sizes({pair: len(blob) for pair, blob in blobs[name].items()}),
+            "floors": [floor(motion, fields, level) for level in LEVELS],
+            "cosines": cosines[number + 1],
+            "spans": compare_spans(exact, composed(fields, frames)),
+        }
+    along_one = {pair: field for pair, field in motion.fields.items() if pair[1] - pair[0] == 1}
+    figures["unrounded"] = {
+        "floors": [floor(motion, motion.fields, level) for level in LEVELS],
+        "composed": [_composed_floor(motion, along_one, level) for level in LEVELS],
+        "px": torch.stack([f.norm(dim=1).mean() for f in motion.live.values()]).mean().item(),
+    }
+    return figures | {"clip": {"bytes": motion.clip_bytes}}
+
+
+def _sizes(sizes: dict[Pair, int]) -> list[list[int]]:
+    """By level: bytes of its fields forward and backward, and how many of each there are."""
+    return [
+        [
+            sum(size for (i, j), size in sizes.items() if j - i == level),
+            sum(size for (i, j), size in sizes.items() if i - j == level),
+            sum(j - i == level for i, j in sizes),
+        ]
+        for level in LEVELS
+    ]
+
+
+def _composed_floor(motion: Motion, along_one: dict[Pair, FlowField], level: int) -> float:
+    """The floor of a level that is not stored: hidden pixels of a chain do not count."""
+    errors = []
+    for i, j in motion.live:
+        if j - i == level:
+            field = flow_between(i, j, along_one)
+            square = (motion.live[i, j] - field.flow).square().sum(1)
+            errors.append((field.visible * square).mean())
+    return torch.stack(errors).mean().item()
