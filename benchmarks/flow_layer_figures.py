@@ -33,11 +33,12 @@ LEVELS, SPANS = (1, 2, 4), (2, 4, 8, 16)
 DEFAULT = BuildConfig()
 HIDDEN = 0.3  # weight of hidden pixels in FlowLoss
 
+CHOSEN, BACKWARD, FIRST = "by round trip", "by round trip, backward", "first layout, 1/32"
 Figures = dict[str, dict[str, Any]]
 Bound = Callable[[FlowField, RoundTrip], float]
 BOUNDS: dict[str, Bound] = {
     **{f"1/{n}": lambda field, trip, n=n: 1 / n for n in (32, 16, 8, 4, 2)},  # type: ignore[misc]
-    "by round trip": lambda field, trip: field_bound(
+    CHOSEN: lambda field, trip: field_bound(
         DEFAULT.max_error_px, trip.rms, field.flow.abs().max().item()
     ),
 }
@@ -78,19 +79,31 @@ def motion_of(frames: np.ndarray, estimator: FlowEstimator, spec: FlowSpec) -> M
     )
 
 
-def coded(motion: Motion, bound: Bound) -> dict[Pair, bytes]:
-    """Every field, both ways."""
-    blobs = {}
-    for (i, j), field in motion.fields.items():
-        trip = measure_round_trip(field, motion.fields[j, i].flow)
-        blobs[i, j] = encode_field(
-            field.flow[0],
-            field.visible[0],
-            pair=(i, j),
-            max_error_px=bound(field, trip),
+def coded(fields: dict[Pair, FlowField], bounds: dict[Pair, float]) -> dict[Pair, bytes]:
+    return {
+        pair: encode_field(
+            fields[pair].flow[0],
+            fields[pair].visible[0],
+            pair=pair,
+            max_error_px=bound,
             spec_digest="0" * 64,
         )
-    return blobs
+        for pair, bound in bounds.items()
+    }
+
+
+def bounds_of(motion: Motion) -> dict[str, dict[Pair, float]]:
+    """Of every forward field, by every rule; and of backward ones as a build would have it."""
+    fields = motion.fields
+    trips = {
+        (i, j): measure_round_trip(field, fields[j, i].flow) for (i, j), field in fields.items()
+    }
+    bounds = {
+        name: {pair: rule(fields[pair], trips[pair]) for pair in motion.live}
+        for name, rule in BOUNDS.items()
+    }
+    back = {pair: BOUNDS[CHOSEN](fields[pair], trips[pair]) for pair in fields.keys() - motion.live}
+    return bounds | {BACKWARD: back}
 
 
 def weights(visible: Tensor) -> Tensor:
@@ -154,22 +167,22 @@ def first_layout(field: FlowField, max_error_px: float) -> int:
 
 
 def measure(motion: Motion, estimator: FlowEstimator) -> Figures:
-    """Figures of one clip, by bound; "first layout" has sizes alone."""
+    """Figures of one clip, by bound; some have sizes alone."""
     frames = len(motion.stored)
-    blobs = {name: coded(motion, bound) for name, bound in BOUNDS.items()}
+    blobs = {name: coded(motion.fields, bounds) for name, bounds in bounds_of(motion).items()}
     decoded = {
-        name: {pair: decode_field(blob).field for pair, blob in of.items()}
-        for name, of in blobs.items()
+        name: {pair: decode_field(blob).field for pair, blob in blobs[name].items()}
+        for name in BOUNDS
     }
     cosines = gradients(motion, [motion.fields, *decoded.values()], estimator)
     exact = composed(motion.fields, frames)
-    old = {pair: first_layout(field, 1 / 32) for pair, field in motion.fields.items()}
-    figures: Figures = {"first layout, 1/32": {"sizes": _sizes(old)}}
-    for number, (name, fields) in enumerate(decoded.items()):
-        figures[name] = {
-            "sizes": _sizes({pair: len(blob) for pair, blob in blobs[name].items()}),
+    old = {pair: first_layout(motion.fields[pair], 1 / 32) for pair in motion.live}
+    sizes = {name: {pair: len(blob) for pair, blob in of.items()} for name, of in blobs.items()}
+    figures: Figures = {name: {"sizes": _sizes(of)} for name, of in {**sizes, FIRST: old}.items()}
+    for (name, fields), cosine in zip(decoded.items(), cosines[1:], strict=True):
+        figures[name] |= {
             "floors": [floor(motion, fields, level) for level in LEVELS],
-            "cosines": cosines[number + 1],
+            "cosines": cosine,
             "spans": compare_spans(exact, composed(fields, frames)),
         }
     along_one = {pair: field for pair, field in motion.fields.items() if pair[1] - pair[0] == 1}
@@ -182,15 +195,9 @@ def measure(motion: Motion, estimator: FlowEstimator) -> Figures:
 
 
 def _sizes(sizes: dict[Pair, int]) -> list[list[int]]:
-    """By level: bytes of its fields forward and backward, and how many of each there are."""
-    return [
-        [
-            sum(size for (i, j), size in sizes.items() if j - i == level),
-            sum(size for (i, j), size in sizes.items() if i - j == level),
-            sum(j - i == level for i, j in sizes),
-        ]
-        for level in LEVELS
-    ]
+    """By level: bytes of its fields, and how many there are."""
+    of_levels = [[size for (i, j), size in sizes.items() if abs(j - i) == s] for s in LEVELS]
+    return [[sum(of), len(of)] for of in of_levels]
 
 
 def _composed_floor(motion: Motion, along_one: dict[Pair, FlowField], level: int) -> float:

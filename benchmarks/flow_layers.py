@@ -4,8 +4,8 @@
 
 One clip of 17 frames at 256x384 out of the middle of every video in FOLDER (or its subfolder
 `videos`); --half takes every other video, so that what is chosen on one half is checked on the
-other. Flow is estimated by `variational` on the source's frames and, as FlowLoss does, on the stored
-clip's. Videos without motion to speak of are left out. Estimates are kept in --cache.
+other. Flow is estimated by `variational` on the source's frames and, as FlowLoss does, on those of
+the stored clip. Videos without motion to speak of are left out. --cache keeps figures.
 
 raise       what rounding adds to FlowLoss's floor, in parts of the floor: median and worst clip
 gradient    cosine between FlowLoss's gradient at the stored clip's frames and the unrounded flow's
@@ -17,14 +17,24 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from flow_codec import machine
-from flow_layer_figures import BOUNDS, LEVELS, SPANS, Figures, measure, motion_of
+from flow_layer_figures import (
+    BACKWARD,
+    BOUNDS,
+    FIRST,
+    LEVELS,
+    SPANS,
+    Figures,
+    measure,
+    motion_of,
+)
 
 from flow_cache import load_estimator
 from fluxshard.demo.scenes import random_scene
@@ -43,8 +53,8 @@ class Row:
 
     Attributes:
         kib: of a field.
+        multiple: bytes of a layer of the levels so far, as a multiple of the clips'.
         raises, worst: median and largest of the clips.
-        multiple: bytes of a layer, as a multiple of the clips', by what it holds.
         gradient: cosine, mean over pairs.
         spans: root mean square, px, by frames apart.
         visible: share of equal pixels.
@@ -52,9 +62,9 @@ class Row:
 
     bound: str
     kib: list[float]
+    multiple: list[float]
     raises: list[float]
     worst: list[float]
-    multiple: dict[str, float]
     gradient: list[float]
     spans: list[float]
     visible: float
@@ -63,25 +73,18 @@ class Row:
 def summary(clips: Sequence[Figures]) -> list[Row]:
     """A row for each bound over all clips."""
     video = sum(clip["clip"]["bytes"] for clip in clips)
-    return [_row(name, clips, video) for name in ("first layout, 1/32", *BOUNDS)]
+    return [_row(name, clips, video) for name in (FIRST, *BOUNDS, BACKWARD)]
 
 
 def _row(name: str, clips: Sequence[Figures], video: int) -> Row:
-    sizes = np.array([clip[name]["sizes"] for clip in clips])  # [clips, levels, 3]
-    both, way = sizes[..., :2].sum((0, 2)) / video, sizes[..., 0].sum(0) / video
-    multiple = {
-        "level 1": way[0],
-        "levels 1, 2": way[:2].sum(),
-        "levels 1, 2, 4": way.sum(),
-        "1, 2, 4 both ways": both.sum(),
-    }
+    sizes = np.array([clip[name]["sizes"] for clip in clips]).sum(0)  # [levels, 2]
     nothing = [math.nan] * len(LEVELS)
     row = Row(
         bound=name,
-        kib=list(sizes[..., :2].sum((0, 2)) / (2 * 1024 * sizes[..., 2].sum(0))),
+        kib=list(sizes[:, 0] / (1024 * sizes[:, 1])),
+        multiple=list(np.cumsum(sizes[:, 0]) / video),
         raises=nothing,
         worst=nothing,
-        multiple={held: float(part) for held, part in multiple.items()},
         gradient=nothing,
         spans=[],
         visible=math.nan,
@@ -91,15 +94,13 @@ def _row(name: str, clips: Sequence[Figures], video: int) -> Row:
     exact = np.array([clip["unrounded"]["floors"] for clip in clips])
     raises = np.array([clip[name]["floors"] for clip in clips]) / exact - 1
     spans = np.array([clip[name]["spans"] for clip in clips])  # [clips, spans, 2]
-    return Row(
-        **{
-            **asdict(row),
-            "raises": list(np.median(raises, 0)),
-            "worst": list(raises.max(0)),
-            "gradient": list(np.mean([clip[name]["cosines"] for clip in clips], 0)),
-            "spans": list(np.sqrt(np.nanmean(spans[..., 0], 0))),
-            "visible": float(spans[..., 1].mean()),
-        }
+    return replace(
+        row,
+        raises=list(np.median(raises, 0)),
+        worst=list(raises.max(0)),
+        gradient=list(np.mean([clip[name]["cosines"] for clip in clips], 0)),
+        spans=list(np.sqrt(np.nanmean(spans[..., 0], 0))),
+        visible=float(spans[..., 1].mean()),
     )
 
 
@@ -113,21 +114,19 @@ def show(rows: Sequence[Row], clips: Sequence[Figures]) -> None:
     for level, own, chain in zip(LEVELS, floors.T, chained.T, strict=True):
         means = f"{np.median(own):.4f} {own.mean():.4f}, {np.median(chain):.4f} {chain.mean():.4f}"
         print(f"  level {level}: {means}")
-    print("\nby level 1, 2, 4; layers as multiples of the clips\n")
-    print(
-        f"{'bound':20} KiB a field         floor + median      worst               gradient", end=""
-    )
-    print("".join(f"  {held}" for held in rows[0].multiple))
+    print("\nby level 1, 2, 4; layers of level 1, of 1 and 2, of all, as multiples of the clips\n")
+    heads = ("KiB a field", "layer", "floor +, median", "worst clip", "gradient")
+    print(f"{'bound':24}" + "".join(f"{head:22}" for head in heads))
     for row in rows:
-        parts = [" ".join(f"{value:5.1f}" for value in row.kib)]
-        parts += [" ".join(f"{value:5.1%}" for value in of) for of in (row.raises, row.worst)]
+        parts = [" ".join(f"{value:.1f}" for value in row.kib)]
+        parts += [" ".join(f"{value:.2f}" for value in row.multiple)]
+        parts += [" ".join(f"{value:.1%}" for value in of) for of in (row.raises, row.worst)]
         parts.append(" ".join(f"{value:.4f}" for value in row.gradient))
-        layers = "  ".join(f"{value:.2f}" for value in row.multiple.values())
-        print(f"{row.bound:20} {'   '.join(parts)}   {layers}")
-    print(f"\n{'bound':20} spans {SPANS}, px            visible alike")
+        print(f"{row.bound:24}" + "".join(f"{part:22}" for part in parts))
+    print(f"\n{'bound':24}spans {SPANS}, px{'':12}visible")
     for row in rows:
         if row.spans:
-            print(f"{row.bound:20} {' '.join(f'{px:.4f}' for px in row.spans)}   {row.visible:.3%}")
+            print(f"{row.bound:24}{' '.join(f'{px:.4f}' for px in row.spans):34}{row.visible:.3%}")
 
 
 def real_clips(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -142,17 +141,24 @@ def real_clips(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
                     yield Path(source.path).name, frames
 
 
-def kept(name: str, cache: Path | None, compute: Callable[[], Figures | None]) -> Figures | None:
-    """Figures of a clip: from the cache, or computed and put there."""
-    file = cache and cache / f"{name}.json"
+def kept(file: Path | None, compute: Callable[[], Figures]) -> Figures:
+    """Figures of a clip: from a file, or computed and put there."""
     if file and file.exists():
-        found: Figures | None = json.loads(file.read_text())
+        found: Figures = json.loads(file.read_text())
         return found
     figures = compute()
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(figures))
     return figures
+
+
+def figures_of(frames: np.ndarray) -> Figures:
+    """Of one clip, uint8 [t, 3, h, w]."""
+    size = frames.shape[2], frames.shape[3]
+    (spec,) = flow_specs(BuildConfig(size=size, directions=("forward", "backward")))
+    estimator = load_estimator(spec.estimator)
+    return measure(motion_of(frames, estimator, spec), estimator)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
@@ -165,17 +171,12 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    estimator = load_estimator("variational")
     scene = random_scene(0, (64, 96)).clip(range(17))
     found = real_clips(options.data) if options.data else iter([("scene", scene)])
-    clips = []
-    for name, frames in found:
-        config = BuildConfig(size=frames.shape[-2:], directions=("forward", "backward"))
-        (spec,) = flow_specs(config)
-        figures = kept(
-            name, options.cache, lambda: measure(motion_of(frames, estimator, spec), estimator)
-        )
-        clips.append(figures)
+    clips = [
+        kept(options.cache and options.cache / f"{name}.json", partial(figures_of, frames))
+        for name, frames in found
+    ]
     moving = [clip for clip in clips if clip["unrounded"]["px"] >= STILL_PX]
     if options.half is not None:
         moving = moving[options.half :: 2]

@@ -46,7 +46,8 @@ __all__ = [  # noqa: RUF022 - grouped
     "FlowField", "FlowSpec", "Pair", "CODING", "DIRECTIONS", "level_pairs",
     # arithmetic, visibility, any pair
     "compose", "crop", "flip", "in_frame", "length", "resize", "round_trip", "warp",
-    "DEFAULT_CRITERION", "NATIVE", "check_criterion", "visibility", "flow_between", "hops", "reverse",
+    "DEFAULT_CRITERION", "NATIVE", "check_criterion", "visibility", "flow_between", "hops",
+    "reverse",
     # estimating
     "FlowEstimator", "EstimatorUnavailable", "load_estimator", "is_named", "check_estimator",
     "estimate_clip",

@@ -4,8 +4,9 @@ Flow is smooth almost everywhere: enlarged from a quarter of its size it is near
 is left to store is nearly always 0. A prediction from neighbouring pixels would carry the rounding
 of each into the next; this one averages it out.
 
-All of a reader's arithmetic is exact in float32, because flow lies within 2^13 steps and, halved and
-enlarged twice with weights of 1/4 and 3/4, gets 10 binary places: so every reader has the same bits.
+All of a reader's arithmetic is exact in float32, because flow lies within 2^13 steps and, halved
+and enlarged twice with weights of 1/4 and 3/4, gets 10 binary places: so every reader has the same
+bits.
 """
 
 from itertools import pairwise
