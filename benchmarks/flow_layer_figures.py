@@ -24,6 +24,7 @@ from flow_cache import (
     flow_between,
     level_pairs,
     measure_round_trip,
+    warp,
 )
 from flow_cache.coding.residual import pack, predict
 from pipeline.planning.config import BuildConfig
@@ -31,6 +32,7 @@ from shards import decode_clip, encode_clip
 
 LEVELS, SPANS = (1, 2, 4), (2, 4, 8, 16)
 DEFAULT = BuildConfig()
+NO_SPEC = "0" * 64
 HIDDEN = 0.3  # weight of hidden pixels in FlowLoss
 
 CHOSEN, BACKWARD, FIRST = "by round trip", "by round trip, backward", "first layout, 1/32"
@@ -86,7 +88,7 @@ def coded(fields: dict[Pair, FlowField], bounds: dict[Pair, float]) -> dict[Pair
             fields[pair].visible[0],
             pair=pair,
             max_error_px=bound,
-            spec_digest="0" * 64,
+            spec_digest=NO_SPEC,
         )
         for pair, bound in bounds.items()
     }
@@ -166,6 +168,36 @@ def first_layout(field: FlowField, max_error_px: float) -> int:
     return sum(len(compress(part.tobytes())) for part in parts)
 
 
+def across(motion: Motion, bound: float = 1 / 4) -> dict[str, list[int]]:
+    """Bytes of a field by itself, and of what is left when it is predicted from stored others."""
+
+    def size(flow: Tensor) -> int:
+        seen = np.ones(flow.shape[2:], bool)
+        return len(
+            encode_field(flow[0], seen, pair=(0, 1), max_error_px=bound, spec_digest=NO_SPEC)
+        )
+
+    def rounded(pair: Pair) -> FlowField:
+        field = motion.fields[pair]
+        return decode_field(coded({pair: field}, {pair: bound})[pair]).field
+
+    ones = {(i, i + 1): rounded((i, i + 1)) for i in range(4)}
+    inverse = -ones[0, 1].flow
+    for _ in range(3):  # of the fixed point b(q) = -f(q + b(q))
+        inverse = -warp(ones[0, 1].flow, inverse)
+    predictions = {
+        "level 2 from composed level 1": ((0, 2), flow_between(0, 2, ones).flow),
+        "level 4 from composed level 1": ((0, 4), flow_between(0, 4, ones).flow),
+        "backward from inverted forward": ((1, 0), inverse),
+        "the next field from this one": ((1, 2), ones[0, 1].flow),
+    }
+    flows = {name: motion.fields[pair].flow for name, (pair, _) in predictions.items()}
+    return {
+        name: [size(flows[name]), size(flows[name] - predicted)]
+        for name, (_, predicted) in predictions.items()
+    }
+
+
 def measure(motion: Motion, estimator: FlowEstimator) -> Figures:
     """Figures of one clip, by bound; some have sizes alone."""
     frames = len(motion.stored)
@@ -191,7 +223,7 @@ def measure(motion: Motion, estimator: FlowEstimator) -> Figures:
         "composed": [_composed_floor(motion, along_one, level) for level in LEVELS],
         "px": torch.stack([f.norm(dim=1).mean() for f in motion.live.values()]).mean().item(),
     }
-    return figures | {"clip": {"bytes": motion.clip_bytes}}
+    return figures | {"clip": {"bytes": motion.clip_bytes}, "across": across(motion)}
 
 
 def _sizes(sizes: dict[Pair, int]) -> list[list[int]]:

@@ -123,6 +123,10 @@ def show(rows: Sequence[Row], clips: Sequence[Figures]) -> None:
         parts += [" ".join(f"{value:.1%}" for value in of) for of in (row.raises, row.worst)]
         parts.append(" ".join(f"{value:.4f}" for value in row.gradient))
         print(f"{row.bound:24}" + "".join(f"{part:22}" for part in parts))
+    print("\nKiB of a field at 1/4 px, and of what is left when it is predicted from other fields")
+    for name in clips[0]["across"]:
+        own, left = np.mean([clip["across"][name] for clip in clips], 0) / 1024
+        print(f"{name:34}{own:5.1f} {left:5.1f}")
     print(f"\n{'bound':24}spans {SPANS}, px{'':12}visible")
     for row in rows:
         if row.spans:

@@ -10,10 +10,13 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Int16, UInt8
+from jaxtyping import Float32, Int16, Int32, Int64, UInt8
 
 ESCAPE = 255  # four times the code 3, which nothing else uses
 BIAS = 128  # added to a residual, so that its low byte rarely needs the high one
+_LOW_BYTES = np.array(  # of a code's four residuals
+    [[(code >> 2 * place & 3) - 1 + BIAS for place in range(4)] for code in range(256)], np.uint8
+).view(np.int32)
 MAX_PIXELS = 2**23  # keeps an integral image of bytes inside int32; a 4K frame fits
 
 
@@ -88,23 +91,27 @@ def residual_bytes(
     at = np.flatnonzero(codes == ESCAPE)
     if escapes.size != 8 * at.size:
         raise ValueError(f"{escapes.size} bytes for {at.size} escapes")
-    low_bytes, high_bytes = escapes.reshape(2, -1, 4)
-    row, column = np.divmod(at, width)
-    low = np.empty((groups, 4, width), np.uint8)
-    for place in range(4):
-        np.bitwise_and(codes.reshape(groups, width) >> 2 * place, 3, out=low[:, place])
-    low += BIAS - 1
-    low[row, :, column] = low_bytes
-    high = np.zeros_like(low) if high_bytes.any() else None
-    if high is not None:
-        high[row, :, column] = high_bytes
-
-    low_rows, high_rows = low.reshape(-1, width), None if high is None else high.reshape(-1, width)
-    shape = 2, height, width
+    of_low, of_high = escapes.reshape(2, -1, 4)
+    low = cv2.LUT(codes.reshape(groups, width), _LOW_BYTES)
+    high = np.zeros_like(low) if of_high.any() else None
     return (
-        low_rows[: 2 * height].reshape(shape),
-        None if high_rows is None else high_rows[: 2 * height].reshape(shape),
+        _in_rows(low, at, of_low, height),
+        None if high is None else _in_rows(high, at, of_high, height),
     )
+
+
+def _in_rows(
+    fours: Int32[np.ndarray, "groups w"],
+    at: Int64[np.ndarray, " escapes"],
+    escapes: UInt8[np.ndarray, "escapes 4"],
+    height: int,
+) -> UInt8[np.ndarray, "2 h w"]:
+    """The bytes of groups of four rows, with the escapes put in, row by row."""
+    groups, width = fours.shape
+    fours.ravel()[at] = escapes.view(np.int32).ravel()
+    rows = np.empty((groups, 4, width), np.uint8)
+    rows[:] = fours.view(np.uint8).reshape(groups, width, 4).transpose(0, 2, 1)
+    return rows.reshape(-1, width)[: 2 * height].reshape(2, height, width)
 
 
 def _integrate(plane: UInt8[np.ndarray, "h w"]) -> Int16[np.ndarray, "h w"]:

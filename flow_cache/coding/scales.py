@@ -68,13 +68,15 @@ def pack_scales(steps: Flow) -> tuple[bytes, bytes]:
         wanted.append(2 * _shrunk(wanted[-1]))
     known = np.rint(wanted[-1]).clip(-(2**15), 2**15 - 1)
     parts = [pack(predict(known.astype(np.int16)))]
-    for target in wanted[-2::-1]:
-        known = enlarge(known / 2, target.shape[1:])
-        # In float64, where the difference is exact: else a rounding could exceed the bound.
-        left = np.subtract(target, known, dtype=np.float64)
-        np.clip(np.rint(left, out=left), -_LARGEST_RESIDUAL, _LARGEST_RESIDUAL, out=left)
+    for target in wanted[-2:0:-1]:
+        predicted = enlarge(known / 2, target.shape[1:])
+        left = np.rint(target - predicted).clip(-_LARGEST_RESIDUAL, _LARGEST_RESIDUAL)
         parts.append(pack(left.astype(np.int16)))
-        known += left
+        known = predicted + left
+    predicted = enlarge(known / 2, steps.shape[1:])
+    # In float64, where the difference is exact: else a rounding could exceed the bound.
+    exact = np.subtract(steps, predicted, dtype=np.float64)
+    parts.append(pack(np.rint(exact, out=exact).astype(np.int16)))
     codes, escapes = zip(*parts, strict=True)
     return b"".join(part.tobytes() for part in codes), b"".join(part.tobytes() for part in escapes)
 
@@ -99,25 +101,24 @@ def unpack_scales(
     if escapes.size != places[-1]:
         raise ValueError(f"{escapes.size} bytes for {places[-1] // 8} escapes")
     apart = [escapes[start:end] for start, end in pairwise(places)]
-    flow = unpack(each[0], apart[0], sizes[0], 1.0)
-    for part, rest, scale in zip(each[1:], apart[1:], sizes[1:], strict=True):
+    units = *[0.5] * (SCALES - 1), step  # of a scale: half steps for the next, pixels in the end
+    flow = unpack(each[0], apart[0], sizes[0], units[0])
+    for part, rest, scale, unit in zip(each[1:], apart[1:], sizes[1:], units[1:], strict=True):
         low, high = residual_bytes(part, rest, *scale)
-        flow *= 0.5
-        flow -= BIAS  # of the bytes; of pixels a quarter as many as there will be
+        biased = low if high is None else (low + (high.astype(np.uint16) << 8)).view(np.int16)
         flow = enlarge(flow, scale)
-        flow += low if high is None else (low + (high.astype(np.uint16) << 8)).view(np.int16)
-    flow *= step
+        for plane, left in zip(flow, biased, strict=True):
+            cv2.addWeighted(plane, unit, left, unit, -BIAS * unit, plane, cv2.CV_32F)
     return flow
 
 
 def enlarge(flow: Flow, size: Size) -> Resized:
     """Twice as large, bilinear between pixel centres, borders repeated; cut to (height, width)."""
-    height, width = size
-    large = np.empty((2, height, width), np.float32)
+    height, width = flow.shape[1:]
+    large = np.empty((2, 2 * height, 2 * width), np.float32)
     for plane, small in zip(large, flow, strict=True):
-        twice = (2 * small.shape[1], 2 * small.shape[0])
-        plane[:] = cv2.resize(small, twice, interpolation=cv2.INTER_LINEAR)[:height, :width]
-    return large
+        cv2.resize(small, plane.shape[::-1], plane, interpolation=cv2.INTER_LINEAR)
+    return large[:, : size[0], : size[1]]
 
 
 def _shrunk(flow: Flow) -> Resized:
