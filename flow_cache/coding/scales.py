@@ -74,7 +74,7 @@ def pack_scales(steps: Flow) -> tuple[bytes, bytes]:
         parts.append(pack(left.astype(np.int16)))
         known = predicted + left
     predicted = enlarge(known / 2, steps.shape[1:])
-    # In float64, where the difference is exact: else a rounding could exceed the bound.
+    # In float64: float32's rounding of the difference could exceed the bound by 2^-24 of it.
     exact = np.subtract(steps, predicted, dtype=np.float64)
     parts.append(pack(np.rint(exact, out=exact).astype(np.int16)))
     codes, escapes = zip(*parts, strict=True)

