@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from flow_cache import FlowSpec, level_pairs
+from flow_cache import DIRECTIONS, FlowSpec, level_pairs
 from flow_cache.coding.codec import decode_field
 from flow_cache.reuse.entries import StoredShard
 from fluxshard.demo.scenes import random_scene
@@ -102,7 +102,7 @@ def test_what_is_stored_is_copied_and_gives_the_same_bytes(
 def test_both_ways_between_two_frames_come_together_and_parts_decide_no_byte(
     tmp_path: Path, spec: FlowSpec, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ):
-    pairs = level_pairs(5, CONFIG.levels)
+    spec, pairs = replace(spec, directions=DIRECTIONS), level_pairs(5, CONFIG.levels)
     parts = list(in_parts(pairs, 2))
     assert sorted(pair for part in parts for pair in part) == sorted(pairs)
     assert all({*part} == {(j, i) for i, j in part} and len(part) <= 4 for part in parts)
