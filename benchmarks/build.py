@@ -45,7 +45,9 @@ QUICK = VIDEOS[-1:]
 
 def ours(sources: Sequence[str], folder: Path, flow: str, workers: int) -> Figures:
     """A build of all the clips in one shard."""
-    config = BuildConfig(size=SIZE, frames=FRAMES, flow=flow, levels=LEVELS)
+    config = BuildConfig(
+        size=SIZE, frames=FRAMES, flow=flow, levels=LEVELS, directions=("forward", "backward")
+    )
     seen: list[tuple[float, int]] = []
     with connect(None, workers) as client:
         client.wait_for_workers(workers)

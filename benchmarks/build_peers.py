@@ -16,7 +16,7 @@ import zstandard
 from torch.nn import functional
 
 from flow_cache import Pair, level_pairs, load_estimator
-from flow_cache.coding.residual import pack, quantise
+from flow_cache.coding.scales import clip_to_range, pack_scales
 from pipeline.building.shard import settle_worker
 from shards import Clip, encode_clip
 
@@ -105,7 +105,7 @@ def bare(clips: Sequence[Clip], flow: str, *, floor: bool = False) -> Figures:
 
 def store(field: np.ndarray, clock: Clock) -> None:
     """Sample one field of flow [2, h, w] at an identity, and compress its codes."""
-    codes = [part.tobytes() for part in pack(quantise(field, 1 / 16)[0])]
+    codes = pack_scales(clip_to_range(field, 1 / 2)[0])
     image = torch.from_numpy(field)[None]
     grid = functional.affine_grid(torch.eye(2, 3)[None], [1, 2, *SIZE], align_corners=True)
     with clock():

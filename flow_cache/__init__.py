@@ -19,9 +19,9 @@ from flow_cache.algebra import compose, crop, flip, in_frame, length, resize, ro
 from flow_cache.coding import (
     DecodedField,
     FieldHeader,
-    as_stored,
     decode_field,
     encode_field,
+    field_bound,
     read_header,
     relabel,
 )
@@ -30,22 +30,30 @@ from flow_cache.estimators import EstimatorUnavailable, FlowEstimator, is_named,
 from flow_cache.estimators.estimate import check_estimator, estimate_clip
 from flow_cache.field import FlowField
 from flow_cache.lookup import flow_between, hops, reverse
-from flow_cache.occlusion import DEFAULT_CRITERION, check_criterion, visibility
-from flow_cache.quality import FIGURES, clip_quality, shortest_pairs
-from flow_cache.spec import FlowSpec, Pair, level_pairs
+from flow_cache.occlusion import DEFAULT_CRITERION, NATIVE, check_criterion, visibility
+from flow_cache.quality import (
+    FIGURES,
+    RoundTrip,
+    clip_quality,
+    measure_round_trip,
+    shortest_pairs,
+)
+from flow_cache.spec import CODING, DIRECTIONS, FlowSpec, Pair, level_pairs
 
 # fmt: off
 __all__ = [  # noqa: RUF022 - grouped
     # flow, and how it was made
-    "FlowField", "FlowSpec", "Pair", "level_pairs",
+    "FlowField", "FlowSpec", "Pair", "CODING", "DIRECTIONS", "level_pairs",
     # arithmetic, visibility, any pair
     "compose", "crop", "flip", "in_frame", "length", "resize", "round_trip", "warp",
-    "DEFAULT_CRITERION", "check_criterion", "visibility", "flow_between", "hops", "reverse",
+    "DEFAULT_CRITERION", "NATIVE", "check_criterion", "visibility", "flow_between", "hops",
+    "reverse",
     # estimating
     "FlowEstimator", "EstimatorUnavailable", "load_estimator", "is_named", "check_estimator",
     "estimate_clip",
     # storing, judging, showing
-    "DecodedField", "FieldHeader", "as_stored", "decode_field", "encode_field", "read_header",
-    "relabel", "FIGURES", "clip_quality", "shortest_pairs", "flow_to_rgb", "wheel_legend",
+    "DecodedField", "FieldHeader", "decode_field", "encode_field", "field_bound", "read_header",
+    "relabel", "FIGURES", "RoundTrip", "clip_quality", "measure_round_trip", "shortest_pairs",
+    "flow_to_rgb", "wheel_legend",
 ]
 # fmt: on

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from flow_cache.algebra import length, warp
-from flow_cache.field import FlowField, Frames, Visible
+from flow_cache.algebra import length, round_trip, warp
+from flow_cache.field import Flow, FlowField, Frames, Visible
 from flow_cache.spec import Pair
 
 FIGURES = (
@@ -24,8 +25,33 @@ FIGURES = (
 LUMA = (0.299, 0.587, 0.114)  # BT.601 weights of R, G, B
 
 
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """Length of the way there and back, |f(p) + b(p + f(p))|, over visible pixels.
+
+    Attributes:
+        mean, rms: pixels; NaN where no pixel is visible.
+    """
+
+    mean: float
+    rms: float
+
+
+def measure_round_trip(field: FlowField, back: Flow) -> RoundTrip:
+    """Of one pair (n = 1) and the flow back from its target."""
+    trip = length(round_trip(field.flow, back))[field.visible].cpu().numpy()
+    if not trip.size:
+        return RoundTrip(math.nan, math.nan)
+    # Sums of numpy's do not depend on how many threads there are: the codec's bound hangs on them.
+    mean, square = trip.mean(dtype=np.float64), np.square(trip).mean(dtype=np.float64)
+    return RoundTrip(float(mean), math.sqrt(square))
+
+
 def clip_quality(
-    frames: Frames, fields: Mapping[Pair, FlowField], saturated: int = 0
+    frames: Frames,
+    fields: Mapping[Pair, FlowField],
+    round_trips: Mapping[Pair, float | None],
+    saturated: int = 0,
 ) -> dict[str, float]:
     """Figures of a clip over its forward pairs of the shortest stride; NaN where there is nothing.
 
@@ -33,13 +59,14 @@ def clip_quality(
         frames: RGB.
         fields: the clip's fields (n = 1) by pair; figures use backward pairs if there are no
             forward ones.
+        round_trips: `RoundTrip.mean` of fields, None or absent where it is not known.
         saturated: components the codec clipped, over all fields of the clip.
 
     Returns:
         magnitude_mean, magnitude_p95: length of the flow in pixels.
         occluded_share: share of pixels that are not visible in the target frame.
-        fb_error_mean: |f(p) + b(p + f(p))| in pixels over visible pixels; NaN without the
-            opposite direction.
+        fb_error_mean: |f(p) + b(p + f(p))| in pixels over visible pixels, of the estimates before
+            they were rounded; NaN where it is not known.
         photometric_error: |source(p) - target(p + f(p))| in grey levels (0 to 255) over visible
             pixels.
         photometric_still: the same without flow, over the same pixels: what there was to explain.
@@ -49,16 +76,15 @@ def clip_quality(
     if not pairs:
         return dict.fromkeys(FIGURES, math.nan) | {"saturated": float(saturated)}
     visible = torch.cat([fields[pair].visible for pair in pairs])
-    returning = [n for n, (i, j) in enumerate(pairs) if (j, i) in fields]
     grey = [_luma(frame) for frame in frames]
     # One pair after the other, so that its planes stay inside the processor's cache.
-    compared = [_compare(grey[i], grey[j], fields[i, j], fields.get((j, i))) for i, j in pairs]
-    magnitude, error, still, gap = map(torch.cat, zip(*compared, strict=True))
+    compared = [_compare(grey[i], grey[j], fields[i, j].flow) for i, j in pairs]
+    magnitude, error, still = map(torch.cat, zip(*compared, strict=True))
     figures = (
         magnitude.mean().item(),
         _percentile(magnitude, 0.95),
         1 - visible.float().mean().item(),
-        _mean(gap, visible[returning]),
+        _mean_round_trip(pairs, fields, round_trips),
         _mean(error, visible),
         _mean(still, visible),
         float(saturated),
@@ -73,16 +99,26 @@ def _luma(frame: UInt8[Tensor, "3 h w"]) -> Float[Tensor, "1 1 h w"]:
 
 
 def _compare(
-    source: Float[Tensor, "1 1 h w"],
-    target: Float[Tensor, "1 1 h w"],
-    there: FlowField,
-    back: FlowField | None,
-) -> tuple[Float[Tensor, "_ h w"], ...]:
-    """Length of the flow, photometric error with it and without, length of the round trip."""
-    flow = there.flow
-    seen = warp(target if back is None else torch.cat((target, back.flow), 1), flow)
-    pictures = (source - seen[:, :1]).abs()[:, 0], (source - target).abs()[:, 0]
-    return length(flow), *pictures, length(flow + seen[:, 1:]) if back else flow[:0, 0]
+    source: Float[Tensor, "1 1 h w"], target: Float[Tensor, "1 1 h w"], flow: Flow
+) -> tuple[Float[Tensor, "1 h w"], ...]:
+    """Length of the flow, photometric error with it and without."""
+    seen = warp(target, flow)
+    return length(flow), (source - seen).abs()[:, 0], (source - target).abs()[:, 0]
+
+
+def _mean_round_trip(
+    pairs: Sequence[Pair],
+    fields: Mapping[Pair, FlowField],
+    round_trips: Mapping[Pair, float | None],
+) -> float:
+    """Over the visible pixels of those pairs of which it is known."""
+    known = [
+        (trip, int(fields[pair].visible.sum()))
+        for pair in pairs
+        if (trip := round_trips.get(pair)) is not None
+    ]
+    pixels = sum(count for _, count in known)
+    return sum(trip * count for trip, count in known) / pixels if pixels else math.nan
 
 
 def shortest_pairs(pairs: Iterable[Pair]) -> list[Pair]:

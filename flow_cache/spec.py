@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeAlias
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Pair = tuple[int, int]  # (source frame, target frame): the flow lives on the source's grid
 DIRECTIONS = ("forward", "backward")
+CODING = 2  # how fields are rounded and coded: the number in their magic
 
 
 def level_pairs(
@@ -48,9 +49,11 @@ class FlowSpec:
         occlusion: criterion id of `flow_cache.occlusion`.
         levels: strides between the frames of a pair, stored ascending.
         directions: of "forward" and "backward".
-        max_error_px: what quantisation may add to a component, pixels.
+        max_error_px: the most that quantisation may add to a component, pixels; many a field is
+            held to less (`flow_cache.coding.bound`).
         frames_from: "source" (decoded source video) or "clip" (the stored, compressed clip).
         frames_revision: of the code that made the frames; it changes when their pixels do.
+        coding: revision of rounding and coding. The first had one bound for all fields.
 
     Raises:
         ValueError: a value outside its rule.
@@ -67,6 +70,7 @@ class FlowSpec:
     max_error_px: float
     frames_from: Literal["source", "clip"]
     frames_revision: int = 1
+    coding: int = CODING
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.:-]+", self.estimator):
@@ -98,7 +102,14 @@ class FlowSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values from which `from_json` makes an equal spec."""
-        return json.loads(_canonical_json(asdict(self)))
+        return json.loads(_canonical_json(self._facts()))
+
+    def _facts(self) -> dict[str, Any]:
+        """All fields; layers of the first coding were named before there was another."""
+        facts = asdict(self)
+        if self.coding == 1:
+            del facts["coding"]
+        return facts
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -107,14 +118,14 @@ class FlowSpec:
             name: tuple(data[name]) for name in ("size", "levels", "directions") if name in data
         }
         try:
-            return cls(**{**data, **lists})
+            return cls(**{"coding": 1, **data, **lists})
         except TypeError as error:
             raise ValueError(f"not a flow spec: {error}") from error
 
     @property
     def digest(self) -> str:
         """64 hex digits: SHA-256 over the canonical JSON of all fields."""
-        return hashlib.sha256(_canonical_json(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(_canonical_json(self._facts()).encode()).hexdigest()
 
     @property
     def field_digest(self) -> str:
@@ -122,7 +133,7 @@ class FlowSpec:
 
         Layers that hold different pairs made in the same way share it, and so their bytes.
         """
-        fields = asdict(self)
+        fields = self._facts()
         del fields["levels"], fields["directions"]
         return hashlib.sha256(_canonical_json(fields).encode()).hexdigest()
 

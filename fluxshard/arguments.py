@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 from tyro.conf import Positional, arg
@@ -162,5 +162,11 @@ _one_argument(
     "1,2,4",
     lambda text: tuple(int(level) for level in text.split(",")),
     lambda levels: ",".join(map(str, levels)),
+)
+_one_argument(
+    tuple[Literal["forward", "backward"], ...],
+    "forward,backward",
+    lambda text: tuple(text.split(",")),
+    ",".join,
 )
 _one_argument(Fraction | None, "F", _parse_rate, lambda rate: str(rate or "none"))

@@ -356,7 +356,7 @@ def test_flow_of_whole_clips_is_copied_for_the_same_clips_only(
 
 
 def fields(config: BuildConfig) -> int:
-    return len(level_pairs(config.frames, config.levels))
+    return len(level_pairs(config.frames, config.levels, config.directions))
 
 
 def test_repeated_frames_share_their_flow(long: Path, tmp_path: Path):
@@ -373,7 +373,9 @@ def test_repeated_frames_share_their_flow(long: Path, tmp_path: Path):
     build_here(tmp_path / "fresh", repeating, LONG)
     assert contents(tmp_path / "mixed") == contents(tmp_path / "fresh")
     dataset = Dataset(str(tmp_path / "mixed"))
-    pairs = [(a, b) for a, b in level_pairs(9, LONG.levels) if shown[a] == shown[b]]
+    pairs = [
+        (a, b) for a, b in level_pairs(9, LONG.levels, LONG.directions) if shown[a] == shown[b]
+    ]
     assert pairs
     for blob in ShardReader(dataset, dataset.layer()).fields(0, pairs):
         assert not decode_field(blob).flow.any()

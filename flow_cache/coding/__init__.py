@@ -1,23 +1,17 @@
 """One flow field to few bytes and back, with a stated maximum error.
 
-codec       the self-describing bytes of a field     residual   how rounded flow becomes few bytes
+codec       the self-describing bytes of a field     header     what they say about it
+scales      how rounded flow becomes few bytes       residual   how whole numbers do
+bound       how exactly a field is worth storing
 """
 
-from flow_cache.coding.codec import (
-    DecodedField,
-    FieldHeader,
-    as_stored,
-    check_field,
-    decode_field,
-    encode_field,
-    exact_step,
-    read_header,
-    relabel,
-)
+from flow_cache.coding.bound import field_bound
+from flow_cache.coding.codec import DecodedField, check_field, decode_field, encode_field
+from flow_cache.coding.header import FieldHeader, exact_step, read_header, relabel
 
 # fmt: off
 __all__ = [
-    "DecodedField", "FieldHeader", "as_stored", "check_field", "decode_field", "encode_field",
-    "exact_step", "read_header", "relabel",
+    "DecodedField", "FieldHeader", "check_field", "decode_field", "encode_field", "exact_step",
+    "field_bound", "read_header", "relabel",
 ]
 # fmt: on

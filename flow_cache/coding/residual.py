@@ -10,44 +10,32 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Int16, UInt8
+from jaxtyping import Float32, Int16, Int32, Int64, UInt8
 
 ESCAPE = 255  # four times the code 3, which nothing else uses
 BIAS = 128  # added to a residual, so that its low byte rarely needs the high one
+_LOW_BYTES = np.array(  # of a code's four residuals
+    [[(code >> 2 * place & 3) - 1 + BIAS for place in range(4)] for code in range(256)], np.uint8
+).view(np.int32)
 MAX_PIXELS = 2**23  # keeps an integral image of bytes inside int32; a 4K frame fits
 
 
-def quantise(
-    flow: Float32[np.ndarray, "2 h w"], step: float
-) -> tuple[Int16[np.ndarray, "2 h w"], int]:
-    """Components as whole steps, and how many lay outside the 16-bit range and were clipped.
-
-    `step` is a power of two, so that scaling is exact and only the rounding is not.
-    """
-    with np.errstate(over="ignore"):  # to infinity, which is out of range all the same
-        steps = flow * np.float32(1 / step)
-    np.rint(steps, out=steps)
-    limits = np.iinfo(np.int16)
-    if limits.min <= steps.min() and steps.max() <= limits.max:
-        return steps.astype(np.int16), 0
-    clipped = np.clip(steps, limits.min, limits.max)
-    return clipped.astype(np.int16), int(np.count_nonzero(clipped != steps))
+def predict(steps: Int16[np.ndarray, "2 h w"]) -> Int16[np.ndarray, "2 h w"]:
+    """Residuals: the step less left + up - up-left, modulo 2^16, all zero beyond the border."""
+    vertical = steps.copy()
+    vertical[:, 1:] -= steps[:, :-1]
+    residuals = vertical.copy()
+    residuals[..., 1:] -= vertical[..., :-1]
+    return residuals
 
 
 def pack(
-    steps: Int16[np.ndarray, "2 h w"],
+    residuals: Int16[np.ndarray, "2 h w"],
 ) -> tuple[UInt8[np.ndarray, "groups w"], UInt8[np.ndarray, "2 escapes 4"]]:
-    """Codes of groups of four rows, and escapes: all low bytes, then all high bytes.
-
-    A residual is the step less left + up - up-left, modulo 2^16, all zero beyond the border.
-    """
-    height, width = steps.shape[1:]
-    vertical = steps.copy()
-    vertical[:, 1:] -= steps[:, :-1]
+    """Codes of groups of four rows, and escapes: all low bytes, then all high bytes."""
+    height, width = residuals.shape[1:]
     groups = np.zeros((-(-2 * height // 4), 4, width), np.int16)
-    residuals = groups.reshape(-1, width)[: 2 * height].reshape(steps.shape)
-    residuals[:] = vertical
-    residuals[..., 1:] -= vertical[..., :-1]
+    groups.reshape(-1, width)[: 2 * height] = residuals.reshape(-1, width)
     symbols = (groups + np.int16(1)).view(np.uint16)  # 0, 1, 2, or more where it does not fit
     escaped = symbols.max(1) > 2
     first, second, third, fourth = symbols.astype(np.uint8).transpose(1, 0, 2)
@@ -69,7 +57,7 @@ def unpack(
     size: tuple[int, int],
     step: float,
 ) -> Float32[np.ndarray, "2 h w"]:
-    """Flow from what `pack` made of its steps.
+    """Flow from what `pack` made of the residuals of its steps.
 
     Residuals are summed up by OpenCV's integral image, which is vectorised for bytes and nothing
     else: low bytes first, high bytes only where a field has any. One component after the other
@@ -78,7 +66,7 @@ def unpack(
     Raises:
         ValueError: sizes that cannot belong together.
     """
-    low, high = _residual_bytes(codes, escapes, *size)
+    low, high = residual_bytes(codes, escapes, *size)
     flow = np.empty((2, *size), np.float32)
     for number, component in enumerate(flow):
         steps = _integrate(low[number])
@@ -90,7 +78,7 @@ def unpack(
     return flow
 
 
-def _residual_bytes(
+def residual_bytes(
     codes: UInt8[np.ndarray, " codes"],
     escapes: UInt8[np.ndarray, " escapes"],
     height: int,
@@ -103,21 +91,27 @@ def _residual_bytes(
     at = np.flatnonzero(codes == ESCAPE)
     if escapes.size != 8 * at.size:
         raise ValueError(f"{escapes.size} bytes for {at.size} escapes")
-    low_bytes, high_bytes = escapes.reshape(2, -1, 4)
-    row, column = np.divmod(at, width)
-    low = np.empty((groups, 4, width), np.uint8)
-    for place in range(4):
-        np.bitwise_and(codes.reshape(groups, width) >> 2 * place, 3, out=low[:, place])
-    low += BIAS - 1
-    low[row, :, column] = low_bytes
-    high = np.zeros_like(low) if high_bytes.any() else None
-    if high is not None:
-        high[row, :, column] = high_bytes
+    of_low, of_high = escapes.reshape(2, -1, 4)
+    low = cv2.LUT(codes.reshape(groups, width), _LOW_BYTES)
+    high = np.zeros_like(low) if of_high.any() else None
+    return (
+        _in_rows(low, at, of_low, height),
+        None if high is None else _in_rows(high, at, of_high, height),
+    )
 
-    def components(rows: UInt8[np.ndarray, "groups 4 w"]) -> UInt8[np.ndarray, "2 h w"]:
-        return rows.reshape(-1, width)[: 2 * height].reshape(2, height, width)
 
-    return components(low), None if high is None else components(high)
+def _in_rows(
+    fours: Int32[np.ndarray, "groups w"],
+    at: Int64[np.ndarray, " escapes"],
+    escapes: UInt8[np.ndarray, "escapes 4"],
+    height: int,
+) -> UInt8[np.ndarray, "2 h w"]:
+    """The bytes of groups of four rows, with the escapes put in, row by row."""
+    groups, width = fours.shape
+    fours.ravel()[at] = escapes.view(np.int32).ravel()
+    rows = np.empty((groups, 4, width), np.uint8)
+    rows[:] = fours.view(np.uint8).reshape(groups, width, 4).transpose(0, 2, 1)
+    return rows.reshape(-1, width)[: 2 * height].reshape(2, height, width)
 
 
 def _integrate(plane: UInt8[np.ndarray, "h w"]) -> Int16[np.ndarray, "h w"]:

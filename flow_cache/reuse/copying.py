@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flow_cache import FlowSpec, Pair
-from flow_cache.coding.codec import check_field, relabel
+from flow_cache.coding import check_field, relabel
 from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.entries import StoredShard
 from shards import (
@@ -209,5 +209,5 @@ class StoredFields:
             header = check_field(blob)
         except ValueError:
             return False
-        wanted = (self._spec.size, self._spec.max_error_px, self._digest)
-        return (header.size, header.max_error_px, header.spec_digest) == wanted
+        bounded = header.max_error_px <= self._spec.max_error_px
+        return bounded and (header.size, header.spec_digest) == (self._spec.size, self._digest)

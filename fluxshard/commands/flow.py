@@ -17,6 +17,8 @@ def flow(
     estimator: str,
     from_clips: bool = False,
     levels: tuple[int, ...] = (),
+    directions: tuple[Literal["forward", "backward"], ...] = (),
+    max_error_px: float | None = None,
     import_: Annotated[str, arg(name="import", metavar="FOLDER")] = "",
     export: Annotated[str, arg(metavar="FOLDER")] = "",
     files: Literal["npz", "png", "flo"] = "npz",
@@ -31,8 +33,11 @@ def flow(
         estimator: flow estimator of the layer; with --import, what to call the one that made the
             files; with --export, the layer: its estimator, or the start of its digest.
         from_clips: compute on the stored clips instead of the source videos; another layer.
-        levels: frame distances for which flow is stored; by default as in the configuration, with
+        levels: frame distances for which flow is stored; by default as the dataset was built, with
             --import as in the files.
+        directions: of flow in time that are stored, `forward`, `backward` or both with a comma; by
+            default as the dataset was built, with --import as in the files.
+        max_error_px: largest error of a stored flow component; by default as the dataset was built.
         import_: take the flow from files in a folder, such as KEY/000000_000001.flo; .flo, KITTI's
             .png and .npz are read.
         export: write the flow of a layer to files in a folder; nothing is added.
@@ -51,7 +56,14 @@ def flow(
         opened, catalog = Dataset(dataset), resources.catalog()
         spec = None
         if not import_:
-            spec = layer_spec(opened, estimator, from_clips=from_clips, levels=levels)
+            spec = layer_spec(
+                opened,
+                estimator,
+                from_clips=from_clips,
+                levels=levels,
+                directions=directions,
+                max_error_px=max_error_px,
+            )
         check_writable(dataset)
         with resources.cluster(dataset) as client, progress_bars() as show:
             if spec is None:

@@ -1,6 +1,7 @@
 """What a dataset holds, in figures."""
 
 from collections import Counter
+from itertools import product
 from typing import Any
 
 import pyarrow.compute as pc
@@ -30,7 +31,7 @@ def summarise(dataset: Dataset) -> dict[str, Any]:
         "rejects": _rejects(dataset),
         "clip_bytes": size,
         "layers": {
-            layer.name: _layer(dataset, layer) for layer in dataset.manifest.layers.values()
+            layer.name: _layer(dataset, layer, size) for layer in dataset.manifest.layers.values()
         },
         "made_by": dataset.manifest.made_by,
         "config": dict(dataset.manifest.config),
@@ -44,18 +45,44 @@ def _rejects(dataset: Dataset) -> dict[str, int]:
     return dict(sorted(Counter(reasons).items()))
 
 
-def _layer(dataset: Dataset, layer: Layer) -> dict[str, Any]:
-    fields = size = 0
-    for table in dataset.each(["pair_source", "flow_size"], layer):
-        fields += _total(pc.list_value_length(table["pair_source"]))
-        size += _total(table["flow_size"])
+def _layer(dataset: Dataset, layer: Layer, clip_bytes: int) -> dict[str, Any]:
+    fields: Counter[tuple[int, str]] = Counter()
+    sizes: Counter[tuple[int, str]] = Counter()
+    for table in dataset.each(["pair_source", "pair_target", "field_size"], layer):
+        source, target, size = (pc.list_flatten(column).to_numpy() for column in table.columns)
+        for level, direction in product(layer.spec["levels"], layer.spec["directions"]):
+            ours = target - source == (level if direction == "forward" else -level)
+            fields[level, direction] += int(ours.sum())
+            sizes[level, direction] += int(size[ours].sum())
     return {
         "estimator": layer.spec["estimator"],
         "frames_from": layer.spec["frames_from"],
         "levels": layer.spec["levels"],
-        "fields": fields,
-        "bytes": size,
+        "fields": fields.total(),
+        "bytes": sizes.total(),
+        "of_the_clips_bytes": _share(sizes.total(), clip_bytes),
+        "parts": {
+            f"level {level} {direction}": {
+                "bytes": size,
+                "of_the_clips_bytes": _share(size, clip_bytes),
+                "read_by": _readers(level, direction),
+            }
+            for (level, direction), size in sizes.items()
+        },
     }
+
+
+def _share(size: int, clip_bytes: int) -> float:
+    return round(size / clip_bytes, 2) if clip_bytes else 0.0
+
+
+def _readers(level: int, direction: str) -> str:
+    """What of training reads the fields of a level; `trainer.temporal.plan.supervise` decides."""
+    if direction == "backward":
+        return "FlowLoss with flow_loss.order composed or neighbours"
+    if level == 1:
+        return "FlowLoss at full rate"
+    return f"FlowLoss of the pyramid stage of stride {level}, if its noise is below flow_loss.psi"
 
 
 def _total(column: Any) -> int:

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from distributed import Client
 
-from flow_cache import FlowSpec
+from flow_cache import DIRECTIONS, FlowSpec
 from flow_cache.reuse.catalog import Catalog
 from pipeline.building.commits import Commit, ShardFiles, shard_files
 from pipeline.building.costs import Costs
@@ -22,7 +22,7 @@ from pipeline.building.shard import settle_worker
 from pipeline.building.task import Shards, Task
 from pipeline.cluster import announce_clip
 from pipeline.makers import forget, with_makers
-from pipeline.planning.config import BuildConfig, flow_specs
+from pipeline.planning.config import BuildConfig, Directions, flow_specs
 from pipeline.records import Progress, Reject
 from pipeline.source.clip_frames import read_clips
 from pipeline.source.files import is_there
@@ -100,17 +100,27 @@ def check_not_merged(dataset: Dataset) -> None:
 
 
 def layer_spec(
-    dataset: Dataset, estimator: str, *, from_clips: bool, levels: tuple[int, ...] = ()
+    dataset: Dataset,
+    estimator: str,
+    *,
+    from_clips: bool,
+    levels: tuple[int, ...] = (),
+    directions: Directions = (),
+    max_error_px: float | None = None,
 ) -> FlowSpec:
-    """The spec of a new layer: as the dataset's configuration says, but for the arguments.
+    """The spec of a new layer: as the dataset's configuration says, but for the arguments given.
 
     Raises:
         UsageError: an unknown estimator, levels that the clips are too short for, or a dataset
             that refers to the shards of others.
     """
     check_not_merged(dataset)
-    stored = {**dataset.manifest.config, "flow": estimator}
-    config = BuildConfig.from_json(stored | ({"levels": levels} if levels else {}))
+    given = {"levels": levels, "directions": directions, "max_error_px": max_error_px}
+    config = BuildConfig.from_json(
+        {"directions": DIRECTIONS}  # what layers held before there was a choice
+        | {**dataset.manifest.config, "flow": estimator}
+        | {name: value for name, value in given.items() if value not in ((), None)}
+    )
     (spec,) = flow_specs(config, "clip" if from_clips else "source")
     return spec
 

@@ -14,17 +14,19 @@ from jaxtyping import UInt8
 
 from flow_cache import (
     FIGURES,
+    NATIVE,
     FlowEstimator,
     FlowField,
     FlowSpec,
     Pair,
-    as_stored,
     clip_quality,
     decode_field,
     encode_field,
     estimate_clip,
+    field_bound,
     level_pairs,
     load_estimator,
+    measure_round_trip,
     read_header,
     shortest_pairs,
 )
@@ -115,12 +117,12 @@ class LayerWriter:
             copies = self._stored.take(source, times, pairs)
         missing = [pair for pair in pairs if pair not in copies.fields]
         with self._watch("flow"):
-            fields = self._estimate(clip, images, missing)
+            estimates = self._estimate(clip, images, missing)
         with self._watch("store"):
-            blobs = copies.fields | {pair: self._encode(pair, f) for pair, f in fields.items()}
+            blobs = copies.fields | {pair: self._encode(pair, estimates) for pair in missing}
         blobs = {pair: blobs[pair] for pair in pairs}  # one order, wherever each came from
         with self._watch("figures"):
-            figures = self._figures(images, blobs, fields)
+            figures = self._figures(images, blobs)
         self._reused += Counter({(self._layer, url): n for url, n in copies.origins.items()})
         self._computed += len(missing)
         self._warnings |= copies.warnings
@@ -141,10 +143,18 @@ class LayerWriter:
             }
         )
 
+    @property
+    def _returns(self) -> bool:
+        """Whether each pair is estimated with its way back: a mask of consistency needs it anyway.
+
+        Which directions a layer holds must not matter to a field's bound.
+        """
+        return self.spec.occlusion != NATIVE
+
     def _estimate(
         self, clip: Clip, images: torch.Tensor, pairs: Sequence[Pair]
     ) -> dict[Pair, FlowField]:
-        """Flow of pairs; on a CPU a few at a time, each of which tells of progress.
+        """Flow of pairs and of their ways back; on a CPU a few at a time, telling of progress.
 
         A pair's flow does not depend on which come with it there (`FlowEstimator`).
         """
@@ -153,38 +163,36 @@ class LayerWriter:
         assert estimator is not None, "flow is given or estimated"
         at_once = estimator.whole_clip or seen.is_cuda
         for some in [pairs] if at_once else in_parts(pairs, _FEW):
-            fields |= estimate_clip(estimator, seen, self.spec, some)
+            back = [(j, i) for i, j in some] if self._returns else []
+            ways = tuple(dict.fromkeys((*some, *back)))
+            fields |= estimate_clip(estimator, seen, self.spec, ways)
             tell_progress()
         return fields
 
-    def _encode(self, pair: Pair, field: FlowField) -> bytes:
+    def _encode(self, pair: Pair, estimates: Mapping[Pair, FlowField]) -> bytes:
         tell_progress()
+        field = estimates[pair]
+        trip = measure_round_trip(field, estimates[pair[::-1]].flow) if self._returns else None
+        rms, mean = (trip.rms, trip.mean) if trip else (None, None)
+        largest = field.flow.abs().max().item()
         return encode_field(
             field.flow[0],
             field.visible[0],
             pair=pair,
-            max_error_px=self.spec.max_error_px,
+            max_error_px=field_bound(self.spec.max_error_px, rms, largest),
             spec_digest=self._digest,
+            round_trip_px=mean,
         )
 
-    def _figures(
-        self,
-        images: torch.Tensor,
-        blobs: Mapping[Pair, bytes],
-        estimated: Mapping[Pair, FlowField],
-    ) -> dict[str, float]:
+    def _figures(self, images: torch.Tensor, blobs: Mapping[Pair, bytes]) -> dict[str, float]:
         """Of the fields as they are stored, so that they are the same for copies and estimates."""
-
-        def stored(pair: Pair) -> FlowField:
-            if pair not in estimated:
-                return decode_field(blobs[pair]).field
-            field = estimated[pair]
-            flow = as_stored(field.flow[0], self.spec.max_error_px)
-            return FlowField(flow=flow[None], visible=field.visible)
-
-        fields = {pair: stored(pair) for pair in shortest_pairs(blobs)}
-        saturated = sum(read_header(blob).saturated for blob in blobs.values())
-        return clip_quality(images, fields, saturated)
+        stored = {pair: decode_field(blobs[pair]) for pair in shortest_pairs(blobs)}
+        return clip_quality(
+            images,
+            {pair: decoded.field for pair, decoded in stored.items()},
+            {pair: decoded.round_trip_px for pair, decoded in stored.items()},
+            saturated=sum(read_header(blob).saturated for blob in blobs.values()),
+        )
 
     def table(self) -> pa.Table:
         """The shard's Parquet, to be written once its tar is in place."""

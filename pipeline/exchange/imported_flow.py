@@ -19,7 +19,7 @@ from shards import Store, UsageError
 from shards.manifest import canonical_json, sha256_of
 
 REVISION = "1"  # of how files become flow and visibility
-MAX_ERROR_PX = 1 / 32  # nothing tells how exact they are
+MAX_ERROR_PX = 1 / 8  # held to a quarter of it: nothing tells how exact they are
 
 Fields = dict[Pair, tuple[Flow, Visible | None]]  # n = 1; NaN where no flow is known
 

@@ -6,15 +6,25 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal, Self
 
-from flow_cache import DEFAULT_CRITERION, FlowEstimator, FlowSpec, check_criterion, load_estimator
+from flow_cache import (
+    CODING,
+    DEFAULT_CRITERION,
+    DIRECTIONS,
+    FlowEstimator,
+    FlowSpec,
+    check_criterion,
+    load_estimator,
+)
 from pipeline.planning.clips import ClipRule
 from pipeline.shots.detect import Detector, detector_identity
 from pipeline.source import rgb
 from shards import UsageError, clip_video
 
 NO_FLOW = "none"
+Directions = tuple[Literal["forward", "backward"], ...]
 SCAN_REVISION = 1  # of the code that finds the clips of a video
 _SHOTS_BY = "shots_by"  # of the stored configuration, not a setting
+_CODING = "flow_coding"  # likewise
 FRAMES_REVISION = {"source": rgb.REVISION, "clip": clip_video.REVISION}  # of the pixels
 
 
@@ -84,7 +94,7 @@ class ScanConfig:
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in stored.items()
-            if name != _SHOTS_BY
+            if name not in (_SHOTS_BY, _CODING)
         }
         if values["fps"] is not None:
             values["fps"] = Fraction(values["fps"])
@@ -98,8 +108,10 @@ class BuildConfig(ScanConfig):
     Attributes:
         crf: x264 constant rate factor of the stored clips, 0 (lossless) to 51.
         flow: flow estimator; several with commas between, or `none`. Each makes a layer.
-        levels: frame distances for which flow is stored, in both directions.
-        max_error_px: largest error of a stored flow component.
+        levels: frame distances for which flow is stored.
+        directions: of flow in time that are stored, `forward`, `backward` or both with a comma.
+        max_error_px: largest error of a stored flow component; where the estimates forward and
+            backward agree better than that, flow is stored more exactly.
         occlusion: criterion of the stored visibility.
         clips_per_shard: clips in one tar.
 
@@ -110,7 +122,8 @@ class BuildConfig(ScanConfig):
     crf: int = 18
     flow: str = "variational"
     levels: tuple[int, ...] = (1, 2, 4)
-    max_error_px: float = 1 / 32
+    directions: Directions = ("forward",)
+    max_error_px: float = 1 / 2
     occlusion: str = DEFAULT_CRITERION
     clips_per_shard: int = 64
 
@@ -134,9 +147,13 @@ class BuildConfig(ScanConfig):
             len({*self.levels}) == len(self.levels), f"levels {self.levels}: one is named twice"
         )
         _require(
+            bool(self.directions) and set(self.directions) <= set(DIRECTIONS),
+            f"directions {self.directions}: name forward, backward, or both",
+        )
+        _require(
             0 < self.max_error_px < math.inf,
             f"max_error_px is {self.max_error_px}; the bound must be positive and finite, such "
-            "as 0.03125",
+            "as 0.5",
         )
         try:
             check_criterion(self.occlusion)
@@ -147,6 +164,10 @@ class BuildConfig(ScanConfig):
     def estimators(self) -> tuple[str, ...]:
         """The ids of the flow estimators."""
         return () if self.flow == NO_FLOW else tuple(self.flow.split(","))
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `ScanConfig`, with the revision of the coding of flow under `flow_coding`."""
+        return {**ScanConfig.to_json(self), _CODING: CODING}
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """One line for each setting that differs from a manifest's configuration."""
@@ -195,6 +216,7 @@ def _flow_spec(
         size=config.size,
         occlusion=config.occlusion,
         levels=config.levels,
+        directions=config.directions,
         max_error_px=config.max_error_px,
         frames_from=frames_from,
         frames_revision=FRAMES_REVISION[frames_from],

@@ -2,9 +2,9 @@
 
 Stored fields are reused wherever their spec is the same, so an algorithm that gives other flow
 under an old revision would mix two algorithms in one layer. What is compared is the flow of small
-seeded pictures (networks: with seeded random weights), rounded to the steps of 1/16 px that a layer
-stores by default, with a golden file per revision. Of 31,248 steps, 0.03 % differ where the
-processor's instruction set is another one (AVX-512, AVX2 and none were tried); 0.2 % may.
+seeded pictures (networks: with seeded random weights), rounded to steps of 1/16 px, with a golden
+file per revision. Of 31,248 steps, 0.03 % differ where the processor's instruction set is another
+one (AVX-512, AVX2 and none were tried); 0.2 % may.
 """
 
 from importlib import import_module

@@ -21,6 +21,7 @@ SPEC = FlowSpec(
     levels=(1, 2, 4),
     max_error_px=1 / 32,
     frames_from="source",
+    coding=1,
 )
 # Written down once: the digest must not depend on the process, the machine or the release.
 SPEC_DIGEST = "19a40602da8fb858001495fbf3ca2b64f7e6baa1f5a9e75db97aa4615b8ef029"
@@ -73,6 +74,7 @@ CHANGES: dict[str, Any] = {
     "max_error_px": 1 / 16,
     "frames_from": "clip",
     "frames_revision": 2,
+    "coding": 2,
 }
 
 
@@ -111,8 +113,16 @@ def test_digest_is_the_same_in_another_process() -> None:
     assert result.stdout.strip() == SPEC_DIGEST
 
 
-def test_json_round_trip() -> None:
-    assert FlowSpec.from_json(SPEC.to_json()) == SPEC
+@pytest.mark.parametrize("coding", [1, 2])
+def test_json_round_trip(coding: int) -> None:
+    spec = replace(SPEC, coding=coding)
+    assert FlowSpec.from_json(spec.to_json()) == spec
+
+
+def test_layers_from_before_codings_had_numbers_keep_their_names() -> None:
+    assert "coding" not in SPEC.to_json()
+    assert FlowSpec.from_json(SPEC.to_json()).coding == 1
+    assert FlowSpec.from_json(SPEC.to_json()).digest == SPEC_DIGEST
 
 
 @pytest.mark.parametrize("change", [{"colour": 1}, {"levels": None}])

@@ -239,12 +239,14 @@ def check_layer(spec: FlowSpec, config: FlowLossConfig, size: tuple[int, int], s
         raise UsageError(
             f"layer {spec.layer} holds levels {spec.levels}, {' and '.join(spec.directions)}: "
             f"training at strides 1 to {stride} needs level 1 forward. Add "
-            f"a layer with `fluxshard flow DATASET --estimator {spec.estimator} --levels 1,2,4`"
+            f"a layer with `fluxshard flow DATASET --estimator {spec.estimator} --levels 1,2,4 "
+            "--directions forward`"
         )
     if config.order != "restored" and "backward" not in spec.directions:
         raise UsageError(
             f"flow_loss.order {config.order!r} compares frames that run backwards, which layer "
-            f"{spec.layer} does not hold; use the order 'restored'"
+            f"{spec.layer} does not hold: add a layer with `fluxshard flow DATASET --estimator "
+            f"{spec.estimator} --directions forward,backward`, or use the order 'restored'"
         )
 
 

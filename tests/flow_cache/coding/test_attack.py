@@ -11,14 +11,8 @@ import pytest
 import zstandard
 
 from benchmarks.flow_fuzz import attack, mutants, seeds
-from flow_cache.coding.codec import (
-    LAST_FRAME,
-    check_field,
-    decode_field,
-    encode_field,
-    read_header,
-    relabel,
-)
+from flow_cache.coding.codec import check_field, decode_field, encode_field
+from flow_cache.coding.header import LAST_FRAME, read_header, relabel
 
 SIZE = (9, 11)
 MIB = 2**20
@@ -38,11 +32,12 @@ def forged(
     saturated: int = 0,
 ) -> bytes:
     """A still field, with other parts and other words in its header, and a checksum to suit."""
-    zeros = (b"U" * (5 * 11), b"", b"\xff" * 13)  # the code 1 four times is U
+    # The code 1 four times is U; of 9x11 there are 5 groups of four rows, of 5x6 3, of 3x3 2.
+    zeros = (b"U" * (5 * 11 + 3 * 6 + 2 * 3), b"", b"\xff" * 13)
     frames = [(parts or {}).get(n, zstandard.compress(part)) for n, part in enumerate(zeros)]
-    words = (0, 1, *size, error, step, saturated, bytes(32), *map(len, frames))
-    body = struct.pack("<4I2dI32s3I", *words) + b"".join(frames)
-    return b"FXF1" + struct.pack("<I", zlib.crc32(body)) + body
+    words = (0, 1, *size, error, step, saturated, bytes(32), *map(len, frames), 0.0)
+    body = struct.pack("<4I2dI32s3Id", *words) + b"".join(frames)
+    return b"FXF2" + struct.pack("<I", zlib.crc32(body)) + body
 
 
 def peak_of(call: Callable[[], object]) -> int:
@@ -87,9 +82,9 @@ def test_a_forged_size_is_refused_before_memory_is_asked_for(part: int, stated: 
     [
         b"",
         b"no zstd",
-        struct.pack("<II", 0x184D2A50, 55) + bytes(55),  # is skipped: gives nothing
-        zstandard.ZstdCompressor(write_content_size=False).compress(b"U" * 55),
-        zstandard.compress(b"U" * 55)[:-2],
+        struct.pack("<II", 0x184D2A50, 79) + bytes(79),  # is skipped: gives nothing
+        zstandard.ZstdCompressor(write_content_size=False).compress(b"U" * 79),
+        zstandard.compress(b"U" * 79)[:-2],
     ],
 )
 def test_a_part_that_is_no_frame_of_a_stated_size_is_refused(frame: bytes) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from flow_cache import FlowSpec, Pair
-from flow_cache.coding.codec import encode_field, read_header
+from flow_cache.coding import encode_field, read_header
 from flow_cache.occlusion import DEFAULT_CRITERION
 from flow_cache.reuse.catalog import Catalog
 from flow_cache.reuse.copying import StoredFields, enter, find_stored, frames_identity, register
@@ -171,13 +171,13 @@ def test_without_a_catalog_nothing_is_looked_for(tmp_path: Path):
 
 def with_body(blob: bytes, body: bytes) -> bytes:
     """A field with a good header and checksum, and other bytes where its parts are."""
-    head = blob[8:88]
-    return b"FXF1" + zlib.crc32(head + body).to_bytes(4, "little") + head + body
+    head = blob[8:96]
+    return b"FXF2" + zlib.crc32(head + body).to_bytes(4, "little") + head + body
 
 
 def test_a_field_whose_body_does_not_decode_is_a_miss_and_a_warning(tmp_path: Path):
     good = field_of(PAIRS[0])
-    broken = with_body(field_of(PAIRS[1]), bytes(len(good) - 88))
+    broken = with_body(field_of(PAIRS[1]), bytes(len(good) - 96))
     assert read_header(broken).size == SPEC.size
     copies = StoredFields(SPEC, False, [store_fields(tmp_path, [good, broken])]).take(
         CLIP.source_sha256, CLIP.pts, PAIRS

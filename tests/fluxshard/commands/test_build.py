@@ -34,7 +34,7 @@ def test_a_second_build_says_what_it_copied_and_from_where(
     options = (*build_options, "--clips-per-shard=2")
     code, _, err = run("build", *sources, str(tmp_path / "a"), *options)
     assert code == 0
-    fields = 24 * facts_of(dataset)["clips"]
+    fields = 12 * facts_of(dataset)["clips"]
     assert f"0 fields computed, {fields} copied from" in err
     assert dataset in err
     code, _, err = run("build", *sources, str(tmp_path / "b"), *options, "--no-flow-cache")

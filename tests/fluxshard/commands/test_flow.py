@@ -85,7 +85,7 @@ def test_a_layer_goes_to_files_and_files_come_as_a_layer(
     assert layers["imported:sea"]["levels"] == [2]
     assert not list(verify(Store(copy)))
     train = ["train", "--data", copy, "--out", str(tmp_path / "r"), "--steps", "1"]
-    code, _, err = run(*train, "--stream.layer", "imported:sea")
+    code, _, err = run(*train, "--stream.layer", "imported:sea", "--stream.frames", "8")
     assert code == 2
     assert "needs level 1 forward" in err
 

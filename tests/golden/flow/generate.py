@@ -1,6 +1,8 @@
 """Writes the golden flow fields. Files that exist are left alone: they must decode for ever.
 
-Run from the repository root: python tests/golden/flow/generate.py
+Fields of the first layout have plain names, those of the second begin with `scales_`.
+
+Run from the repository root: python -m tests.golden.flow.generate
 """
 
 from collections.abc import Iterator
@@ -28,15 +30,22 @@ def cases() -> Iterator[tuple[str, np.ndarray, np.ndarray, float]]:
     yield "saturated", beyond, np.zeros((3, 6), bool), 1 / 32
     yield "one_pixel", np.array([[[0.4]], [[-7.2]]], np.float32), np.ones((1, 1), bool), 1 / 64
     yield "still", np.zeros((2, 10, 9), np.float32), np.ones((10, 9), bool), 1 / 32
+    noise = rng.normal(0, 0.4, (2, 41, 22)).astype(np.float32)
+    yield "default_bound", noise, rng.random((41, 22)) < 0.9, 1 / 2
 
 
 def main() -> None:
     for number, (name, flow, visible, max_error) in enumerate(cases()):
-        blob, truth = FOLDER / f"{name}.flow", FOLDER / f"{name}.npz"
+        blob, truth = FOLDER / f"scales_{name}.flow", FOLDER / f"scales_{name}.npz"
         if blob.exists():
             continue
         data = encode_field(
-            flow, visible, pair=(number, number + 2), max_error_px=max_error, spec_digest="5c" * 32
+            flow,
+            visible,
+            pair=(number, number + 2),
+            max_error_px=max_error,
+            spec_digest="5c" * 32,
+            round_trip_px=None if number % 2 else number / 8,
         )
         blob.write_bytes(data)
         np.savez_compressed(truth, flow=flow, visible=visible, max_error_px=max_error)

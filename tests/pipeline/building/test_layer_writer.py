@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from flow_cache import FlowSpec, level_pairs
+from flow_cache import DIRECTIONS, FlowSpec, level_pairs
 from flow_cache.coding.codec import decode_field
 from flow_cache.reuse.entries import StoredShard
 from fluxshard.demo.scenes import random_scene
@@ -67,7 +67,7 @@ def test_every_field_is_where_its_row_says(tmp_path: Path, spec: FlowSpec, frame
     (row,) = pq.read_table(tmp_path / "x.parquet").to_pylist()
     tar = (tmp_path / "x.tar").read_bytes()
     pairs = list(zip(row["pair_source"], row["pair_target"], strict=True))
-    assert tuple(pairs) == level_pairs(5, CONFIG.levels)
+    assert tuple(pairs) == level_pairs(5, CONFIG.levels, CONFIG.directions)
     for pair, offset, size, crc32 in zip(
         pairs, row["field_offset"], row["field_size"], row["field_crc32"], strict=True
     ):
@@ -94,13 +94,15 @@ def test_what_is_stored_is_copied_and_gives_the_same_bytes(
     for name in ("x.tar", "x.parquet"):
         assert Store(tmp_path / "two").read(name) == one.read(name)
     assert writer.costs.computed.total() == 0
-    assert writer.costs.reused == {(spec.layer, one.url): len(level_pairs(5, CONFIG.levels))}
+    assert writer.costs.reused == {
+        (spec.layer, one.url): len(level_pairs(5, CONFIG.levels, CONFIG.directions))
+    }
 
 
 def test_both_ways_between_two_frames_come_together_and_parts_decide_no_byte(
     tmp_path: Path, spec: FlowSpec, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ):
-    pairs = level_pairs(5, CONFIG.levels)
+    spec, pairs = replace(spec, directions=DIRECTIONS), level_pairs(5, CONFIG.levels)
     parts = list(in_parts(pairs, 2))
     assert sorted(pair for part in parts for pair in part) == sorted(pairs)
     assert all({*part} == {(j, i) for i, j in part} and len(part) <= 4 for part in parts)

@@ -82,7 +82,7 @@ def test_pieces_bind_into_the_very_same_bytes(
     task = task_of(clips, tmp_path)
     pieces = [task.piece(a, b, "job") for a, b in pairwise(cuts)]
     costs = sum((run_task(piece) for piece in reversed(pieces)), Costs())
-    assert costs.computed.total() == 2 * 5 * (2 * 4 + 2 * 2)
+    assert costs.computed.total() == 2 * 5 * (4 + 2)
     assert not task.committed
     assert [name.partition("/")[0] for name in Store(tmp_path).files()] == ["makers"]
     Split(task=task, pieces=tuple(pieces)).run()

@@ -52,7 +52,7 @@ def test_the_index_tells_where_every_member_is(planned: list[Clip], tmp_path: Pa
         frames = decode_clip(tar[video.offset : video.offset + video.size])
         assert frames.shape == (5, 3, 48, 64)
         assert json.loads(tar[row.offset : row.offset + row.size]) == clip.to_row(0)
-    assert costs.computed.total() == len(planned) * 2 * 4
+    assert costs.computed.total() == len(planned) * 4
     assert set(costs.seconds) == {"decode", "encode", "copy", "flow", "store", "figures"}
 
 

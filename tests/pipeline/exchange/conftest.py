@@ -14,7 +14,13 @@ from pipeline.source.inputs import find_sources
 from shards import Store
 
 CONFIG = BuildConfig(
-    size=(48, 64), frames=5, fps=Fraction(12), flow="dis", clips_per_shard=4, levels=(1, 2)
+    size=(48, 64),
+    frames=5,
+    fps=Fraction(12),
+    flow="dis",
+    clips_per_shard=4,
+    levels=(1, 2),
+    directions=("forward", "backward"),
 )
 
 

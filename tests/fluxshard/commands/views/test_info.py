@@ -17,5 +17,5 @@ def test_json_is_printed_only_when_asked(dataset: str, run: Run):
     facts = json.loads(out)
     (layer,) = facts["layers"].values()
     assert layer["estimator"] == "variational"
-    assert layer["fields"] == facts["clips"] * 2 * (8 + 4)
+    assert layer["fields"] == facts["clips"] * (8 + 4)
     assert facts["seconds"] == pytest.approx(facts["clips"] * 9 / 12, abs=1e-3)
