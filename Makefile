@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/fluxshard demo --out demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .
