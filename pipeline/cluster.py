@@ -96,7 +96,8 @@ def _local(workers: int, tell: Tell) -> Iterator[JobClient]:
 def _joined(scheduler: str, tell: Tell) -> Iterator[JobClient]:
     """A cluster that others run, once a worker is there, for as long as it is."""
     with ExitStack() as stack:
-        stack.enter_context(_silent("distributed.client"))  # it logs tracebacks of lost connections
+        for name in ("distributed.client", "distributed.batched"):
+            stack.enter_context(_silent(name))  # they log tracebacks of lost connections
         try:
             client = stack.enter_context(JobClient(scheduler, timeout=_ANSWER, tell=tell))
         except (OSError, ValueError) as error:
