@@ -31,7 +31,7 @@ from pathlib import Path
 
 from build_peers import FRAMES, LEVELS, SIZE, Figures, bare, peak_mib, peer
 
-from flow_cache import load_estimator
+from flow_cache import DEFAULT_CRITERION, load_estimator
 from pipeline.building.make_dataset import make_dataset
 from pipeline.building.shard import settle_worker
 from pipeline.cluster import connect
@@ -43,10 +43,15 @@ VIDEOS = ("making_cake.mp4", "yoga.mp4", "carphone_pristine.mp4")
 QUICK = VIDEOS[-1:]
 
 
-def ours(sources: Sequence[str], folder: Path, flow: str, workers: int) -> Figures:
+def ours(sources: Sequence[str], folder: Path, flow: str, workers: int, occlusion: str) -> Figures:
     """A build of all the clips in one shard."""
     config = BuildConfig(
-        size=SIZE, frames=FRAMES, flow=flow, levels=LEVELS, directions=("forward", "backward")
+        size=SIZE,
+        frames=FRAMES,
+        flow=flow,
+        levels=LEVELS,
+        directions=("forward", "backward"),
+        occlusion=occlusion,
     )
     seen: list[tuple[float, int]] = []
     with connect(None, workers) as client:
@@ -82,7 +87,7 @@ def ours(sources: Sequence[str], folder: Path, flow: str, workers: int) -> Figur
     }
 
 
-def run_one(way: str, sources: Sequence[str], plan: Path, python: str) -> Figures:
+def run_one(way: str, sources: Sequence[str], plan: Path, python: str, occlusion: str) -> Figures:
     """One run of one way, in this process."""
     kind, _, rest = way.partition(" ")
     flow, _, workers = rest.partition(" ")
@@ -92,7 +97,7 @@ def run_one(way: str, sources: Sequence[str], plan: Path, python: str) -> Figure
                 clips = clips_of(Dataset(plan).clips)
                 return bare(clips, flow, floor=kind == "floor")
             case "ours":
-                return ours(sources, Path(name) / "dataset", flow, int(workers))
+                return ours(sources, Path(name) / "dataset", flow, int(workers), occlusion)
             case _:
                 return peer(python, plan / "clips" / "000000.tar", Path(name))
 
@@ -167,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> Figures:
     parser.add_argument("--peer", default="", help="the python that has video2dataset")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--flow", default="dis,variational", help="estimators to compare")
+    parser.add_argument("--occlusion", default=DEFAULT_CRITERION, help="of our builds")
     parser.add_argument("--quick", action="store_true", help="7 clips, one round")
     parser.add_argument("--videos", default="", help="names in the folder, in place of the three")
     parser.add_argument("--json", type=Path, help="keep every run here, and go on from it")
@@ -177,7 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> Figures:
     names = options.videos.split(",") if options.videos else QUICK if options.quick else VIDEOS
     sources = [str(folder / name) for name in names]
     if options.one:
-        print(json.dumps(run_one(options.one, sources, options.plan, options.peer)))
+        print(
+            json.dumps(run_one(options.one, sources, options.plan, options.peer, options.occlusion))
+        )
         return {}
     kinds = ("bare {}", "floor {}", "ours {} 1")
     ways = [kind.format(flow) for flow in options.flow.split(",") for kind in kinds]
