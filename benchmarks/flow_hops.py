@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -31,23 +32,27 @@ LEVELS = (1, 2, 4, 8)
 VIDEOS = {".avi", ".mkv", ".mov", ".mp4", ".ogv", ".webm"}
 
 
-def chains(frames: Tensor, estimator: FlowEstimator) -> dict[tuple[int, int], FlowField]:
-    """Flow from the first frame to the frame `span` away along level `stride`, by (span, stride).
-
-    frames: uint8 [9, 3, h, w]. With stride = span it is the direct estimate.
-    """
-    spec = FlowSpec(
+def layer_spec(estimator: FlowEstimator, frames: Tensor, criterion: str, **held: Any) -> FlowSpec:
+    """The spec of a layer of an estimator's flow; `held` says which levels and directions."""
+    return FlowSpec(
         estimator=estimator.name,
         revision=estimator.revision,
         params=estimator.params,
         weights_sha256=estimator.weights_sha256,
         size=(frames.shape[-2], frames.shape[-1]),
-        occlusion="fb-sundaram2010",
-        levels=LEVELS,
-        directions=("forward",),
+        occlusion=criterion,
         max_error_px=1 / 32,
         frames_from="source",
+        **held,
     )
+
+
+def chains(frames: Tensor, estimator: FlowEstimator) -> dict[tuple[int, int], FlowField]:
+    """Flow from the first frame to the frame `span` away along level `stride`, by (span, stride).
+
+    frames: uint8 [9, 3, h, w]. With stride = span it is the direct estimate.
+    """
+    spec = layer_spec(estimator, frames, "fb-sundaram2010", levels=LEVELS, directions=("forward",))
     fields = estimate_clip(estimator, frames, spec)
     return {
         (span, stride): reduce(compose, [fields[i, i + stride] for i in range(0, span, stride)])

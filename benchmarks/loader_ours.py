@@ -13,9 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -23,35 +21,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from loader_measure import BATCH, Tensors, timed
+from stream_cost import Way, bare_loop
 
 from flow_cache import decode_field
-from shards import Dataset, ShardReader, Store, decode_clip
-from trainer.config import PyramidConfig, StreamConfig
-from trainer.stream.engine import Stream
-from trainer.stream.source import Source
-from trainer.temporal.plan import Supervision, window
-from trainer.temporal.recipe import ClipFacts, SamplePlan
-from trainer.temporal.stages import Stage, stages
+from shards import Dataset, ShardReader, Store
+from trainer import PlainRecipe, Source, Stream, StreamConfig
 
 HEIGHT, WIDTH, FRAMES, LAYER = 256, 384, 16, "dis"
 PAIRS = tuple((i, i + 1) for i in range(FRAMES - 1))
-WINDOW = window(0, FRAMES)
-SLOTS = np.array(PAIRS, dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Straight:
-    """Every frame of a clip in order, and the flow of all neighbours or none."""
-
-    flow: bool
-
-    def group(self, batch_number: int) -> Stage:
-        return stages(PyramidConfig(enabled=False))[0]
-
-    def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
-        chains = tuple((pair,) for pair in PAIRS)
-        wanted = Supervision(slots=SLOTS, chains=chains) if self.flow else None
-        return SamplePlan(shown=WINDOW, levels=None, supervision=wanted)
 
 
 def write(data: Path, out: Path, clips: int) -> None:
@@ -94,42 +71,10 @@ def export(reader: ShardReader, row: int, stem: Path) -> None:
         cv2.imwrite(str(stem / f"{number:02}.png"), np.stack([valid, steps[1], steps[0]], axis=-1))
 
 
-def bare(reader: ShardReader, flow: bool, workers: int, clips: int) -> Iterator[Tensors]:
-    """The same tensors of clips in memory: no order, no reading, no look-ahead beyond a batch."""
-    held = [
-        (reader.member(row, "mp4"), reader.fields(row, PAIRS) if flow else [])
-        for row in range(clips)
-    ]
-    frames = torch.empty(2, BATCH, FRAMES, 3, HEIGHT, WIDTH, dtype=torch.uint8)
-    fields = torch.empty(2, BATCH, FRAMES - 1, 2, HEIGHT, WIDTH)
-    visible = torch.empty(2, BATCH, FRAMES - 1, HEIGHT, WIDTH, dtype=torch.bool)
-
-    def fill(half: int, place: int, clip: int) -> None:
-        video, blobs = held[clip]
-        frames[half, place] = torch.from_numpy(decode_clip(video))
-        for pair, blob in enumerate(blobs):
-            found = decode_field(blob).field
-            fields[half, place, pair] = torch.as_tensor(found.flow[0])
-            visible[half, place, pair] = torch.as_tensor(found.visible[0])
-
-    def start(number: int) -> list:
-        rows = [(number * BATCH + place) % clips for place in range(BATCH)]
-        return [pool.submit(fill, number % 2, place, row) for place, row in enumerate(rows)]
-
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        number, ahead = 0, start(0)
-        while True:
-            number, now, ahead = number + 1, ahead, start(number + 1)
-            for future in now:
-                future.result()
-            half = (number - 1) % 2
-            yield (frames[half], fields[half], visible[half]) if flow else (frames[half],)
-
-
 def stream(dataset: Dataset, flow: bool, workers: int) -> Iterator[Tensors]:
     config = StreamConfig(frames=FRAMES, batch=BATCH, threads=workers, window=8)
     source = Source(dataset=dataset, layer=dataset.layer(LAYER) if flow else None)
-    with closing(iter(Stream(source, config, Straight(flow), seed=0))) as batches:
+    with closing(iter(Stream(source, config, PlainRecipe(FRAMES, flow=flow), seed=0))) as batches:
         for batch in batches:
             found = batch.flow
             yield (batch.frames,) if found is None else (batch.frames, found.flow, found.visible)
@@ -156,8 +101,8 @@ def main() -> None:
     if asked.system == "stream":
         batches = stream(dataset, flow, asked.workers)
     else:
-        reader = ShardReader(dataset, dataset.layer(LAYER) if flow else None)
-        batches = bare(reader, flow, asked.workers, min(128, sum(dataset.shard_rows)))
+        way = Way(bare=True, flow=flow, threads=asked.workers)
+        batches = (found if flow else found[:1] for found in bare_loop(dataset, FRAMES, way))
     print(json.dumps(timed(batches, asked.batches, asked.warm)))
 
 

@@ -72,8 +72,8 @@ WAYS = tuple(
 ) + tuple(Way(stride=stride, rgb_on="device") for stride in (1, 4))
 
 
-def bare_loop(dataset: Dataset, frames: int, way: Way) -> Generator[None]:
-    """Decodes clips that lie in memory into two batches in turn."""
+def bare_loop(dataset: Dataset, frames: int, way: Way) -> Generator[tuple[torch.Tensor, ...]]:
+    """Decodes clips that lie in memory into two batches in turn: frames, flow, visibility."""
     clips = min(8 * BATCH, sum(dataset.shard_rows))
     layer = dataset.layer() if way.flow else None
     reader = ShardReader(dataset, layer, columns=("height", "width"))
@@ -105,7 +105,8 @@ def bare_loop(dataset: Dataset, frames: int, way: Way) -> Generator[None]:
             number, now, ahead = number + 1, ahead, start(number + 1)
             for future in now:
                 future.result()
-            yield
+            half = (number - 1) % 2
+            yield tuple(torch.from_numpy(part[half]) for part in (images, flow, visible))
 
 
 def settled() -> float:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from flow_accuracy import machine
-from flow_hops import read_clips
+from flow_hops import layer_spec, read_clips
 from flow_pairs import ground_truth
 from torch import Tensor
 from visibility_scenes import (
@@ -37,7 +37,7 @@ from visibility_scenes import (
     truth_of,
 )
 
-from flow_cache import FlowField, FlowSpec, load_estimator
+from flow_cache import FlowField, load_estimator
 from flow_cache.algebra import compose
 from flow_cache.estimators import FlowEstimator
 from flow_cache.estimators.estimate import estimate_clip
@@ -57,17 +57,7 @@ def fields_of(
     estimator: FlowEstimator, frames: Tensor, criterion: str, pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], FlowField]:
     """Fields as a layer would store them."""
-    spec = FlowSpec(
-        estimator=estimator.name,
-        revision=estimator.revision,
-        params=estimator.params,
-        weights_sha256=estimator.weights_sha256,
-        size=(frames.shape[-2], frames.shape[-1]),
-        occlusion=criterion,
-        levels=(1,),
-        max_error_px=1 / 32,
-        frames_from="source",
-    )
+    spec = layer_spec(estimator, frames, criterion, levels=(1,))
     return estimate_clip(estimator, frames, spec, pairs)
 
 

@@ -97,14 +97,21 @@ class Cursor:
                     f"the state is of version {state['version']}, this one reads {_VERSION}; use "
                     "the fluxshard that wrote it"
                 )
-            return cls(
+            cursor = cls(
                 order=dict(state["order"]),
                 position=int(state["position"]),
                 skipped=tuple(map(int, state["skipped"])),
                 skips=int(state["skips"]),
             )
-        except (KeyError, TypeError) as error:
+        except UsageError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"not the state of a stream: {error!r} is missing or odd") from error
+        if cursor.position < 0:
+            raise UsageError(
+                f"not the state of a stream: position {cursor.position} is below 0, where it begins"
+            )
+        return cursor
 
 
 @dataclass(frozen=True, kw_only=True)

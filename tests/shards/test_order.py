@@ -1,6 +1,7 @@
 """The order is a permutation in each epoch, and a function of nothing but seed and position."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,3 +175,23 @@ def test_a_state_comes_back_from_json_or_says_why_not():
         Cursor.from_json({"version": 1, "order": {}})
     with pytest.raises(UsageError, match="not the state of a stream"):
         Cursor.from_json({"step": 1})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"position": "x"},
+        {"position": float("nan")},
+        {"position": float("inf")},
+        {"position": -1},
+        {"order": "ab"},
+        {"order": 5},
+        {"skipped": "no"},
+        {"skips": None},
+    ],
+    ids=str,
+)
+def test_a_state_with_an_odd_value_is_refused(odd: dict[str, Any]):
+    state = Cursor(order={"dataset": "abc"}, position=40).to_json()
+    with pytest.raises(UsageError, match="not the state of a stream"):
+        Cursor.from_json({**state, **odd})

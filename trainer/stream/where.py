@@ -30,15 +30,16 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: pc.greater_equal,
 }
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: pc.add,
-    ast.Sub: pc.subtract,
-    ast.Mult: pc.multiply,
+    # Checked: columns are 32 bits wide, and frames * height * width of a 4K clip is more.
+    ast.Add: pc.add_checked,
+    ast.Sub: pc.subtract_checked,
+    ast.Mult: pc.multiply_checked,
     ast.Div: lambda a, b: pc.divide(pc.cast(a, pa.float64()), pc.cast(b, pa.float64())),
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "lower": pc.utf8_lower,
     "len": pc.utf8_length,
-    "abs": pc.abs,
+    "abs": pc.abs_checked,
     "starts": lambda text, begin: pc.starts_with(text, begin.as_py()),
     "matches": lambda text, regex: pc.match_substring_regex(text, regex.as_py()),
 }
@@ -89,7 +90,7 @@ class Where:
             return np.arange(len(table))
         try:
             taken = self._value(self._tree.body, table)
-        except (pa.ArrowException, AttributeError, TypeError) as error:
+        except (pa.ArrowException, AttributeError, TypeError, RecursionError) as error:
             raise self._refused(str(error)) from error
         if pa.types.is_null(taken.type):
             return np.arange(0)
@@ -103,7 +104,7 @@ class Where:
     def _tree(self) -> ast.Expression:
         try:
             return ast.parse(self.text.strip() or "True", mode="eval")
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError) as error:
             raise self._refused(str(error)) from error
 
     def _value(self, node: ast.expr, table: pa.Table) -> Any:
@@ -123,7 +124,7 @@ class Where:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return pc.invert(_truth(value(operand)))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return pc.negate(value(operand))
+                return pc.negate_checked(value(operand))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
                 return _ARITHMETIC[type(op)](value(left), value(right))
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):

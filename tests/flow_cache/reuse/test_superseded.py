@@ -6,23 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flow_cache import FlowSpec
-from flow_cache.occlusion import DEFAULT_CRITERION
 from flow_cache.reuse.superseded import SUPERSEDED, supersede, superseded_flow
 from shards import Store, shard_tar, table_bytes
 from shards.schema import span_columns
-
-SPEC = FlowSpec(
-    estimator="toy",
-    revision="1",
-    params={},
-    weights_sha256=None,
-    size=(4, 6),
-    occlusion=DEFAULT_CRITERION,
-    levels=(1,),
-    max_error_px=1 / 32,
-    frames_from="source",
-)
+from tests.flow_cache.reuse.test_copying import SPEC
 
 
 def store_shard(store: Store, number: int, source: str) -> None:

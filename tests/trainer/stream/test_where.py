@@ -70,11 +70,22 @@ def test_it_takes_the_rows_that_are_true(text: str, places: list[int]) -> None:
         ("lambda: 1", "is not known"),
         ("(yield)", "is not known"),
         ("x\0", "cannot be used"),
+        ("-" * 3000 + "frames > 1", "recursion"),
+        ("+".join(["frames"] * 3000) + " > 1", "recursion"),
     ],
 )
 def test_what_is_no_filter_is_refused_with_what_one_may_hold(text: str, why: str) -> None:
     with pytest.raises(UsageError, match=rf"{why}(?s:.)*It may hold columns, numbers"):
         Where(text).places(TABLE)
+
+
+def test_a_sum_beyond_the_column_s_32_bits_is_refused_and_does_not_wrap() -> None:
+    sides = pa.table({n: pa.array([v], pa.int32()) for n, v in (("height", 2160), ("width", 3840))})
+    table = sides.append_column("frames", pa.array([300], pa.int32()))
+    assert Where("height * width > 8000000").places(table).tolist() == [0]
+    with pytest.raises(UsageError, match="overflow"):
+        Where("frames * height * width > 2000000000").places(table)
+    assert Where("1.0 * frames * height * width > 2000000000").places(table).tolist() == [0]
 
 
 def test_its_columns_are_those_that_it_names() -> None:
