@@ -1,4 +1,5 @@
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ from trainer.config import (
 @pytest.mark.parametrize("name", ["steps", "log_every", "checkpoint_every"])
 def test_counts_begin_at_one(name: str) -> None:
     with pytest.raises(UsageError, match=name):
-        TrainConfig(**{name: 0})
+        bad: dict[str, Any] = {name: 0}
+        TrainConfig(**bad)
 
 
 def test_frames_are_whole_at_the_coarsest_stage() -> None:
