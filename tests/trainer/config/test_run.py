@@ -14,8 +14,8 @@ from trainer.config import (
 
 @pytest.mark.parametrize("name", ["steps", "log_every", "checkpoint_every"])
 def test_counts_begin_at_one(name: str) -> None:
+    bad: dict[str, Any] = {name: 0}
     with pytest.raises(UsageError, match=name):
-        bad: dict[str, Any] = {name: 0}
         TrainConfig(**bad)
 
 
