@@ -13,16 +13,18 @@ from trainer.config import (
     FlowLossConfig,
     FluxFlowConfig,
     ModelConfig,
-    NoiseConfig,
     OptimConfig,
+    ProcessConfig,
     PyramidConfig,
     StreamConfig,
     TrainConfig,
 )
 from trainer.model.transformer import SpaceTimeTransformer
 from trainer.presets import PRESETS
-from trainer.process.edm import denoise, level_at, loss_weight, noise_like
+from trainer.process.build import build_process
+from trainer.process.noise import noise_like
 from trainer.process.objective import Reconstruction, reconstruct
+from trainer.process.process import Coefficients, Process, denoise
 from trainer.process.pyramid import NoiseInterval, clean_estimate, hold, noisy_mean, target
 from trainer.run.loop import Summary, train
 from trainer.stream.batch import Batch, Damage, FlowTargets, to_signal, to_unit
@@ -38,8 +40,8 @@ from trainer.terms.flowloss import FlowLoss, FlowTerms, live_estimator
 # fmt: off
 __all__ = [  # noqa: RUF022 - grouped
     # configuration
-    "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "NoiseConfig", "OptimConfig",
-    "PRESETS", "PyramidConfig", "StreamConfig", "TrainConfig",
+    "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "OptimConfig", "PRESETS",
+    "ProcessConfig", "PyramidConfig", "StreamConfig", "TrainConfig",
     # what is shown: plans and recipes
     "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
     "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "PlainRecipe",
@@ -52,7 +54,8 @@ __all__ = [  # noqa: RUF022 - grouped
     "Epochs", "Items", "OpenSoraEpochs", "FinetrainersStream",
     # the process
     "NoiseInterval", "hold", "noisy_mean", "target", "clean_estimate",
-    "noise_like", "level_at", "loss_weight", "denoise", "reconstruct", "Reconstruction",
+    "Process", "Coefficients", "build_process", "denoise",
+    "noise_like", "reconstruct", "Reconstruction",
     # terms, model, run
     "FlowLoss", "FlowTerms", "live_estimator", "SpaceTimeTransformer", "train", "Summary",
 ]

@@ -7,7 +7,7 @@ line; other classes list theirs under `Attributes:`. A value outside its rule ra
 from trainer.config.losses import FlowLossConfig
 from trainer.config.model import ModelConfig
 from trainer.config.optim import OptimConfig
-from trainer.config.process import NoiseConfig
+from trainer.config.process import ProcessConfig
 from trainer.config.run import TrainConfig
 from trainer.config.stream import StreamConfig
 from trainer.config.temporal import FluxFlowConfig, PyramidConfig
@@ -16,8 +16,8 @@ __all__ = [
     "FlowLossConfig",
     "FluxFlowConfig",
     "ModelConfig",
-    "NoiseConfig",
     "OptimConfig",
+    "ProcessConfig",
     "PyramidConfig",
     "StreamConfig",
     "TrainConfig",

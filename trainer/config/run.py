@@ -6,7 +6,7 @@ from typing import Literal
 from trainer.config.losses import FlowLossConfig
 from trainer.config.model import ModelConfig
 from trainer.config.optim import OptimConfig
-from trainer.config.process import NoiseConfig
+from trainer.config.process import ProcessConfig
 from trainer.config.rules import require
 from trainer.config.stream import StreamConfig
 from trainer.config.temporal import FluxFlowConfig, PyramidConfig
@@ -30,7 +30,7 @@ class TrainConfig:
     fluxflow: FluxFlowConfig = field(default_factory=FluxFlowConfig)
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     flow_loss: FlowLossConfig = field(default_factory=FlowLossConfig)
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
 

@@ -87,14 +87,16 @@ class PyramidConfig:
     """Noisier stages train on fewer frames (TPDiff, arXiv 2503.09566)."""
 
     enabled: bool = True
-    """Off: one stage at full rate over all noise levels, plain EDM."""
+    """Off: one stage at full rate over all noise levels, the plain process."""
     ends: tuple[float, ...] = (0.0, 0.5, 2.0)
-    """The clean end of each stage's noise levels, full rate first, then half, then a quarter."""
-    sigma_max: float = 80.0
-    """The highest noise level, where the coarsest stage starts."""
+    """The clean end of each stage's noise levels (noise over signal), full rate first, then half,
+    then a quarter; each at least √2 times the one before. The defaults are flow matching's t = 0,
+    1/3, 2/3. The last stage has no upper end."""
+    odds: Literal["law", "equal"] = "law"
+    """How often each stage is drawn. law: so that noise levels are as they are without a pyramid.
+    equal: all as often, as in the paper, which makes the levels of coarse stages more frequent."""
 
     def __post_init__(self) -> None:
-        levels = (*self.ends, self.sigma_max)
         require(
             1 <= len(self.ends) <= 3,
             f"pyramid.ends must name 1 to 3 stages (clip videos decode at strides 1, 2, 4), "
@@ -102,8 +104,9 @@ class PyramidConfig:
         )
         require(self.ends[0] == 0, f"pyramid.ends must begin with 0, got {self.ends}")
         require(
-            all(low < high for low, high in pairwise(levels)),
-            f"pyramid.ends and sigma_max must rise, got {levels}",
+            all(max(low, 1e-9) * math.sqrt(2) <= high for low, high in pairwise(self.ends)),
+            "pyramid.ends must each be at least √2 times the one before, where the finer stage "
+            f"begins, got {self.ends}",
         )
 
     @property

@@ -35,12 +35,14 @@ class SpaceTimeTransformer(nn.Module):
         self.head_modulation = _zero(nn.Linear(config.dim, 2 * config.dim))
         _zero(self.head)
 
-    def forward(self, clip: Clips, c_noise: Levels, time: Times) -> Clips:
+    def forward(
+        self, clip: Clips, conditioning: Levels, time: Times, context: None = None
+    ) -> Clips:
         """The raw network output F.
 
         Args:
             clip: h and w are multiples of the patch.
-            c_noise: EDM's ln(σ)/4.
+            conditioning: the noise level of each slot, in units of about a thousand.
 
         Raises:
             UsageError: the patch does not divide the clip's height and width.
@@ -56,7 +58,7 @@ class SpaceTimeTransformer(nn.Module):
         tokens = self.embed(patches(clip, patch))
         tokens = tokens + _places(rows, columns, dim, clip.device)
         tokens = tokens + waves(time.to(clip.device), dim)[:, None]
-        condition = F.silu(self.condition(waves(c_noise * 100, dim)))
+        condition = F.silu(self.condition(waves(conditioning, dim)))
         for block in self.blocks:
             tokens = block(tokens, condition)
         shift, scale = self.head_modulation(condition)[:, :, None].chunk(2, dim=-1)

@@ -1,12 +1,13 @@
-"""The denoising objective: EDM's, on a stage of the temporal pyramid."""
+"""The denoising objective: a process's own regression, on a stage of the temporal pyramid."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from trainer.process.edm import Network, denoise, loss_weight
+from trainer.process.process import Network, Process, denoise, each
 from trainer.process.pyramid import (
     Clips,
     Levels,
@@ -23,40 +24,59 @@ class Reconstruction:
     """What a network made of noisy clips.
 
     Attributes:
-        loss: mean over samples and slots of λ(σ)·mean‖prediction − target‖².
+        loss: mean over samples and slots of mean‖q − target‖²/out², which is the squared error of
+            what the network itself says: EDM's λ(σ)-weighted loss, that of a velocity, or of ε.
+        each: of each sample, detached.
         clean: the clean clips that the prediction stands for.
     """
 
     loss: Float[Tensor, ""]
+    each: Float[Tensor, " b"]
     clean: Float32[Tensor, "b t c h w"]
 
 
 def reconstruct(
+    process: Process,
     network: Network,
     clips: Clips,
     noise: Clips,
     levels: Levels,
     time: Times,
     interval: NoiseInterval,
-    sigma_data: float,
+    context: Any = None,
 ) -> Reconstruction:
     """Noise clips to their levels and let the network restore them.
+
+    Slots of level 0 are given, not learned: they count for nothing.
 
     Args:
         network: any with the call of `model.SpaceTimeTransformer`; in bfloat16 on a GPU.
         noise: unit normal.
+        levels: on the clips' device.
         interval: noise levels of the clips' pyramid stage.
-        sigma_data: standard deviation of clean clips.
+        context: what the network is told beside the levels.
     """
-    noisy = noisy_mean(clips, levels, interval) + levels[:, :, None, None, None] * noise
+    at = process.coefficients(levels)
+    noisy = each(at.gamma) * noisy_mean(clips, levels, interval) + each(at.sigma) * noise
     device = clips.device.type
     with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        prediction = denoise(network, noisy, levels, time, sigma_data)
+        prediction = denoise(network, noisy, at, time, context)
     squares = (prediction - target(clips, interval)).square()
-    # Slots weigh in relative to their sample's heaviest: a row of equal levels multiplies by
-    # exactly 1 and then by its one weight.
-    weight = loss_weight(levels, sigma_data)
+    losses = weighted_mean(squares, 1 / at.out**2)
+    return Reconstruction(
+        loss=losses.mean(), each=losses.detach(), clean=clean_estimate(prediction, interval)
+    )
+
+
+def weighted_mean(
+    squares: Float[Tensor, "b t c h w"], weight: Float[Tensor, "b t"]
+) -> Float[Tensor, " b"]:
+    """Mean over each sample of weight·squares; a slot of infinite weight counts for nothing.
+
+    Slots weigh in relative to their sample's heaviest: a row of equal levels multiplies by exactly
+    1 and then by its one weight.
+    """
+    weight = torch.where(weight.isinf(), 0.0, weight)
     heaviest = weight.amax(dim=1)
-    relative = (weight / heaviest[:, None])[:, :, None, None, None]
-    loss = (heaviest * (relative * squares).mean(dim=(1, 2, 3, 4))).mean()
-    return Reconstruction(loss=loss, clean=clean_estimate(prediction, interval))
+    relative = each(weight / torch.where(heaviest > 0, heaviest, 1.0)[:, None])
+    return heaviest * (relative * squares).mean(dim=(1, 2, 3, 4))

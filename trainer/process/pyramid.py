@@ -1,14 +1,14 @@
-"""The pyramid path of TPDiff (arXiv 2503.09566) in EDM's terms (γ = 1, σ = the noise level).
+"""The pyramid path of TPDiff (arXiv 2503.09566), for any process with x = γ·m + σ·ε.
 
-A stage of the temporal pyramid runs over the noise levels from its clean end e to its noisy start
-s. With D the clip at the stage's rate and U = hold(D) the same clip at half that rate with every
-frame held for two slots, a noisy clip of the stage lies on the line between its ends (equations 7
-to 11), each slot at its own level:
+A stage of the temporal pyramid runs over the noise levels ρ = σ/γ from its clean end e to its noisy
+start s. With D the clip at the stage's rate and U = hold(D) the same clip at half that rate with
+every frame held for two slots, a noisy clip of the stage lies on the line between its ends
+(equations 7 to 11, divided by γ), each slot at its own level:
 
-    x = D + τ(U − D) + σ·ε,   τ = (σ − e)/(s − e)
+    x/γ = m + ρ·ε,   m = D + τ(U − D),   τ = (ρ − e)/(s − e)
 
-So at σ = s it is what the coarser stage hands over, and at σ = e it is the clip itself. The line
-points at one clean clip for all σ, which is what the network learns:
+So at ρ = s it is what the coarser stage hands over, and at ρ = e it is the clip itself. The line
+points at one clean clip for all ρ, which is what the network learns:
 
     q = (1 + c)·D − c·U,   c = e/(s − e)
 
@@ -16,6 +16,7 @@ hold(q) = U, because holding is linear and idempotent and hold(D) = hold(U) = U;
 clean clip is D = (q + c·hold(q))/(1 + c). Taking q itself for it would exaggerate motion by 1 + c.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ Times = Float[Tensor, " t"]  # when each slot is shown, in stored frames
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseInterval:
-    """The noise levels (end, start] of a stage; from 0 to infinity it is plain EDM (c = τ = 0).
+    """The noise levels (end, start] of a stage; up to infinity it is the plain process (c = τ = 0).
 
     Attributes:
         end: e, the clean end.
@@ -51,7 +52,9 @@ def hold(clip: Clips) -> Clips:
 
 
 def noisy_mean(clean: Clips, levels: Levels, interval: NoiseInterval) -> Clips:
-    """D + τ(U − D), the noisy clip less its noise."""
+    """m = D + τ(U − D), the signal in a noisy clip."""
+    if math.isinf(interval.start):
+        return clean  # τ = 0, and levels may be infinite as well
     tau = (levels - interval.end) / (interval.start - interval.end)
     return torch.lerp(clean, hold(clean), tau[:, :, None, None, None])
 

@@ -16,7 +16,8 @@ from flow_cache import FlowSpec
 from shards import Cursor, Dataset, Layer, UsageError, fold
 from trainer.config import TrainConfig
 from trainer.model.transformer import SpaceTimeTransformer
-from trainer.process.edm import noise_like
+from trainer.process.build import build_process
+from trainer.process.noise import noise_like
 from trainer.process.objective import reconstruct
 from trainer.run.checkpoint import METRICS, TrainState, open_run
 from trainer.run.log import Chosen, MetricsLog, Record
@@ -84,7 +85,7 @@ def train(
         FloatingPointError: the loss is no longer a number.
     """
     # Data and what judges it.
-    device = torch.device(_device(config.device))
+    device, process = torch.device(_device(config.device)), build_process(config.process)
     dataset, out, began = Dataset(data), Path(out), time.perf_counter()
     source = choose_source(dataset, config)
     stream = Stream(source, config.stream, TrainRecipe(config), seed=config.seed, device=device)
@@ -111,13 +112,13 @@ def train(
             clips, levels = batch.clean(), batch.levels
             assert levels is not None, "TrainRecipe draws noise levels"
             denoised = reconstruct(
+                process,
                 state.model,
                 clips,
                 noise_like(clips, config.seed, batch.positions),
                 levels.to(device, non_blocking=True),
                 batch.time.to(device),
                 batch.stage.interval,
-                config.noise.sigma_data,
             )
             terms = flow_loss(denoised.clean, levels, batch.flow) if flow_loss else None
             loss = denoised.loss + (terms.loss if terms else 0)

@@ -5,8 +5,10 @@ nothing of why: another recipe is another training, with the same stream.
 """
 
 import math
-from dataclasses import dataclass
-from statistics import NormalDist
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +17,8 @@ from jaxtyping import Float32
 from flow_cache import Pair
 from shards import fold
 from trainer.config import TrainConfig
-from trainer.process.edm import level_at
+from trainer.process.build import build_process
+from trainer.process.laws import Part, parts
 from trainer.process.pyramid import NoiseInterval
 from trainer.temporal.fluxflow import draw_shuffle
 from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
@@ -106,7 +109,7 @@ class PlainRecipe:
 
 @dataclass(frozen=True, slots=True)
 class TrainRecipe:
-    """FluxFlow × temporal pyramid × EDM's noise levels, with FlowLoss, as a configuration says.
+    """FluxFlow × temporal pyramid × a process's noise levels, with FlowLoss, as configured.
 
     All that is random is a function of (seed, position, purpose).
     """
@@ -114,20 +117,29 @@ class TrainRecipe:
     config: TrainConfig
 
     def group(self, batch_number: int) -> Stage:
-        """The stage of a global batch, each equally likely."""
-        choices = stages(self.config.pyramid)
-        return choices[fold(self.config.seed, batch_number, "stage") % len(choices)]
+        """The stage of a global batch, drawn by the odds of the stages."""
+        choices, parts = stages(self.config.pyramid), law_parts(self.config)
+        odds = [part.odds if self.config.pyramid.odds == "law" else 1.0 for part in parts]
+        drawn = _share(self.config.seed, batch_number, "stage") * sum(odds)
+        return choices[min(bisect_right(list(accumulate(odds)), drawn), len(choices) - 1)]
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
-        """Window and shuffle, one noise level for all slots, FlowLoss's pairs below its gate."""
+        """Window and shuffle, noise levels, FlowLoss's pairs below its gate."""
         shown = self._shown(position, clip, group)
-        prior = NormalDist(self.config.noise.mean, self.config.noise.std)
-        share = np.random.default_rng(fold(self.config.seed, position, "sigma")).random()
-        level = np.float32(level_at(float(share), prior, group.interval))
-        levels = np.full(len(shown), level)
-        return SamplePlan(
-            shown=shown, levels=levels, supervision=self._supervision(shown, float(level), clip)
-        )
+        levels = self._levels(position, len(shown), law_parts(self.config)[group.number - 1])
+        supervision = self._supervision(shown, levels, clip)
+        return SamplePlan(shown=shown, levels=levels, supervision=supervision)
+
+    def _levels(self, position: int, slots: int, part: Part) -> Float32[np.ndarray, " t"]:
+        """One level for all slots or, in a share of the clips, one for each (FVDM's PTSS)."""
+        config, seed = self.config.process, self.config.seed
+        rng = np.random.default_rng(fold(seed, position, "sigma"))
+        by_batch = config.per_slot_by == "batch"
+        coin = position // self.config.stream.batch if by_batch else position
+        alone = config.per_slot > 0 and _share(seed, coin, "per slot") < config.per_slot
+        shares = rng.random(slots if alone else 1)
+        levels = np.array([part.level(float(share)) for share in shares], np.float32)
+        return np.broadcast_to(levels, slots).copy()
 
     def _shown(self, position: int, clip: ClipFacts, stage: Stage) -> TemporalPlan:
         """A window of the stored clip, its stage and its shuffle, in the configured order.
@@ -148,10 +160,27 @@ class TrainRecipe:
         return reorder(plan, draw_shuffle(rng, fluxflow, frames, stage.stride))
 
     def _supervision(
-        self, shown: TemporalPlan, level: float, clip: ClipFacts
+        self, shown: TemporalPlan, levels: Float32[np.ndarray, " t"], clip: ClipFacts
     ) -> Supervision | None:
         """The pairs that FlowLoss will compare; None for a sample that its gate keeps out."""
         loss = self.config.flow_loss
-        if not clip.flow_pairs or level >= loss.psi or len(shown) < 2:
+        if not clip.flow_pairs or levels.min() >= loss.psi or len(shown) < 2:
             return None
-        return supervise(shown, clip.flow_pairs, loss.order, loss.max_hops)
+        wanted = supervise(shown, clip.flow_pairs, loss.order, loss.max_hops)
+        passes = levels[wanted.slots].max(axis=1) < loss.psi
+        chains = zip(wanted.chains, passes, strict=True)
+        kept = tuple(chain if passed else () for chain, passed in chains)
+        return replace(wanted, chains=kept) if passes.any() else None
+
+
+@lru_cache(maxsize=8)
+def law_parts(config: TrainConfig) -> tuple[Part, ...]:
+    """What part of the process's law of levels each stage trains on."""
+    intervals = [(stage.interval.end, stage.interval.start) for stage in stages(config.pyramid)]
+    law = build_process(config.process).law
+    return parts(law, intervals, shared=config.pyramid.odds == "law")
+
+
+def _share(seed: int, number: int, purpose: str) -> float:
+    """In [0, 1)."""
+    return (fold(seed, number, purpose) >> 11) / 2**53

@@ -3,7 +3,7 @@
 Stage k runs at stride 2^(k-1) over the noise levels from its clean end e_k to its noisy start s_k;
 `trainer.process.pyramid` has the path between them. From stage to stage frames are repeated and
 correlated noise is added (section 3.5); its covariance comes out right only where e_{k+1} = s_k/√2,
-which fixes the starts.
+which fixes the starts. The coarsest stage starts at pure noise.
 """
 
 import math
@@ -29,11 +29,10 @@ class Stage:
 
 
 def stages(config: PyramidConfig) -> tuple[Stage, ...]:
-    """The stages from full rate down; without a pyramid one stage, plain EDM."""
-    if not config.enabled:
-        return (Stage(number=1, stride=1, interval=NoiseInterval(end=0.0, start=math.inf)),)
-    starts = [math.sqrt(2) * end for end in config.ends[1:]] + [config.sigma_max]
+    """The stages from full rate down; without a pyramid one stage, the plain process."""
+    ends = config.ends if config.enabled else (0.0,)
+    starts = [math.sqrt(2) * end for end in ends[1:]] + [math.inf]
     return tuple(
         Stage(number=k + 1, stride=2**k, interval=NoiseInterval(end=end, start=start))
-        for k, (end, start) in enumerate(zip(config.ends, starts, strict=True))
+        for k, (end, start) in enumerate(zip(ends, starts, strict=True))
     )

@@ -3,10 +3,23 @@ from typing import Any
 import pytest
 
 from shards import UsageError
-from trainer.config import NoiseConfig
+from trainer.config import ProcessConfig
 
 
-@pytest.mark.parametrize("values", [{"std": 0.0}, {"sigma_data": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"std": 0.0},
+        {"sigma_data": 0.0},
+        {"per_slot": 1.5},
+        {"shift": 2.0},
+        {"uniform": True},
+        {"betas": "linear"},
+        {"mean": 0.0, "kind": "ddim"},
+        {"std": 1.0, "kind": "flow", "uniform": True},
+    ],
+    ids=str,
+)
 def test_bad_values_are_refused_by_name(values: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(values))):
-        NoiseConfig(**values)
+        ProcessConfig(**values)

@@ -16,7 +16,7 @@ from trainer.config import FluxFlowConfig, PyramidConfig
         (PyramidConfig, {"ends": (0.1, 0.5, 2.0)}),
         (PyramidConfig, {"ends": (0.0, 2.0, 0.5)}),
         (PyramidConfig, {"ends": (0.0, 0.1, 0.2, 0.3)}),
-        (PyramidConfig, {"sigma_max": 1.0}),
+        (PyramidConfig, {"ends": (0.0, 0.5, 0.6)}),
     ],
 )
 def test_bad_values_are_refused_by_name(config: type, values: dict[str, Any]) -> None:

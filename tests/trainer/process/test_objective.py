@@ -4,12 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.process.edm import loss_weight
-from trainer.process.objective import Reconstruction, reconstruct
+from trainer.process.edm import Edm
+from trainer.process.laws import LogNormal
+from trainer.process.objective import Reconstruction, reconstruct, weighted_mean
 from trainer.process.pyramid import NoiseInterval, clean_estimate, noisy_mean, target
 
+EDM = Edm(0.5, LogNormal(-1.2, 1.2))
 PLAIN = NoiseInterval(end=0.0, start=math.inf)
 HALF_RATE = NoiseInterval(end=0.5, start=math.sqrt(2) * 2)
+
+
+def weight_of(sigma: Tensor) -> Tensor:
+    """λ(σ) = (σ² + σ_d²)/(σ·σ_d)², as 1 over the square of c_out."""
+    return 1 / (sigma * 0.5 / (sigma**2 + 0.25).sqrt()) ** 2
 
 
 def clips(seed: int) -> Tensor:
@@ -19,7 +26,7 @@ def clips(seed: int) -> Tensor:
 def run(levels: Tensor, interval: NoiseInterval, raw: Tensor) -> Reconstruction:
     """The objective for a network that always answers `raw`."""
     time = torch.arange(4.0)
-    return reconstruct(lambda *_: raw, clips(0), clips(1), levels, time, interval, 0.5)
+    return reconstruct(EDM, lambda *_: raw, clips(0), clips(1), levels, time, interval)
 
 
 def prediction(levels: Tensor, interval: NoiseInterval, raw: Tensor) -> Tensor:
@@ -38,7 +45,7 @@ def test_the_loss_is_the_mean_of_each_slots_weighted_error(
     sigma, raw = torch.tensor(levels), clips(2)
     made, predicted = run(sigma, interval, raw), prediction(sigma, interval, raw)
     error = (predicted - target(clips(0), interval)).square().mean(dim=(2, 3, 4))
-    torch.testing.assert_close(made.loss, (loss_weight(sigma, 0.5) * error).mean())
+    torch.testing.assert_close(made.loss, (weight_of(sigma) * error).mean())
     torch.testing.assert_close(made.clean, clean_estimate(predicted, interval))
 
 
@@ -47,7 +54,7 @@ def test_a_level_of_the_whole_clip_weighs_its_error_once() -> None:
     levels, raw = torch.tensor([[0.3] * 4, [1.7] * 4]), clips(2)
     made = run(levels, PLAIN, raw)
     error = (made.clean - clips(0)).square().mean(dim=(1, 2, 3, 4))
-    assert torch.equal(made.loss, (loss_weight(levels[:, 0], 0.5) * error).mean())
+    assert torch.equal(made.loss, (weight_of(levels[:, 0]) * error).mean())
 
 
 def test_a_network_that_undoes_the_noise_has_no_loss() -> None:
@@ -58,3 +65,19 @@ def test_a_network_that_undoes_the_noise_has_no_loss() -> None:
     made = run(levels, HALF_RATE, (target(clips(0), HALF_RATE) - skipped) / scale)
     assert made.loss.item() < 1e-9
     torch.testing.assert_close(made.clean, clips(0), atol=1e-5, rtol=1e-4)
+
+
+def test_given_slots_count_for_nothing() -> None:
+    levels, raw = torch.tensor([[0.0, 0.6, 0.6, 0.6], [0.0] * 4]), clips(2)
+    made = run(levels, PLAIN, raw)
+    assert made.loss.isfinite()
+    assert made.each[1] == 0
+    assert torch.equal(made.clean[0, 0], clips(0)[0, 0])
+    alone = run(torch.full((2, 4), 0.6), PLAIN, raw)
+    error = (alone.clean - clips(0))[0, 1:].square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(made.each[0], (weight_of(levels[0, 1:]) * error).sum() / 4)
+
+
+def test_weights_of_very_different_size_keep_their_precision() -> None:
+    squares, weight = torch.ones(1, 2, 1, 1, 1), torch.tensor([[1e30, 1e-30]])
+    assert weighted_mean(squares, weight).item() == pytest.approx(5e29)

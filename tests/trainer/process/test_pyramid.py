@@ -39,6 +39,7 @@ def test_without_bounds_it_is_plain_edm() -> None:
     unbounded = NoiseInterval(end=0.0, start=math.inf)
     clean, noise = normal(), normal(seed=1)
     assert torch.equal(noisy(clean, noise, 3.0, unbounded), clean + 3.0 * noise)
+    assert torch.equal(noisy_mean(clean, torch.full((2, SLOTS), math.inf), unbounded), clean)
     assert torch.equal(target(clean, unbounded), clean)
     assert torch.equal(clean_estimate(clean, unbounded), clean)
 

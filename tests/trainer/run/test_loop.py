@@ -11,7 +11,13 @@ import torch
 from shards.manifest import DamagedDataset, write_manifest
 from shards.order import Cursor
 from shards.store import Store, UsageError
-from trainer.config import FlowLossConfig, NoiseConfig, OptimConfig, TrainConfig
+from trainer.config import (
+    FlowLossConfig,
+    OptimConfig,
+    ProcessConfig,
+    PyramidConfig,
+    TrainConfig,
+)
 from trainer.run.checkpoint import CHECKPOINT, CONFIG, METRICS
 from trainer.run.log import Record
 from trainer.run.loop import Summary, cores_for_the_stream, fresh_state, learning_rate, train
@@ -126,7 +132,8 @@ def test_it_learns(made, tmp_path: Path, config: TrainConfig) -> None:
         config,
         steps=60,
         checkpoint_every=1000,
-        noise=NoiseConfig(mean=0.0, std=0.3),
+        process=ProcessConfig(mean=0.0, std=0.3),
+        pyramid=PyramidConfig(odds="equal"),
         flow_loss=FlowLossConfig(weight=0.0),
         optim=OptimConfig(learning_rate=3e-3, warmup=5, ema_halflife=0),
         model=replace(config.model, dim=32),

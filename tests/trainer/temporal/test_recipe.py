@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from typing import Literal
 
 import jaxtyping
 import numpy as np
@@ -9,30 +10,90 @@ from flow_cache.spec import level_pairs
 from trainer.config import (
     FlowLossConfig,
     FluxFlowConfig,
+    ProcessConfig,
     PyramidConfig,
     StreamConfig,
     TrainConfig,
 )
 from trainer.temporal.plan import supervise, window
-from trainer.temporal.recipe import ClipFacts, PlainRecipe, SamplePlan, TrainRecipe
+from trainer.temporal.recipe import (
+    ClipFacts,
+    PlainRecipe,
+    SamplePlan,
+    TrainRecipe,
+    law_parts,
+)
 from trainer.temporal.stages import Stage, stages
 
 CONFIG = TrainConfig(stream=StreamConfig(frames=8))
 STAGES = stages(CONFIG.pyramid)
 PAIRS = level_pairs(17, (1, 2, 4))
+FACTS = ClipFacts(frames=17, flow_pairs=())
 
 
 def sample(config: TrainConfig, position: int, stage: Stage, frames: int = 17) -> SamplePlan:
     return TrainRecipe(config).sample(position, ClipFacts(frames=frames, flow_pairs=()), stage)
 
 
-def test_stages_are_drawn_evenly_and_by_batch_number() -> None:
-    ours, other = TrainRecipe(CONFIG), TrainRecipe(replace(CONFIG, seed=1))
+@pytest.mark.parametrize("odds", ["law", "equal"])
+def test_stages_are_drawn_by_their_odds_and_by_batch_number(odds: Literal["law", "equal"]) -> None:
+    config = replace(CONFIG, pyramid=PyramidConfig(odds=odds))
+    ours, other = TrainRecipe(config), TrainRecipe(replace(config, seed=1))
     drawn = Counter(ours.group(batch).number for batch in range(3000))
-    # Five standard deviations of a third of 3000.
-    assert all(abs(drawn[n] - 1000) < 5 * (3000 * 2 / 9) ** 0.5 for n in (1, 2, 3))
+    for number, part in enumerate(law_parts(config), 1):
+        share = part.odds if odds == "law" else 1 / 3
+        # Five standard deviations of a count.
+        assert abs(drawn[number] - 3000 * share) < 5 * (3000 * share * (1 - share)) ** 0.5
     assert ours.group(17) == ours.group(17)
-    assert [ours.group(b) for b in range(20)] != [other.group(b) for b in range(20)]
+    assert [ours.group(b) for b in range(30)] != [other.group(b) for b in range(30)]
+
+
+def test_a_pyramid_leaves_the_law_of_levels_as_it_is() -> None:
+    """A comparison of a run with a pyramid and one without then tests one thing."""
+    drawn = []
+    for pyramid in (PyramidConfig(), PyramidConfig(enabled=False)):
+        recipe = TrainRecipe(replace(CONFIG, pyramid=pyramid))
+        plans = [recipe.sample(p, FACTS, recipe.group(p)) for p in range(4000)]
+        drawn.append(np.sort([plan.levels[0] for plan in plans if plan.levels is not None]))
+    below = [np.searchsorted(levels, [0.1, 0.3, 0.6, 1.0, 2.5]) / 4000 for levels in drawn]
+    assert np.abs(below[0] - below[1]).max() < 5 * (2 * 0.25 / 4000) ** 0.5
+
+
+@pytest.mark.parametrize("by", ["sample", "batch"])
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_slots_draw_levels_of_their_own_in_a_share_of_the_clips(
+    share: float, by: Literal["sample", "batch"]
+) -> None:
+    config = replace(CONFIG, process=ProcessConfig(per_slot=share, per_slot_by=by))
+    batch = config.stream.batch
+    vectors = []
+    for position in range(100 * batch):
+        levels = sample(config, position, STAGES[1]).levels
+        assert levels is not None
+        assert STAGES[1].interval.end <= levels.min()
+        assert levels.max() <= np.float32(STAGES[1].interval.start)
+        assert len(set(levels)) in (1, len(levels))
+        vectors.append(len(set(levels)) > 1)
+    draws = np.array(vectors).reshape(100, batch)
+    if by == "batch":
+        assert (draws.all(axis=1) == draws.any(axis=1)).all()
+    elif 0 < share < 1:
+        assert (draws.all(axis=1) != draws.any(axis=1)).any()
+    trials = 100 if by == "batch" else 100 * batch
+    assert abs(draws.mean() - share) <= 5 * (share * (1 - share) / trials) ** 0.5
+
+
+def test_flow_is_read_for_the_pairs_alone_whose_both_levels_pass_the_gate() -> None:
+    config = replace(CONFIG, process=ProcessConfig(per_slot=1.0))
+    recipe, seen = TrainRecipe(config), 0
+    for position in range(100):
+        found = recipe.sample(position, ClipFacts(frames=17, flow_pairs=PAIRS), STAGES[0])
+        assert found.levels is not None
+        if found.supervision is not None:
+            both = found.levels[found.supervision.slots].max(axis=1) < config.flow_loss.psi
+            assert [bool(chain) for chain in found.supervision.chains] == both.tolist()
+            seen += both.any() and not both.all()
+    assert seen > 10
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -17,7 +17,6 @@ from flow_cache.spec import JSON, Pair
 from fluxshard.demo.scenes import Scene, random_scene
 from shards.store import UsageError
 from trainer.config import FlowLossConfig
-from trainer.process.edm import loss_weight
 from trainer.stream.batch import FlowTargets, to_signal
 from trainer.temporal.fluxflow import shuffle_frames
 from trainer.temporal.plan import reorder, subsample, window
@@ -77,9 +76,8 @@ def rows(clips: Tensor, *sigma: float) -> Tensor:
 def test_the_weight_is_the_papers_product(sigma_data: float) -> None:
     sigma = torch.linspace(0.06, 0.499, 50)
     gate = sigma_data**2 / (sigma**2 + sigma_data**2)
-    torch.testing.assert_close(
-        sigma_weight(sigma, CONFIG), gate * loss_weight(sigma, sigma_data), rtol=1e-5, atol=0
-    )
+    edm_weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    torch.testing.assert_close(sigma_weight(sigma, CONFIG), gate * edm_weight, rtol=1e-5, atol=0)
     torch.testing.assert_close(sigma_weight(sigma, CONFIG) * sigma**2, torch.ones(50))
 
 
