@@ -27,6 +27,7 @@ from flow_cache.estimators import load_estimator
 from trainer.config import FlowLossConfig
 from trainer.stream.batch import FlowTargets
 from trainer.terms.flowloss import FlowLoss
+from trainer.terms.term import Step
 
 Row = dict[str, Any]
 READS = {"item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "nonzero"}
@@ -114,7 +115,7 @@ def problem(
 
 def one_call(loss: FlowLoss, clips: Tensor, levels: Tensor, targets: FlowTargets) -> Tensor:
     """As FlowLoss does."""
-    return loss(clips, levels, targets).loss
+    return loss.terms(Step(clean=clips, levels=levels, targets=targets)).loss
 
 
 def call_each(loss: FlowLoss, clips: Tensor, levels: Tensor, targets: FlowTargets) -> Tensor:
@@ -123,7 +124,7 @@ def call_each(loss: FlowLoss, clips: Tensor, levels: Tensor, targets: FlowTarget
     for n in range(len(clips)):
         names = ("rows", "slots", "hops", "flow", "visible")
         one = replace(targets, **{name: getattr(targets, name)[n : n + 1] for name in names})
-        parts.append(loss(clips, levels, one).loss)
+        parts.append(one_call(loss, clips, levels, one))
     return torch.stack(parts).sum()
 
 
@@ -159,7 +160,7 @@ def timed(loss: FlowLoss, given: tuple[Tensor, Tensor, FlowTargets], rounds: int
     taken = []
     for _ in range(rounds + 1):  # the first warms up
         moments = [now(device, clock)]
-        value = loss(*given).loss
+        value = one_call(loss, *given)
         moments.append(now(device, clock))
         value.backward()
         moments.append(now(device, clock))

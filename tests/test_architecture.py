@@ -58,8 +58,8 @@ ROOMS: dict[str, set[str]] = {
     "trainer/stream": {"trainer/config", "trainer/temporal", "shards", *FLOW},
     "trainer/adapters": {"trainer/stream", "shards"},
     "trainer/terms": {
-        *("trainer/config", "trainer/codec", "trainer/process", "trainer/stream"),
-        *("shards", *FLOW),
+        *("trainer/config", "trainer/codec", "trainer/process", "trainer/temporal"),
+        *("trainer/stream", "shards", *FLOW),
     },
     "trainer/metrics": {"trainer/config", "shards", *FLOW},
     "trainer/sample": {

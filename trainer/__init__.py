@@ -16,8 +16,10 @@ from trainer.config import (
     OptimConfig,
     ProcessConfig,
     PyramidConfig,
+    SmoothnessConfig,
     StreamConfig,
     TrainConfig,
+    WarpingConfig,
 )
 from trainer.model.transformer import SpaceTimeTransformer
 from trainer.presets import PRESETS
@@ -35,13 +37,17 @@ from trainer.temporal.fluxflow import draw_shuffle
 from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
 from trainer.temporal.recipe import ClipFacts, PlainRecipe, Recipe, SamplePlan, TrainRecipe
 from trainer.temporal.stages import Stage, stages
-from trainer.terms.flowloss import FlowLoss, FlowTerms, live_estimator
+from trainer.terms.flowloss import FlowLoss, FlowTerms
+from trainer.terms.layers import live_estimator
+from trainer.terms.smoothness import Smoothness
+from trainer.terms.term import Step, Term
+from trainer.terms.warping import WarpingLoss
 
 # fmt: off
 __all__ = [  # noqa: RUF022 - grouped
     # configuration
-    "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "OptimConfig", "PRESETS",
-    "ProcessConfig", "PyramidConfig", "StreamConfig", "TrainConfig",
+    "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "OptimConfig", "PRESETS", "ProcessConfig",
+    "PyramidConfig", "SmoothnessConfig", "StreamConfig", "TrainConfig", "WarpingConfig",
     # what is shown: plans and recipes
     "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
     "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "PlainRecipe",
@@ -56,7 +62,9 @@ __all__ = [  # noqa: RUF022 - grouped
     "NoiseInterval", "hold", "noisy_mean", "target", "clean_estimate",
     "Process", "Coefficients", "build_process", "denoise",
     "noise_like", "reconstruct", "Reconstruction",
-    # terms, model, run
-    "FlowLoss", "FlowTerms", "live_estimator", "SpaceTimeTransformer", "train", "Summary",
+    # losses beside the reconstruction
+    "Step", "Term", "FlowLoss", "FlowTerms", "live_estimator", "WarpingLoss", "Smoothness",
+    # model, run
+    "SpaceTimeTransformer", "train", "Summary",
 ]
 # fmt: on

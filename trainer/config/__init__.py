@@ -4,7 +4,7 @@ The fields are documented one by one, below each, because these texts are the he
 line; other classes list theirs under `Attributes:`. A value outside its rule raises `UsageError`.
 """
 
-from trainer.config.losses import FlowLossConfig
+from trainer.config.losses import FlowLossConfig, SmoothnessConfig, WarpingConfig
 from trainer.config.model import ModelConfig
 from trainer.config.optim import OptimConfig
 from trainer.config.process import ProcessConfig
@@ -19,6 +19,8 @@ __all__ = [
     "OptimConfig",
     "ProcessConfig",
     "PyramidConfig",
+    "SmoothnessConfig",
     "StreamConfig",
     "TrainConfig",
+    "WarpingConfig",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from trainer.config.losses import FlowLossConfig
+from trainer.config.losses import FlowLossConfig, SmoothnessConfig, WarpingConfig
 from trainer.config.model import ModelConfig
 from trainer.config.optim import OptimConfig
 from trainer.config.process import ProcessConfig
@@ -30,6 +30,8 @@ class TrainConfig:
     fluxflow: FluxFlowConfig = field(default_factory=FluxFlowConfig)
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     flow_loss: FlowLossConfig = field(default_factory=FlowLossConfig)
+    warping: WarpingConfig = field(default_factory=WarpingConfig)
+    smoothness: SmoothnessConfig = field(default_factory=SmoothnessConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

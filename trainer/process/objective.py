@@ -44,6 +44,7 @@ def reconstruct(
     time: Times,
     interval: NoiseInterval,
     context: Any = None,
+    share: Levels | None = None,
 ) -> Reconstruction:
     """Noise clips to their levels and let the network restore them.
 
@@ -55,6 +56,7 @@ def reconstruct(
         levels: on the clips' device.
         interval: noise levels of the clips' pyramid stage.
         context: what the network is told beside the levels.
+        share: of the loss that counts, in each slot; all of it if not given.
     """
     at = process.coefficients(levels)
     noisy = each(at.gamma) * noisy_mean(clips, levels, interval) + each(at.sigma) * noise
@@ -62,6 +64,8 @@ def reconstruct(
     with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
         prediction = denoise(network, noisy, at, time, context)
     squares = (prediction - target(clips, interval)).square()
+    if share is not None:
+        squares = each(share) * squares
     losses = weighted_mean(squares, 1 / at.out**2)
     return Reconstruction(
         loss=losses.mean(), each=losses.detach(), clean=clean_estimate(prediction, interval)

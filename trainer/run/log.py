@@ -2,24 +2,15 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Bool
 from torch import Tensor
 
+from trainer.terms.term import Chosen
+
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Chosen:
-    """Those of some names for which a mask on a device is True; becomes a list of them."""
-
-    names: Sequence[str]
-    where: Bool[Tensor, " n"]
 
 
 class MetricsLog:

@@ -1,6 +1,5 @@
 """The training loop."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -8,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from flow_cache import FlowSpec
@@ -20,12 +17,17 @@ from trainer.process.build import build_process
 from trainer.process.noise import noise_like
 from trainer.process.objective import reconstruct
 from trainer.run.checkpoint import METRICS, TrainState, open_run
-from trainer.run.log import Chosen, MetricsLog, Record
+from trainer.run.log import MetricsLog, Record
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Stream
 from trainer.stream.source import Source
 from trainer.temporal.recipe import TrainRecipe
-from trainer.terms.flowloss import FlowLoss, FlowTerms, check_layer, live_estimator
+from trainer.terms.flowloss import FlowLoss
+from trainer.terms.layers import check_layer, live_estimator
+from trainer.terms.smoothness import Smoothness
+from trainer.terms.term import Step, Term
+from trainer.terms.warping import WarpingLoss
+from trainer.terms.weights import reconstruction_share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +92,7 @@ def train(
     source = choose_source(dataset, config)
     stream = Stream(source, config.stream, TrainRecipe(config), seed=config.seed, device=device)
     layer = source.layer
-    flow_loss = None if layer is None else open_loss(layer, stream.size, config)
+    terms = open_terms(layer, stream.size, config)
     resumes = open_run(out, config, None if layer is None else layer.name)
 
     # State.
@@ -98,7 +100,7 @@ def train(
     if resumes:
         state.restore(out, device)
         stream.load_state_dict(state.cursor.to_json())
-    first_step, last, floor_known = state.step, Record(), False
+    first_step, last, bounded = state.step, Record(), False
     metrics = MetricsLog(out / METRICS, keep_steps=first_step)
     state.model.train()
 
@@ -108,9 +110,10 @@ def train(
             step_began = time.perf_counter()
             batch = next(batches)
 
-            # Forward: reconstruction, then motion of the clean estimate where the gate is open.
+            # Forward: reconstruction, then what is asked of the clean estimate beside it.
             clips, levels = batch.clean(), batch.levels
             assert levels is not None, "TrainRecipe draws noise levels"
+            share = reconstruction_share(levels, config.flow_loss, config.process.sigma_data)
             denoised = reconstruct(
                 process,
                 state.model,
@@ -119,9 +122,20 @@ def train(
                 levels.to(device, non_blocking=True),
                 batch.time.to(device),
                 batch.stage.interval,
+                share=None if share is None else share.to(device, non_blocking=True),
             )
-            terms = flow_loss(denoised.clean, levels, batch.flow) if flow_loss else None
-            loss = denoised.loss + (terms.loss if terms else 0)
+            step = Step(
+                clean=denoised.clean,
+                levels=levels,
+                targets=batch.flow,
+                true=batch.frames,
+                plans=batch.plans,
+                keys=batch.keys,
+            )
+            loss, record = denoised.loss, describe(batch)
+            for term in terms:
+                added, logs = term(step)
+                loss, record = loss + added, record | logs
 
             # Backward.
             state.optimizer.zero_grad(set_to_none=True)
@@ -138,15 +152,17 @@ def train(
             state.step, state.cursor = state.step + 1, batch.cursor
 
             # Status.
-            record = describe(batch, config, terms) | {
+            record |= {
                 "step": state.step,
                 "loss": loss.detach(),
                 "recon": denoised.loss.detach(),
                 "grad_norm": norm,
                 "learning_rate": rate,
             }
-            if flow_loss and batch.flow and not floor_known:
-                record["flow_floor"], floor_known = flow_loss.floor(clips, batch.flow), True
+            if batch.flow and not bounded:
+                for term in terms:
+                    record |= term.bounds(step)
+                bounded = True
             if batch.damaged:
                 record["damaged"] = {clip.key: clip.reason for clip in batch.damaged}
             record["seconds"] = {**batch.seconds, "step": time.perf_counter() - step_began}
@@ -180,28 +196,38 @@ def train(
 
 
 def choose_source(dataset: Dataset, config: TrainConfig) -> Source:
-    """What to stream, with the flow layer where FlowLoss has a weight.
+    """What to stream, with the flow layer where a loss that needs it has a weight.
 
     Raises:
         UsageError: there is no such layer.
     """
     source = Source(dataset=dataset, where=config.stream.where)
-    if config.flow_loss.weight == 0:
+    needing = [o for o in ("flow_loss", "warping") if getattr(config, o).weight > 0]
+    if not needing:
         return source
     if not dataset.manifest.layers:
+        off = " ".join(f"--{name.replace('_', '-')}.weight 0" for name in needing)
         raise UsageError(
-            f"{dataset.url} holds no flow, which FlowLoss needs: add it with "
-            f"`fluxshard flow {dataset.url} --estimator variational`, or train with "
-            "--flow-loss.weight 0"
+            f"{dataset.url} holds no flow, which {' and '.join(needing)} need: add it with "
+            f"`fluxshard flow {dataset.url} --estimator variational`, or train with {off}"
         )
     return replace(source, layer=dataset.layer(config.stream.layer))
 
 
-def open_loss(layer: Layer, size: tuple[int, int], config: TrainConfig) -> FlowLoss:
-    """The loss that uses a layer; UsageError if it does not suit the live estimator or the clips"""
-    spec = FlowSpec.from_json(layer.spec)
-    check_layer(spec, config.flow_loss, size, config.pyramid.coarsest)
-    return FlowLoss(config.flow_loss, live_estimator(spec, config.flow_loss))
+def open_terms(layer: Layer | None, size: tuple[int, int], config: TrainConfig) -> list[Term]:
+    """The losses that have a weight; UsageError if the layer does not suit them or the clips."""
+    terms: list[Term] = []
+    if layer is not None:
+        spec = FlowSpec.from_json(layer.spec)
+        check_layer(spec, config.flow_loss, size, config.pyramid.coarsest)
+        if config.flow_loss.weight:
+            estimator = live_estimator(spec, config.flow_loss)
+            terms.append(FlowLoss(config.flow_loss, estimator, config.process.sigma_data))
+        if config.warping.weight:
+            terms.append(WarpingLoss(config.warping, config.flow_loss.psi))
+    if config.smoothness.weight:
+        terms.append(Smoothness(config.smoothness))
+    return terms
 
 
 def fresh_state(config: TrainConfig, cursor: Cursor, device: torch.device) -> TrainState:
@@ -227,32 +253,13 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.optim.learning_rate * min(1.0, (step + 1) / max(config.optim.warmup, 1))
 
 
-def describe(batch: Batch, config: TrainConfig, terms: FlowTerms | None) -> Record:
-    """What a batch was made of, and its flow terms. Shares are of slots and of pairs."""
-    record: Record = {
+def describe(batch: Batch) -> Record:
+    """What a batch was made of; `moved` is a share of slots."""
+    return {
         "samples": batch.cursor.position,
         "stage": batch.stage.number,
         "moved": batch.moved,
     }
-    if terms is not None and batch.levels is not None:
-        hops = None if batch.flow is None else batch.flow.hops
-        record |= {
-            "flow_loss": terms.loss.detach(),
-            "flow_error": terms.error.mean() if len(terms.error) else math.nan,
-            "gate": (batch.levels < config.flow_loss.psi).float().mean(),
-            "supervised": math.nan if hops is None else (hops > 0).float().mean(),
-            "flow_lost": Chosen(names=pair_names(batch, terms.pairs), where=~terms.sound),
-        }
-    return record
-
-
-def pair_names(batch: Batch, pairs: Int64[Tensor, "n 3"]) -> list[str]:
-    """`KEY FIRST-SECOND` of pairs of slots, in stored frames of the clip."""
-    return [
-        f"{batch.keys[row]} {shown[first]}-{shown[second]}"
-        for row, first, second in pairs.tolist()
-        for shown in (batch.plans[row].src_index,)
-    ]
 
 
 def lost_flow(line: Record) -> str:

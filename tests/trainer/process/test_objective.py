@@ -23,10 +23,12 @@ def clips(seed: int) -> Tensor:
     return torch.randn(2, 4, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def run(levels: Tensor, interval: NoiseInterval, raw: Tensor) -> Reconstruction:
+def run(
+    levels: Tensor, interval: NoiseInterval, raw: Tensor, share: Tensor | None = None
+) -> Reconstruction:
     """The objective for a network that always answers `raw`."""
     time = torch.arange(4.0)
-    return reconstruct(EDM, lambda *_: raw, clips(0), clips(1), levels, time, interval)
+    return reconstruct(EDM, lambda *_: raw, clips(0), clips(1), levels, time, interval, share=share)
 
 
 def prediction(levels: Tensor, interval: NoiseInterval, raw: Tensor) -> Tensor:
@@ -76,6 +78,17 @@ def test_given_slots_count_for_nothing() -> None:
     alone = run(torch.full((2, 4), 0.6), PLAIN, raw)
     error = (alone.clean - clips(0))[0, 1:].square().mean(dim=(1, 2, 3))
     torch.testing.assert_close(made.each[0], (weight_of(levels[0, 1:]) * error).sum() / 4)
+
+
+def test_a_share_of_the_loss_is_each_slots() -> None:
+    levels, raw = torch.tensor([[0.3, 0.3, 0.0, 0.3], [1.7] * 4]), clips(2)
+    share = torch.tensor([[0.5, 1.0, 0.0, 0.0], [1.0] * 4])
+    whole, part = run(levels, PLAIN, raw), run(levels, PLAIN, raw, share)
+    assert torch.equal(whole.clean, part.clean)
+    assert whole.each[1] == part.each[1]
+    error = (part.clean - clips(0))[0].square().mean(dim=(1, 2, 3))
+    expected = weight_of(levels[0, :1]) * (0.5 * error[0] + error[1]) / 4
+    torch.testing.assert_close(part.each[:1], expected)
 
 
 def test_weights_of_very_different_size_keep_their_precision() -> None:

@@ -16,7 +16,9 @@ from trainer.config import (
     OptimConfig,
     ProcessConfig,
     PyramidConfig,
+    SmoothnessConfig,
     TrainConfig,
+    WarpingConfig,
 )
 from trainer.run.checkpoint import CHECKPOINT, CONFIG, METRICS
 from trainer.run.log import Record
@@ -32,7 +34,7 @@ def run(made, out: Path, config: TrainConfig) -> tuple[Summary, list[Record]]:
 def computed(out: Path) -> list[dict]:
     """The log without what depends on the clock, or is measured once a process."""
     lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
-    skipped = ("seconds", "flow_floor")
+    skipped = ("seconds", "flow_floor", "flow_still")
     return [{key: line[key] for key in line if key not in skipped} for line in lines]
 
 
@@ -73,7 +75,7 @@ def test_each_step_is_reported_in_full(made, tmp_path: Path, config: TrainConfig
     keys = {"step", "samples", "stage", "moved", "loss", "recon", "grad_norm", "learning_rate"}
     keys |= {"flow_loss", "flow_error", "flow_lost", "gate", "supervised", "seconds"}
     for record in seen:
-        assert keys <= set(record) <= keys | {"flow_floor"}
+        assert keys <= set(record) <= keys | {"flow_floor", "flow_still"}
         weighted = record["recon"] + record["flow_loss"]
         assert record["loss"] == pytest.approx(weighted, rel=1e-4)
         assert {"plan", "read", "decode", "stall", "transfer", "step"} <= set(record["seconds"])
@@ -82,11 +84,45 @@ def test_each_step_is_reported_in_full(made, tmp_path: Path, config: TrainConfig
         else:
             assert record["flow_loss"] > 0
             assert record["supervised"] == 1
-    assert sum("flow_floor" in record for record in seen) == 1
+    assert [sum(x in record for record in seen) for x in ("flow_floor", "flow_still")] == [1, 1]
     assert (summary.first_step, summary.last_step) == (0, 12)
     assert summary.last["step"] == 12
     assert 0 < summary.last["flow_floor"] < summary.last["flow_error"]
+    assert summary.last["flow_floor"] < summary.last["flow_still"]
     assert json.loads((tmp_path / CONFIG).read_text())["model"]["dim"] == 16
+
+
+def test_every_loss_is_added_as_weighted(made, tmp_path: Path, config: TrainConfig) -> None:
+    config = replace(
+        config,
+        steps=4,
+        flow_loss=FlowLossConfig(psi=2.0, balance="w_ls"),
+        warping=WarpingConfig(weight=0.5),
+        smoothness=SmoothnessConfig(weight=0.1),
+    )
+    _, seen = run(made, tmp_path, config)
+    losses = ("recon", "flow_loss", "warping_loss", "smoothness_loss")
+    for record in seen:
+        assert record["loss"] == pytest.approx(sum(record[x] for x in losses), rel=1e-5)
+        assert record["smoothness_loss"] > 0
+        assert (record["warping_loss"] > 0) == (record["flow_loss"] > 0) == (record["gate"] > 0)
+    assert sum("warping_floor" in record for record in seen) == 1
+
+
+def test_stored_flow_of_any_estimator_guides_the_warping_loss(
+    made, tmp_path: Path, config: TrainConfig
+) -> None:
+    """No estimator runs live: what FlowLoss would refuse of the layer does not matter."""
+    off = FlowLossConfig(weight=0.0, psi=100.0, estimator="dis")
+    config = replace(config, steps=1, flow_loss=off, warping=WarpingConfig(weight=1.0))
+    _, (record,) = run(made, tmp_path, config)
+    assert record["warping_loss"] > 0
+    assert "flow_loss" not in record
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    write_manifest(Store(bare), replace(made.dataset.manifest, layers={}))
+    with pytest.raises(UsageError, match=r"holds no flow, which warping need.*--warping.weight 0"):
+        train(str(bare), tmp_path / "other", config)
 
 
 def test_a_damaged_clip_is_told_and_ends_no_run(made, tmp_path: Path, config: TrainConfig) -> None:

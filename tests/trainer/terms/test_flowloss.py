@@ -16,11 +16,14 @@ from flow_cache.occlusion import visibility
 from flow_cache.spec import JSON, Pair
 from fluxshard.demo.scenes import Scene, random_scene
 from shards.store import UsageError
+from tests.trainer.terms.clips import judge, pixels, rows, still, targets_of
 from trainer.config import FlowLossConfig
-from trainer.stream.batch import FlowTargets, to_signal
+from trainer.stream.batch import to_signal
 from trainer.temporal.fluxflow import shuffle_frames
 from trainer.temporal.plan import reorder, subsample, window
-from trainer.terms.flowloss import FlowLoss, check_layer, live_estimator, sigma_weight
+from trainer.terms.flowloss import FlowLoss
+from trainer.terms.term import Step
+from trainer.terms.weights import sigma_weight
 
 CONFIG = FlowLossConfig(weight=1.0)
 MAX_ERROR = 1 / 32
@@ -47,54 +50,12 @@ class Fixed:
         return self.motion + 0 * (first + second).mean(1, keepdim=True)
 
 
-def targets_of(flow: Tensor, visible: Tensor) -> FlowTargets:
-    """Targets of in-order neighbours, flow [g, n, 2, h, w]."""
-    samples, pairs = flow.shape[:2]
-    slots = torch.stack([torch.arange(pairs), torch.arange(1, pairs + 1)], -1)
-    return FlowTargets(
-        rows=torch.arange(samples),
-        slots=slots.expand(samples, -1, -1),
-        hops=torch.ones(samples, pairs, dtype=torch.int64),
-        flow=flow,
-        visible=visible,
-    )
-
-
-def still(samples: int, pairs: int, size: tuple[int, int] = (8, 8)) -> tuple[Tensor, FlowTargets]:
-    """Clips, and stored flow that says nothing moves in them."""
-    clips = torch.zeros(samples, pairs + 1, 3, *size, requires_grad=True)
-    flow = torch.zeros(samples, pairs, 2, *size)
-    return clips, targets_of(flow, torch.ones_like(flow[:, :, 0], dtype=torch.bool))
-
-
-def rows(clips: Tensor, *sigma: float) -> Tensor:
-    """Levels [b, t]: one for each clip, in all of its slots."""
-    return torch.tensor(sigma).expand(len(clips))[:, None].repeat(1, clips.shape[1])
-
-
-@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
-def test_the_weight_is_the_papers_product(sigma_data: float) -> None:
-    sigma = torch.linspace(0.06, 0.499, 50)
-    gate = sigma_data**2 / (sigma**2 + sigma_data**2)
-    edm_weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-    torch.testing.assert_close(sigma_weight(sigma, CONFIG), gate * edm_weight, rtol=1e-5, atol=0)
-    torch.testing.assert_close(sigma_weight(sigma, CONFIG) * sigma**2, torch.ones(50))
-
-
-def test_the_weight_is_capped_below_the_floor_and_zero_from_the_gate_on() -> None:
-    sigma = torch.tensor([1e-6, 0.05, 0.0500001, 0.4999, 0.5, 80.0])
-    weight = sigma_weight(sigma, CONFIG)
-    assert weight[:3].tolist() == pytest.approx([400, 400, 400], rel=1e-4)
-    assert weight[3] > 0
-    assert weight[4:].tolist() == [0, 0]
-
-
 def test_a_shift_of_3_and_2_pixels_costs_13_where_visible_and_3_9_where_occluded() -> None:
     clips, targets = still(1, 2)
     targets.visible[:, :, :, :2] = False  # a quarter of the pixels
     loss = FlowLoss(CONFIG, Fixed((3, -2)))
     expected = 0.75 * 13 + 0.25 * 3.9
-    terms = loss(clips, rows(clips, 0.25), targets)
+    terms = judge(loss, clips, rows(clips, 0.25), targets)
     assert terms.error.tolist() == pytest.approx([expected])
     assert terms.loss.item() == pytest.approx(expected / 0.25**2)
 
@@ -103,7 +64,12 @@ def test_sum_and_mean_differ_by_the_papers_factor() -> None:
     clips, targets = still(1, 14, (256, 384))
     targets = replace(targets, flow=torch.randn(1, 14, 2, 256, 384))
     total, mean = (
-        FlowLoss(replace(CONFIG, reduction=how), Fixed((0, 0)))(clips, rows(clips, 0.25), targets)
+        judge(
+            FlowLoss(replace(CONFIG, reduction=how), Fixed((0, 0))),
+            clips,
+            rows(clips, 0.25),
+            targets,
+        )
         for how in ("sum", "mean")
     )
     assert (total.loss / mean.loss).item() == pytest.approx(1e-6 * 14 * 256 * 384, rel=1e-5)
@@ -115,7 +81,7 @@ def test_one_call_estimates_the_samples_that_pass_the_gate(open_samples: int) ->
     estimator = Fixed((1, 0))
     clips, targets = still(4, 3)
     levels = rows(clips, *[0.1] * open_samples, *[0.7] * (4 - open_samples))
-    terms = FlowLoss(CONFIG, estimator)(clips, levels, targets)
+    terms = judge(FlowLoss(CONFIG, estimator), clips, levels, targets)
     assert (estimator.calls, estimator.pairs) == (min(open_samples, 1), 3 * open_samples)
     assert open_samples == len(terms.error)
     assert terms.loss.item() == pytest.approx(open_samples * 100 / 4)
@@ -126,7 +92,7 @@ def test_a_pair_is_gated_and_weighed_by_the_larger_of_its_two_levels() -> None:
     clips, targets = still(2, 4)
     levels = torch.tensor([[0.1, 0.2, 0.4, 0.7, 0.1], [0.7, 0.1, 0.7, 0.1, 0.7]])
     estimator = Fixed((1, 0))
-    terms = FlowLoss(CONFIG, estimator)(clips, levels, targets)
+    terms = judge(FlowLoss(CONFIG, estimator), clips, levels, targets)
     # Pairs 0-1 and 1-2 of the first clip pass; the second clip has none.
     assert terms.loss.item() == pytest.approx((1 / 0.2**2 + 1 / 0.4**2) / 4 / 2)
     assert terms.error.tolist() == [1]  # of the pairs that passed
@@ -137,14 +103,14 @@ def test_equal_levels_are_one_level_to_the_last_bit(made) -> None:
     """The clip's one weight multiplies its one error, as if pairs had no levels of their own."""
     plan, loss = window(0, 8), FlowLoss(CONFIG, load_estimator("variational"))
     clips, targets = made.stored(2, plan)[None], made.targets({2: plan})
-    terms = loss(clips, rows(clips, 0.3), targets)
+    terms = judge(loss, clips, rows(clips, 0.3), targets)
     assert torch.equal(terms.loss, (sigma_weight(torch.tensor([0.3]), CONFIG) * terms.error).sum())
 
 
 def test_without_targets_the_loss_is_a_constant_zero() -> None:
     estimator = Fixed((1, 0))
     clips, _ = still(2, 3)
-    terms = FlowLoss(CONFIG, estimator)(clips, rows(clips, 0.1), None)
+    terms = judge(FlowLoss(CONFIG, estimator), clips, rows(clips, 0.1), None)
     assert (terms.loss.item(), terms.loss.requires_grad, estimator.calls) == (0.0, False, 0)
 
 
@@ -153,7 +119,7 @@ def test_targets_find_their_samples_and_the_loss_is_per_sample_of_the_batch() ->
     parts = ("flow", "slots", "hops", "visible")
     first = {name: getattr(targets, name)[:1] for name in parts}
     some = replace(targets, rows=torch.tensor([2]), **first)
-    terms = FlowLoss(CONFIG, Fixed((1, 0)))(clips, rows(clips, 0.7, 0.7, 0.1, 0.7), some)
+    terms = judge(FlowLoss(CONFIG, Fixed((1, 0))), clips, rows(clips, 0.7, 0.7, 0.1, 0.7), some)
     assert terms.loss.item() == pytest.approx(100 / 4)
     terms.loss.backward()
     assert clips.grad is not None
@@ -165,14 +131,14 @@ def test_unsupervised_pairs_do_not_count_and_chains_carry_nothing_through_occlus
     hops = torch.tensor([[1, 2, 0]])
     targets = replace(targets, hops=hops, visible=torch.zeros_like(targets.visible))
     loss = FlowLoss(CONFIG, Fixed((1, 0)))
-    assert loss(clips, rows(clips, 0.25), targets).error.item() == pytest.approx(0.3 / 2)
-    terms = loss(clips, rows(clips, 0.25), targets)
+    assert judge(loss, clips, rows(clips, 0.25), targets).error.item() == pytest.approx(0.3 / 2)
+    terms = judge(loss, clips, rows(clips, 0.25), targets)
     assert terms.pairs.tolist() == [
         [0, 0, 1],
         [0, 1, 2],
     ]  # what nothing supervises is not estimated
     targets = replace(targets, hops=hops * 0)
-    assert loss(clips, rows(clips, 0.25), targets).error.item() == 0
+    assert judge(loss, clips, rows(clips, 0.25), targets).error.item() == 0
 
 
 def test_source_frames_cost_no_more_than_the_quantiser(made) -> None:
@@ -181,7 +147,7 @@ def test_source_frames_cost_no_more_than_the_quantiser(made) -> None:
         plan = subsample(window(0, 8), stride, stage)
         clips = torch.stack([made.source(row, plan) for row in range(6)])
         targets = made.targets(dict.fromkeys(range(6), plan))
-        error = loss(clips, rows(clips, 0.1), targets).error
+        error = judge(loss, clips, rows(clips, 0.1), targets).error
         assert (error <= 2 * MAX_ERROR**2).all()
         for row in range(6):  # and it is the quantiser's error, nothing else
             pairs = [tuple(pair) for pair in plan.src_index[targets.slots[row]].tolist()]
@@ -196,10 +162,23 @@ def test_the_floor_is_the_cost_of_the_stored_clip(made) -> None:
     targets = made.targets({0: plan, 1: plan})
     stored = torch.stack([made.stored(n, plan) for n in (0, 1)])
     source = torch.stack([made.source(n, plan) for n in (0, 1)])
-    floor, terms = loss.floor(stored, targets), loss(stored, rows(stored, 1 / 9), targets)
+    terms = judge(loss, stored, rows(stored, 1 / 9), targets)
+    of_stored, of_source = (
+        loss.bounds(Step(clean=clips, levels=rows(clips, 9.0), targets=targets, true=pixels(clips)))
+        for clips in (stored.clone().requires_grad_(), source)
+    )
+    floor = of_stored["flow_floor"]
     assert floor.item() == pytest.approx(terms.error.mean().item())
-    assert floor.item() > loss.floor(source, targets).item()
+    assert floor.item() > of_source["flow_floor"].item()
     assert not floor.requires_grad
+    # Beside it, what a clip costs that stands still: all of the motion that there is.
+    weight = torch.where(targets.visible, 1.0, CONFIG.occluded_weight)
+    motion = (weight * targets.flow.square().sum(2)).mean()
+    assert of_stored["flow_still"].item() == pytest.approx(motion.item(), rel=1e-5)
+    frozen = stored[:, :1].expand_as(stored)
+    terms = judge(loss, frozen, rows(frozen, 1 / 9), targets)
+    assert of_stored["flow_still"].item() == pytest.approx(terms.error.mean().item())
+    assert of_stored["flow_still"].item() > 3 * floor.item()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -209,7 +188,7 @@ def test_a_shuffled_clip_put_back_costs_exactly_the_same(made, seed: int) -> Non
     costs = []
     for plan in (straight, reorder(straight, order)):
         clips = made.stored(2, plan)[None]
-        costs.append(loss(clips, rows(clips, 1 / 9), made.targets({2: plan})).error)
+        costs.append(judge(loss, clips, rows(clips, 1 / 9), made.targets({2: plan})).error)
     assert torch.equal(*costs)
 
 
@@ -219,10 +198,10 @@ def test_comparing_in_the_shuffled_order_knows_of_the_shuffle(made) -> None:
     clips = made.source(1, plan)[None]
     loss = FlowLoss(CONFIG, load_estimator("variational"))
     composed, neighbours = (
-        loss(clips, rows(clips, 1 / 9), made.targets({1: plan}, order)).error.item()
+        judge(loss, clips, rows(clips, 1 / 9), made.targets({1: plan}, order)).error.item()
         for order in ("composed", "neighbours")
     )
-    unaware = loss(clips, rows(clips, 1 / 9), made.targets({1: window(0, 8)})).error.item()
+    unaware = judge(loss, clips, rows(clips, 1 / 9), made.targets({1: window(0, 8)})).error.item()
     assert composed < unaware / 5
     assert neighbours <= 2 * MAX_ERROR**2
 
@@ -259,7 +238,7 @@ def test_a_clip_that_moves_3_and_2_pixels_further_costs_13_a_visible_pixel() -> 
     targets = targets_of(torch.stack(stored)[None], visible[None])
     loss = FlowLoss(CONFIG, estimator)
     same, further = (
-        loss(to_signal(clip[None]), torch.full((1, 3), 1 / 9), targets).error.item()
+        judge(loss, to_signal(clip[None]), torch.full((1, 3), 1 / 9), targets).error.item()
         for clip in (true, shifted)
     )
     share = visible.float().mean().item()
@@ -274,7 +253,7 @@ def test_gradient_reaches_the_clips_that_pass_and_no_others(made) -> None:
     clips = torch.stack([made.stored(n, plan) for n in (0, 1)]).requires_grad_()
     targets = made.targets({0: plan, 1: plan})
     loss = FlowLoss(CONFIG, load_estimator("variational"))
-    loss(clips, rows(clips, 0.1, 0.9), targets).loss.backward()
+    judge(loss, clips, rows(clips, 0.1, 0.9), targets).loss.backward()
     assert clips.grad is not None
     assert clips.grad[0].flatten(1).any(1).all()
     assert clips.grad.isfinite().all()
@@ -289,7 +268,7 @@ def test_a_pixel_that_is_no_number_costs_its_pairs_alone_and_they_are_named(made
     broken = clips.clone()
     broken[0, 2, 1, 20, 30] = float("nan")
     broken, clips = broken.requires_grad_(), clips.requires_grad_()
-    terms = loss(broken, rows(broken, 0.1), targets)
+    terms = judge(loss, broken, rows(broken, 0.1), targets)
     lost = terms.pairs[~terms.sound]
     assert lost.tolist() == [[0, 1, 2], [0, 2, 3]]  # (sample, first slot, second slot)
     terms.loss.backward()
@@ -299,7 +278,7 @@ def test_a_pixel_that_is_no_number_costs_its_pairs_alone_and_they_are_named(made
 
     left_out = replace(targets, hops=targets.hops.clone())
     left_out.hops[0, 1:3] = 0
-    expected = loss(clips, rows(clips, 0.1), left_out)
+    expected = judge(loss, clips, rows(clips, 0.1), left_out)
     expected.loss.backward()
     assert clips.grad is not None
     torch.testing.assert_close(terms.error, expected.error)  # sums of more and of fewer numbers
@@ -317,10 +296,10 @@ def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     loss = FlowLoss(CONFIG, load_estimator("variational"))
     with Kernels() as one_pair:
-        loss(*problem(1, 2, (32, 32), "meta")).loss.backward()
+        judge(loss, *problem(1, 2, (32, 32), "meta")).loss.backward()
     given = problem(2, 3, (32, 32), "meta")
     with Waits() as waits, Kernels() as four_pairs:
-        terms = loss(*given)
+        terms = judge(loss, *given)
         terms.loss.backward()
     assert not waits.counts.total(), waits.counts
     assert terms.sound.device.type == "meta"
@@ -347,53 +326,3 @@ def test_what_waits_is_noticed() -> None:
 def test_an_estimator_without_gradients_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'dis' does not: .*flow_loss.estimator"):
         FlowLoss(CONFIG, load_estimator("dis"))
-
-
-def test_the_layers_own_estimator_is_the_default(made) -> None:
-    assert live_estimator(made.spec, CONFIG).name == "variational"
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"estimator": "dis"}, r"'variational'.*'dis'.*--estimator variational.*accept-layer dis"),
-        ({"revision": "0"}, r"revision .*revision 0"),
-        ({"weights_sha256": "a" * 64}, r"weights None.*weights aaaa"),
-    ],
-)
-def test_another_estimator_is_refused_unless_named(made, change: dict, message: str) -> None:
-    spec = replace(made.spec, **change)
-    config = replace(CONFIG, estimator="variational")
-    with pytest.raises(UsageError, match=message):
-        live_estimator(spec, config)
-    accepting = replace(config, accept_layer=spec.estimator)
-    assert live_estimator(spec, accepting).name == "variational"
-
-
-def test_imported_flow_is_trained_against_by_name_and_where_it_is_visible(made) -> None:
-    spec = replace(made.spec, estimator="imported:sea", params={"files": "x"}, occlusion="native")
-    named = replace(CONFIG, estimator="variational", accept_layer="imported:sea")
-    with pytest.raises(UsageError) as caught:
-        live_estimator(spec, CONFIG)
-    for option in ("estimator variational", "accept-layer imported:sea", "occluded-weight 0"):
-        assert f"--flow-loss.{option}" in str(caught.value)
-    with pytest.raises(UsageError, match=r"Say --flow-loss.occluded-weight 0$"):
-        live_estimator(spec, named)
-    assert live_estimator(spec, replace(named, occluded_weight=0)).name == "variational"
-
-
-def test_an_estimator_that_is_not_there_is_a_wrong_choice(made) -> None:
-    with pytest.raises(UsageError, match="unknown flow estimator 'nothing'"):
-        live_estimator(made.spec, replace(CONFIG, estimator="nothing"))
-
-
-def test_a_layer_must_have_the_clips_geometry_and_the_levels(made) -> None:
-    check_layer(made.spec, CONFIG, (48, 64), 4)
-    with pytest.raises(UsageError, match=r"48x64 pixels, the clips are 64x64"):
-        check_layer(made.spec, CONFIG, (64, 64), 4)
-    with pytest.raises(UsageError, match=r"levels \(2, 4\)"):
-        check_layer(replace(made.spec, levels=(2, 4)), CONFIG, (48, 64), 4)
-    forward_only = replace(made.spec, directions=("forward",))
-    check_layer(forward_only, CONFIG, (48, 64), 4)
-    with pytest.raises(UsageError, match=r"'composed' compares .*--directions forward,backward"):
-        check_layer(forward_only, replace(CONFIG, order="composed"), (48, 64), 4)
