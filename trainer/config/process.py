@@ -38,7 +38,12 @@ class ProcessConfig:
     per_slot_by: Literal["sample", "batch"] = "sample"
     """Whether that is decided for each clip or, as in FVDM's code, for a whole batch."""
 
+    given: int = 0
+    """So many first slots are clean context that the network sees and is not asked for: training
+    to go on from them."""
+
     def __post_init__(self) -> None:
+        require(self.given >= 0, f"process.given must be at least 0, got {self.given}")
         for name in ("std", "shift", "sigma_data", "sigma_max"):
             value = getattr(self, name)
             require(value is None or value > 0, f"process.{name} must be > 0, got {value}")

@@ -45,6 +45,12 @@ class TrainConfig:
             f"stream.frames must be a multiple of {self.pyramid.coarsest}, the stride of the "
             f"coarsest pyramid stage, got {self.stream.frames}",
         )
+        slots = self.stream.frames // self.pyramid.coarsest
+        require(
+            self.process.given < slots,
+            f"process.given {self.process.given} leaves nothing to learn in the {slots} slots of "
+            f"the coarsest stage: give fewer, or longer clips by stream.frames",
+        )
         if self.fluxflow.mode != "off":
             for stride in (1,) if self.fluxflow.before_stride else self.pyramid.strides:
                 self.fluxflow.check(self.stream.frames, stride)

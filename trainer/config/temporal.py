@@ -26,9 +26,10 @@ class FluxFlowConfig:
     derangement: bool = False
     """Move every chosen frame. Without it, as in the paper, a shuffle of two frames leaves the clip
     as it was half of the time."""
-    before_stride: bool = False
-    """Shuffle the full-rate clip and subsample it then, rather than the subsampled clip: the number
-    of frames moved becomes random, and off-stride frames are read."""
+    before_stride: bool = True
+    """Shuffle the full-rate clip and subsample it then, so that each pyramid stage is every second
+    slot of the finer one, as its path wants. Off: shuffle the subsampled clip. That reads fewer
+    frames, but what one stage ends with is not what the next begins with."""
 
     def __post_init__(self) -> None:
         require(

@@ -67,9 +67,8 @@ def reconstruct(
     if share is not None:
         squares = each(share) * squares
     losses = weighted_mean(squares, 1 / at.out**2)
-    return Reconstruction(
-        loss=losses.mean(), each=losses.detach(), clean=clean_estimate(prediction, interval)
-    )
+    clean = torch.where(each(levels > 0), clean_estimate(prediction, interval), clips)
+    return Reconstruction(loss=losses.mean(), each=losses.detach(), clean=clean)
 
 
 def weighted_mean(

@@ -52,10 +52,10 @@ def hold(clip: Clips) -> Clips:
 
 
 def noisy_mean(clean: Clips, levels: Levels, interval: NoiseInterval) -> Clips:
-    """m = D + τ(U − D), the signal in a noisy clip."""
+    """m = D + τ(U − D), the signal in a noisy clip; D in slots that are given, at level 0."""
     if math.isinf(interval.start):
         return clean  # τ = 0, and levels may be infinite as well
-    tau = (levels - interval.end) / (interval.start - interval.end)
+    tau = ((levels - interval.end) / (interval.start - interval.end)).clamp(min=0)
     return torch.lerp(clean, hold(clean), tau[:, :, None, None, None])
 
 

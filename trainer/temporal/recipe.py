@@ -131,7 +131,8 @@ class TrainRecipe:
         return SamplePlan(shown=shown, levels=levels, supervision=supervision)
 
     def _levels(self, position: int, slots: int, part: Part) -> Float32[np.ndarray, " t"]:
-        """One level for all slots or, in a share of the clips, one for each (FVDM's PTSS)."""
+        """One level for all slots or, in a share of the clips, one for each (FVDM's PTSS); 0 for
+        those that are given."""
         config, seed = self.config.process, self.config.seed
         rng = np.random.default_rng(fold(seed, position, "sigma"))
         by_batch = config.per_slot_by == "batch"
@@ -139,7 +140,9 @@ class TrainRecipe:
         alone = config.per_slot > 0 and _share(seed, coin, "per slot") < config.per_slot
         shares = rng.random(slots if alone else 1)
         levels = np.array([part.level(float(share)) for share in shares], np.float32)
-        return np.broadcast_to(levels, slots).copy()
+        levels = np.broadcast_to(levels, slots).copy()
+        levels[: config.given] = 0
+        return levels
 
     def _shown(self, position: int, clip: ClipFacts, stage: Stage) -> TemporalPlan:
         """A window of the stored clip, its stage and its shuffle, in the configured order.
@@ -167,7 +170,8 @@ class TrainRecipe:
         if not clip.flow_pairs or levels.min() >= loss.psi or len(shown) < 2:
             return None
         wanted = supervise(shown, clip.flow_pairs, loss.order, loss.max_hops)
-        passes = levels[wanted.slots].max(axis=1) < loss.psi
+        noisier = levels[wanted.slots].max(axis=1)
+        passes = (noisier > 0) & (noisier < loss.psi)  # two given slots have nothing to learn
         chains = zip(wanted.chains, passes, strict=True)
         kept = tuple(chain if passed else () for chain, passed in chains)
         return replace(wanted, chains=kept) if passes.any() else None

@@ -41,7 +41,7 @@ def test_frames_are_whole_at_the_coarsest_stage() -> None:
 def test_a_shuffle_that_cannot_move_its_share_at_every_stage_is_refused(
     frames: int, fluxflow: FluxFlowConfig, message: str
 ) -> None:
-    stream = StreamConfig(frames=frames)
+    stream, fluxflow = StreamConfig(frames=frames), replace(fluxflow, before_stride=False)
     with pytest.raises(UsageError, match=f"{message}.*fluxflow.mode to off"):
         TrainConfig(stream=stream, fluxflow=fluxflow)
     TrainConfig(stream=stream, fluxflow=FluxFlowConfig(mode="off"))
@@ -49,9 +49,9 @@ def test_a_shuffle_that_cannot_move_its_share_at_every_stage_is_refused(
 
 def test_shuffling_before_the_stride_asks_only_for_what_the_full_rate_has() -> None:
     stream = StreamConfig(frames=4)
-    TrainConfig(stream=stream, fluxflow=FluxFlowConfig(count=2, before_stride=True))
+    TrainConfig(stream=stream, fluxflow=FluxFlowConfig(count=2))
     with pytest.raises(UsageError, match="chooses 0 of 4 frames"):
-        TrainConfig(stream=stream, fluxflow=FluxFlowConfig(before_stride=True))
+        TrainConfig(stream=stream, fluxflow=FluxFlowConfig())
 
 
 def test_frames_need_no_multiple_without_a_pyramid() -> None:

@@ -91,6 +91,22 @@ def test_a_share_of_the_loss_is_each_slots() -> None:
     torch.testing.assert_close(part.each[:1], expected)
 
 
+@pytest.mark.parametrize("interval", [PLAIN, HALF_RATE])
+def test_given_slots_stay_clean_beside_noisy_ones_of_any_stage(interval: NoiseInterval) -> None:
+    """Also an odd slot, of which the stage's path elsewhere shows the frame before."""
+    seen: list[Tensor] = []
+    levels = torch.tensor([[0.0, 0.0, 0.9, 0.9]] * 2)
+
+    def network(x: Tensor, *_: object) -> Tensor:
+        seen.append(x)
+        return clips(2)
+
+    made = reconstruct(EDM, network, clips(0), clips(1), levels, torch.arange(4.0), interval)
+    into = EDM.coefficients(levels).into
+    torch.testing.assert_close(seen[0][:, :2] / into[0, 0], clips(0)[:, :2])
+    assert torch.equal(made.clean[:, :2], clips(0)[:, :2])
+
+
 def test_weights_of_very_different_size_keep_their_precision() -> None:
     squares, weight = torch.ones(1, 2, 1, 1, 1), torch.tensor([[1e30, 1e-30]])
     assert weighted_mean(squares, weight).item() == pytest.approx(5e29)

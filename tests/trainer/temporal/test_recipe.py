@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 import jaxtyping
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from flow_cache.spec import level_pairs
+from shards import UsageError
 from trainer.config import (
     FlowLossConfig,
     FluxFlowConfig,
@@ -81,6 +83,45 @@ def test_slots_draw_levels_of_their_own_in_a_share_of_the_clips(
         assert (draws.all(axis=1) != draws.any(axis=1)).any()
     trials = 100 if by == "batch" else 100 * batch
     assert abs(draws.mean() - share) <= 5 * (share * (1 - share) / trials) ** 0.5
+
+
+def test_given_slots_are_clean_and_their_pairs_ask_for_no_flow() -> None:
+    pyramid = PyramidConfig(ends=(0.0, 0.5))
+    config = replace(CONFIG, process=ProcessConfig(given=2, mean=-3.0), pyramid=pyramid)
+    for position in range(20):
+        found = TrainRecipe(config).sample(
+            position, ClipFacts(frames=17, flow_pairs=PAIRS), stages(config.pyramid)[0]
+        )
+        assert found.levels is not None
+        assert (found.levels[:2] == 0).all()
+        assert (found.levels[2:] > 0).all()
+        if found.supervision is not None:
+            both = (found.levels[found.supervision.slots] == 0).all(axis=1)
+            chains = found.supervision.chains
+            assert not any(chain for chain, given in zip(chains, both, strict=True) if given)
+    with pytest.raises(UsageError, match=r"process.given 2 leaves nothing to learn in the 2 slots"):
+        replace(CONFIG, process=ProcessConfig(given=2))
+
+
+@pytest.mark.parametrize("before_stride", [True, False])
+def test_a_stage_begins_with_what_the_coarser_one_ends_with(before_stride: bool) -> None:
+    """Equation 7: a stage starts from every second slot of its clip, held, and the coarser stage
+    ends at its clip. Shuffled after the stride, the wrong order here, the finer stage starts from
+    frames between those that the coarser one ever shows."""
+    fluxflow = FluxFlowConfig(count=4, before_stride=before_stride)
+    config = replace(CONFIG, fluxflow=fluxflow)
+    for finer, coarser in pairwise(STAGES):
+        begins, ends = (
+            [sample(config, p, stage, frames=8).shown.src_index for p in range(400)]
+            for stage in (finer, coarser)
+        )
+        halves = [tuple(index[::2]) for index in begins]
+        if before_stride:
+            assert halves == [tuple(index) for index in ends]
+        else:
+            between = np.mean([np.any(np.array(half) % coarser.stride) for half in halves])
+            assert between > 0.2
+            assert not np.any(np.array(ends) % coarser.stride)
 
 
 def test_flow_is_read_for_the_pairs_alone_whose_both_levels_pass_the_gate() -> None:
