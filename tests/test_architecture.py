@@ -44,8 +44,8 @@ ROOMS: dict[str, set[str]] = {
         *("shards", "flow_cache/reuse", *FLOW),
     },
     "trainer/config": {"shards"},
-    "trainer": {"trainer/config"},
-    "trainer/codec": {"trainer/config", "shards"},
+    "trainer": {"trainer/config", "flow_cache/estimators", "shards"},
+    "trainer/codec": {"trainer", "trainer/config", "shards"},
     "trainer/process": {"trainer/config", "shards"},
     "trainer/model": {"trainer/config", "trainer/process", "shards"},
     "trainer/temporal": {
@@ -55,7 +55,7 @@ ROOMS: dict[str, set[str]] = {
         "shards",
         "flow_cache",
     },
-    "trainer/stream": {"trainer/config", "trainer/temporal", "shards", *FLOW},
+    "trainer/stream": {"trainer/config", "trainer/codec", "trainer/temporal", "shards", *FLOW},
     "trainer/adapters": {"trainer/stream", "shards"},
     "trainer/terms": {
         *("trainer/config", "trainer/codec", "trainer/process", "trainer/temporal"),

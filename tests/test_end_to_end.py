@@ -21,8 +21,9 @@ from fluxshard.report.gallery import Gallery
 from pipeline.records import Reject
 from pipeline.source.clip_frames import read_clips
 from shards import Dataset, ShardReader, decode_clip, verify
+from trainer.codec.pixels import to_signal
 from trainer.config import FlowLossConfig
-from trainer.stream.batch import FlowTargets, to_signal
+from trainer.stream.batch import FlowTargets
 from trainer.terms.flowloss import FlowLoss, live_estimator
 
 FRAMES = 9

@@ -2,14 +2,20 @@
 
 config     TrainConfig and its parts; presets: named runs
 temporal   which stored frame stands in which slot
-stream     dataset to batches                     process    noising and denoising
-terms      losses beside the reconstruction       model      the network
-run        the loop, checkpoints, the log        adapters   the stream in other trainers
+stream     dataset to batches                    codec      frames to what the network sees
+process    noising and denoising                 model      the network
+terms      losses beside the reconstruction      adapters   the stream in other trainers
+run        the loop, checkpoints, the log
 """
 
 from trainer.adapters.loaders import Epochs, FinetrainersStream, Items, OpenSoraEpochs
 from trainer.adapters.samples import cosmos, diffsynth, finetrainers, open_sora, videox_fun
+from trainer.codec.choose import load_codec
+from trainer.codec.codec import Codec, FrameRule, check_stages
+from trainer.codec.pixels import Pixels, to_signal, to_unit
+from trainer.codec.vae import Vae, wrap
 from trainer.config import (
+    CodecConfig,
     FlowLossConfig,
     FluxFlowConfig,
     ModelConfig,
@@ -29,7 +35,7 @@ from trainer.process.objective import Reconstruction, reconstruct
 from trainer.process.process import Coefficients, Process, denoise
 from trainer.process.pyramid import NoiseInterval, clean_estimate, hold, noisy_mean, target
 from trainer.run.loop import Summary, train
-from trainer.stream.batch import Batch, Damage, FlowTargets, to_signal, to_unit
+from trainer.stream.batch import Batch, Damage, FlowTargets
 from trainer.stream.engine import Stream
 from trainer.stream.source import Source, survey
 from trainer.stream.timing import Totals, stage_table
@@ -46,15 +52,18 @@ from trainer.terms.warping import WarpingLoss
 # fmt: off
 __all__ = [  # noqa: RUF022 - grouped
     # configuration
-    "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "OptimConfig", "PRESETS", "ProcessConfig",
-    "PyramidConfig", "SmoothnessConfig", "StreamConfig", "TrainConfig", "WarpingConfig",
+    "CodecConfig", "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "OptimConfig", "PRESETS",
+    "ProcessConfig", "PyramidConfig", "SmoothnessConfig", "StreamConfig", "TrainConfig",
+    "WarpingConfig",
     # what is shown: plans and recipes
     "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
     "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "PlainRecipe",
     "TrainRecipe",
     # the stream
     "Stream", "Source", "survey", "Batch", "Damage", "FlowTargets", "Totals", "stage_table",
-    "to_signal", "to_unit",
+    # the codec
+    "Codec", "FrameRule", "check_stages", "load_codec", "Pixels", "to_signal", "to_unit", "Vae",
+    "wrap",
     # the stream in other trainers
     "videox_fun", "diffsynth", "finetrainers", "open_sora", "cosmos",
     "Epochs", "Items", "OpenSoraEpochs", "FinetrainersStream",

@@ -24,8 +24,9 @@ from shards.reader import ShardReader
 from shards.schema import shard_name, span_columns
 from shards.store import Store
 from shards.writer import ShardTar, shard_tar, write_table
+from trainer.codec.pixels import to_signal
 from trainer.config import ModelConfig, OptimConfig, StreamConfig, TrainConfig
-from trainer.stream.batch import FlowTargets, to_signal
+from trainer.stream.batch import FlowTargets
 from trainer.stream.fill import FlowRequest, answer_pairs
 from trainer.temporal.plan import PairOrder, TemporalPlan, supervise
 

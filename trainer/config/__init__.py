@@ -4,6 +4,7 @@ The fields are documented one by one, below each, because these texts are the he
 line; other classes list theirs under `Attributes:`. A value outside its rule raises `UsageError`.
 """
 
+from trainer.config.codec import CodecConfig
 from trainer.config.losses import FlowLossConfig, SmoothnessConfig, WarpingConfig
 from trainer.config.model import ModelConfig
 from trainer.config.optim import OptimConfig
@@ -13,6 +14,7 @@ from trainer.config.stream import StreamConfig
 from trainer.config.temporal import FluxFlowConfig, PyramidConfig
 
 __all__ = [
+    "CodecConfig",
     "FlowLossConfig",
     "FluxFlowConfig",
     "ModelConfig",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from trainer.config.codec import CodecConfig
 from trainer.config.losses import FlowLossConfig, SmoothnessConfig, WarpingConfig
 from trainer.config.model import ModelConfig
 from trainer.config.optim import OptimConfig
@@ -32,6 +33,7 @@ class TrainConfig:
     flow_loss: FlowLossConfig = field(default_factory=FlowLossConfig)
     warping: WarpingConfig = field(default_factory=WarpingConfig)
     smoothness: SmoothnessConfig = field(default_factory=SmoothnessConfig)
+    codec: CodecConfig = field(default_factory=CodecConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

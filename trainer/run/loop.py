@@ -87,6 +87,8 @@ def train(
         FloatingPointError: the loss is no longer a number.
     """
     # Data and what judges it.
+    if config.codec.name != "pixels":
+        raise UsageError(f"codec.name {config.codec.name}: `train` learns pixels only so far")
     device, process = torch.device(_device(config.device)), build_process(config.process)
     dataset, out, began = Dataset(data), Path(out), time.perf_counter()
     source = choose_source(dataset, config)

@@ -3,26 +3,13 @@
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from shards import Cursor
+from trainer.codec.pixels import to_signal
 from trainer.temporal.plan import TemporalPlan
 from trainer.temporal.stages import Stage
-
-
-def to_signal(frames: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
-    """Frames as the signal that is denoised, in (-1, 1)."""
-    return (frames.float() - 127.5) / 128
-
-
-def to_unit(signal: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The signal in [0, 1], as flow estimators take it.
-
-    Halves and a power of two make the way there and back exact: true frames come out as
-    frames / 255 to the last bit, and have the very flow that was stored.
-    """
-    return (signal * 128 + 127.5) / 255
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from trainer.codec.pixels import to_unit
 from trainer.process.pyramid import Clips, Levels
-from trainer.stream.batch import FlowTargets, to_unit
+from trainer.stream.batch import FlowTargets
 from trainer.temporal.plan import TemporalPlan
 
 Logs = dict[str, Any]

@@ -12,6 +12,7 @@ from shards.manifest import DamagedDataset, write_manifest
 from shards.order import Cursor
 from shards.store import Store, UsageError
 from trainer.config import (
+    CodecConfig,
     FlowLossConfig,
     OptimConfig,
     ProcessConfig,
@@ -197,6 +198,12 @@ def test_another_configuration_is_refused(made, tmp_path: Path, config: TrainCon
     run(made, tmp_path, config)
     with pytest.raises(UsageError, match=r"optim\.learning_rate: 0\.001 -> 0\.002"):
         run(made, tmp_path, replace(config, optim=replace(config.optim, learning_rate=2e-3)))
+
+
+def test_latents_are_refused_rather_than_not_learned(tmp_path: Path, config: TrainConfig) -> None:
+    latents = CodecConfig(name="vae", family="AutoencoderKLWan")
+    with pytest.raises(UsageError, match=r"codec.name vae: `train` learns pixels only"):
+        train("nowhere", tmp_path, replace(config, codec=latents))
 
 
 def test_a_loss_that_is_no_number_stops_the_run(made, tmp_path: Path, config) -> None:

@@ -34,7 +34,7 @@ def rows(clips: Tensor, *sigma: float) -> Tensor:
 
 
 def judge(loss: FlowLoss, clips: Tensor, levels: Tensor, targets: FlowTargets | None) -> FlowTerms:
-    """The loss of clips that are scaled as by `batch.to_signal`."""
+    """The loss of clips that are scaled as by `to_signal`."""
     return loss.terms(Step(clean=clips, levels=levels, targets=targets))
 
 

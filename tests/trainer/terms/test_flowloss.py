@@ -17,8 +17,8 @@ from flow_cache.spec import JSON, Pair
 from fluxshard.demo.scenes import Scene, random_scene
 from shards.store import UsageError
 from tests.trainer.terms.clips import judge, pixels, rows, still, targets_of
+from trainer.codec.pixels import to_signal
 from trainer.config import FlowLossConfig
-from trainer.stream.batch import to_signal
 from trainer.temporal.fluxflow import shuffle_frames
 from trainer.temporal.plan import reorder, subsample, window
 from trainer.terms.flowloss import FlowLoss

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tests.trainer.terms.clips import pixels
-from trainer.stream.batch import to_signal, to_unit
+from trainer.codec.pixels import to_signal, to_unit
 from trainer.terms.term import Step
 
 
