@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from shards import UsageError
+from trainer.config.temporal import slots_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +115,7 @@ def check_stages(rule: FrameRule, frames: int, strides: Iterable[int]) -> None:
     strides = tuple(strides)
 
     def broken(window: int) -> list[tuple[int, int]]:
-        clips = ((stride, (window - 1) // stride + 1) for stride in strides)
+        clips = ((stride, slots_at(window, stride)) for stride in strides)
         return [(stride, slots) for stride, slots in clips if not rule.fits(slots)]
 
     if not broken(frames):

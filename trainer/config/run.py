@@ -43,9 +43,9 @@ class TrainConfig:
             value = getattr(self, name)
             require(value >= 1, f"{name} must be at least 1, got {value}")
         require(
-            self.stream.frames % self.pyramid.coarsest == 0,
+            self.stream.frames % self.pyramid.coarsest in (0, 1),
             f"stream.frames must be a multiple of {self.pyramid.coarsest}, the stride of the "
-            f"coarsest pyramid stage, got {self.stream.frames}",
+            f"coarsest pyramid stage, or one more, got {self.stream.frames}",
         )
         slots = self.stream.frames // self.pyramid.coarsest
         require(

@@ -9,6 +9,11 @@ from typing import Literal
 from trainer.config.rules import require
 
 
+def slots_at(frames: int, stride: int) -> int:
+    """Slots that a window of so many frames fills at a stride: 17 frames fill 17, 9 and 5."""
+    return (frames - 1) // stride + 1
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FluxFlowConfig:
     """Shuffling of frames in time (FluxFlow, arXiv 2503.15417)."""
@@ -23,6 +28,9 @@ class FluxFlowConfig:
     block settings between 1/4 and 2/3; quality drops above one half of the frames."""
     block: int = 2
     """Frames in a block, at the full rate. A pyramid stage has as many blocks, of fewer slots."""
+    remainder: Literal["tail", "head"] = "tail"
+    """Which frames stay where blocks leave some over: the last or the first. Before a codec of
+    4·k + 1 frames, `head` and a block of 4 move whole latents."""
     derangement: bool = False
     """Move every chosen frame. Without it, as in the paper, a shuffle of two frames leaves the clip
     as it was half of the time."""
@@ -46,7 +54,9 @@ class FluxFlowConfig:
 
     def units(self, frames: int, stride: int = 1) -> tuple[int, int]:
         """(how many frames or blocks can trade places, slots in each) at a stride."""
-        slots = 1 if self.mode == "frame" else max(1, self.block // stride)
+        if self.mode == "frame":
+            return slots_at(frames, stride), 1
+        slots = max(1, self.block // stride)
         return frames // stride // slots, slots
 
     def chosen(self, frames: int) -> int:
@@ -68,7 +78,7 @@ class FluxFlowConfig:
         """
         moved = self.chosen(frames) - (not self.derangement)
         share = Fraction(moved * self.units(frames)[1], frames)
-        return share * (frames // stride) / self.units(frames, stride)[1]
+        return share * slots_at(frames, stride) / self.units(frames, stride)[1]
 
     def check(self, frames: int, stride: int) -> None:
         """Raise UsageError unless clips of `frames` frames can be shuffled so at a stride."""

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from trainer.config import FluxFlowConfig
+from trainer.config.temporal import slots_at
 
 Shuffle = Int64[np.ndarray, " t"]
 
@@ -24,12 +25,17 @@ def draw_shuffle(
     rng: np.random.Generator, config: FluxFlowConfig, frames: int, stride: int = 1
 ) -> Shuffle:
     """The shuffle of one clip of `frames` frames seen at a stride."""
-    slots = frames // stride
+    order = np.arange(slots_at(frames, stride), dtype=np.int64)
     if config.mode == "off":
-        return np.arange(slots, dtype=np.int64)
+        return order
     count = draw_count(rng, config.dose(frames, stride), config.derangement)
-    _, block = config.units(frames, stride)
-    return shuffle_blocks(rng, slots, block, count, derangement=config.derangement)
+    units, block = config.units(frames, stride)
+    first = len(order) - units * block if config.remainder == "head" else 0
+    end = first + units * block
+    order[first:end] = first + shuffle_blocks(
+        rng, units * block, block, count, derangement=config.derangement
+    )
+    return order
 
 
 def draw_count(rng: np.random.Generator, dose: Fraction, derangement: bool) -> int:

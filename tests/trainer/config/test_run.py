@@ -24,6 +24,11 @@ def test_frames_are_whole_at_the_coarsest_stage() -> None:
         TrainConfig(stream=StreamConfig(frames=18))
 
 
+@pytest.mark.parametrize("frames", [16, 17])
+def test_frames_may_be_one_more_as_codecs_want_them(frames: int) -> None:
+    assert TrainConfig(stream=StreamConfig(frames=frames)).pyramid.coarsest == 4
+
+
 @pytest.mark.parametrize(
     ("frames", "fluxflow", "message"),
     [

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -130,6 +132,36 @@ def test_a_block_spans_the_same_time_at_every_stride() -> None:
     assert [config.units(16, stride) for stride in (1, 2, 4)] == [(4, 4), (4, 2), (4, 1)]
     config = FluxFlowConfig(mode="block", block=2)
     assert [config.units(16, stride) for stride in (1, 2, 4)] == [(8, 2), (8, 1), (4, 1)]
+
+
+@pytest.mark.parametrize("mode", ["off", "frame", "block"])
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_a_window_of_one_frame_more_loses_none(
+    mode: Literal["off", "frame", "block"], stride: int
+) -> None:
+    config = FluxFlowConfig(mode=mode, block=4, derangement=True)
+    moved = []
+    for seed in range(200):
+        order = draw_shuffle(rng(seed), config, 17, stride)
+        assert sorted(order) == list(range((17 - 1) // stride + 1))
+        moved.append((order != np.arange(len(order))).mean())
+    assert np.mean(moved) == pytest.approx(0 if mode == "off" else moved_share(config), abs=0.05)
+
+
+def moved_share(config: FluxFlowConfig) -> float:
+    return config.chosen(17) * config.units(17)[1] / 17
+
+
+def test_blocks_after_the_first_frame_move_whole_latents() -> None:
+    """Frames 4k-3 to 4k share a latent: as blocks with the remainder at the head do."""
+    config = FluxFlowConfig(mode="block", block=4, count=4, remainder="head")
+    shown = draw_shuffle(rng(3), config, 17)
+    assert shown[0] == 0
+    assert (shown[1:].reshape(4, 4) % 4 == [1, 2, 3, 0]).all()
+    assert (shown != np.arange(17)).any()
+    tail = draw_shuffle(rng(3), replace(config, remainder="tail"), 17)
+    assert (tail[:16] == shown[1:] - 1).all()
+    assert tail[16] == 16
 
 
 def test_modes() -> None:

@@ -158,6 +158,22 @@ def test_a_sample_is_a_function_of_its_position(stage, before_stride: bool) -> N
             assert (frames % stage.stride == 0).all()
 
 
+@pytest.mark.parametrize("before_stride", [False, True])
+@pytest.mark.parametrize(("number", "slots"), [(1, 17), (2, 9), (3, 5)])
+def test_windows_of_a_codec_of_4k_1_frames_fill_their_slots_at_every_stage(
+    number: int, slots: int, before_stride: bool
+) -> None:
+    config = replace(
+        CONFIG,
+        stream=StreamConfig(frames=17),
+        fluxflow=FluxFlowConfig(before_stride=before_stride, derangement=True),
+    )
+    plan = sample(config, 3, STAGES[number - 1])
+    assert plan.levels is not None
+    assert len(plan.shown) == len(plan.levels) == slots
+    assert plan.shown.straight.tolist() == list(range(0, 17, 2 ** (number - 1)))
+
+
 def test_positions_differ_in_all_that_is_drawn() -> None:
     draws = [sample(CONFIG, p, STAGES[0]) for p in range(300)]
     assert len({draw.levels[0] for draw in draws if draw.levels is not None}) == 300
