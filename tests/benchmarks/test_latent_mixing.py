@@ -9,7 +9,7 @@ from benchmarks.latent_mixing import main
 def test_only_blocks_of_whole_latents_mix_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = main(["--draws", "50", "--json", str(tmp_path / "rows.json")])
+    rows = main(["--draws", "20", "--json", str(tmp_path / "rows.json")])
     assert json.loads((tmp_path / "rows.json").read_text()) == rows
     assert len(rows) == 2 * 4 * 2 * 3
     for row in rows:

@@ -35,11 +35,11 @@ def random(config: CodecConfig, dtype: torch.dtype) -> Any:
     Raises:
         UsageError: its frame rule is not known, or it has no such arguments.
     """
-    family_of(config.family)
+    family = _class(config.family)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(0, "codec"))
         try:
-            model = getattr(import_diffusers(), config.family)(**config.settings())
+            model = family(**config.settings())
         except TypeError as error:
             raise UsageError(f"codec.arguments {config.arguments}: {error}") from error
     return torch.nn.Module.to(model, dtype)  # the class's own would warn of what it keeps exact
@@ -51,12 +51,10 @@ def stored(place: str, dtype: torch.dtype) -> Any:
     Raises:
         UsageError: there is none, or weights of it are missing.
     """
-    diffusers = import_diffusers()
     try:
-        inside, settings = _settings(diffusers, place)
+        inside, settings = _settings(place)
         name = settings.get("_class_name", "")
-        family_of(name)
-        model, loaded = getattr(diffusers, name).from_pretrained(
+        model, loaded = _class(name).from_pretrained(
             place, subfolder=inside, torch_dtype=dtype, output_loading_info=True
         )
     except OSError as error:
@@ -69,9 +67,21 @@ def stored(place: str, dtype: torch.dtype) -> Any:
     return model
 
 
-def _settings(diffusers: Any, place: str) -> tuple[str | None, dict[str, Any]]:
+def _class(name: str) -> Any:
+    """A class of diffusers whose frame rule is known."""
+    family_of(name)
+    diffusers = import_diffusers()
+    if not hasattr(diffusers, name):
+        raise UsageError(
+            f"diffusers {diffusers.__version__} has no {name}: pip install --upgrade diffusers"
+        )
+    return getattr(diffusers, name)
+
+
+def _settings(place: str) -> tuple[str | None, dict[str, Any]]:
     """(folder inside, configuration): a pipeline's autoencoder lies in its folder `vae`."""
+    load = import_diffusers().AutoModel.load_config
     try:
-        return "vae", diffusers.AutoModel.load_config(place, subfolder="vae")
+        return "vae", load(place, subfolder="vae")
     except OSError:
-        return None, diffusers.AutoModel.load_config(place)
+        return None, load(place)

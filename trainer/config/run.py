@@ -10,7 +10,7 @@ from trainer.config.optim import OptimConfig
 from trainer.config.process import ProcessConfig
 from trainer.config.rules import require
 from trainer.config.stream import StreamConfig
-from trainer.config.temporal import FluxFlowConfig, PyramidConfig
+from trainer.config.temporal import FluxFlowConfig, PyramidConfig, slots_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class TrainConfig:
             f"stream.frames must be a multiple of {self.pyramid.coarsest}, the stride of the "
             f"coarsest pyramid stage, or one more, got {self.stream.frames}",
         )
-        slots = self.stream.frames // self.pyramid.coarsest
+        slots = slots_at(self.stream.frames, self.pyramid.coarsest)
         require(
             self.process.given < slots,
             f"process.given {self.process.given} leaves nothing to learn in the {slots} slots of "

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,6 +82,13 @@ def test_tiles_are_those_of_the_class() -> None:
 def test_what_cannot_be_loaded_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_codec(CodecConfig(name="vae", **values))
+
+
+def test_a_class_that_this_diffusers_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = SimpleNamespace(__version__="0.30")
+    monkeypatch.setattr("trainer.codec.choose.import_diffusers", lambda: old)
+    with pytest.raises(UsageError, match=r"diffusers 0.30 has no AutoencoderKLLTXVideo.*upgrade"):
+        load_codec(RANDOM)
 
 
 def test_missing_weights_are_refused_by_name(folder: Path, tmp_path: Path) -> None:
