@@ -67,8 +67,8 @@ def scene(seed: int, frames: int = FRAMES) -> UInt8[np.ndarray, "t h w 3"]:
         dx, dy = np.meshgrid(points - np.float32(x), points - np.float32(y))
         inside = (dx**2 + dy**2 <= RADIUS**2)[..., None]
         scale = 63 / (2 * RADIUS)
-        there = ((part + RADIUS) * scale for part in (dx, dy))
-        seen = cv2.remap(texture, *there, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        u, v = ((part + RADIUS) * scale for part in (dx, dy))
+        seen = cv2.remap(texture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         fine = np.where(inside, seen, DARK).reshape(SIDE, FINE, SIDE, FINE, 3)
         shown.append(fine.mean(axis=(1, 3)))
     return np.rint(np.stack(shown)).astype(np.uint8)

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from trainer import (
     train,
 )
 from trainer.terms.flowloss import FlowLoss
+from trainer.terms.term import Step
 
 Row = dict[str, Any]
 CONFIG = TrainConfig(
@@ -72,7 +74,7 @@ def step_seconds(data: str, pyramid: PyramidConfig, steps: int) -> float:
     for count in (steps + 1, 1):
         config = replace(CONFIG, steps=count, pyramid=pyramid)
         with tempfile.TemporaryDirectory() as out:
-            seconds.append(cost(lambda config=config, out=out: train(data, out, config)))
+            seconds.append(cost(partial(train, data, out, config)))
     return (seconds[0] - seconds[1]) / steps
 
 
@@ -105,9 +107,10 @@ def flowloss_rows(data: str, rounds: int) -> list[Row]:
             read = batch.seconds.get("flow", 0.0)
             loss = FlowLoss(config, estimator)
             closed = FlowLoss(replace(config, psi=0.0), estimator)
-            ways["stored"].append(read + cost(lambda b=batch, f=loss: backward(b, f)))
-            ways["both live"].append(cost(lambda b=batch, f=loss: (live(b, f), backward(b, f))))
-            ways["gate closed"].append(cost(lambda b=batch, f=closed: backward(b, f)))
+            ways["stored"].append(read + cost(partial(backward, batch, loss)))
+            both = cost(partial(live, batch, loss)) + cost(partial(backward, batch, loss))
+            ways["both live"].append(both)
+            ways["gate closed"].append(cost(partial(backward, batch, closed)))
     medians = {way: statistics.median(values[1:]) for way, values in ways.items()}
     return [
         {"what": "flowloss", "way": way, "ms": 1000 * ms, "ratio": ms / medians["both live"]}
@@ -121,9 +124,9 @@ def backward(batch: Batch, loss: FlowLoss) -> None:
     clean = batch.clean()
     clean = (clean + 0.1 * torch.randn(clean.shape, generator=generator)).requires_grad_()
     assert batch.levels is not None
-    terms = loss(clean, batch.levels, batch.flow)
-    if terms.loss.requires_grad:
-        terms.loss.backward()
+    added, _ = loss(Step(clean=clean, levels=batch.levels, targets=batch.flow))
+    if added.requires_grad:
+        added.backward()
 
 
 @torch.no_grad()

@@ -24,7 +24,9 @@ from shards import Dataset, ShardReader, decode_clip, verify
 from trainer.codec.pixels import to_signal
 from trainer.config import FlowLossConfig
 from trainer.stream.batch import FlowTargets
-from trainer.terms.flowloss import FlowLoss, live_estimator
+from trainer.terms.flowloss import FlowLoss
+from trainer.terms.layers import live_estimator
+from trainer.terms.term import Step
 
 FRAMES = 9
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -78,6 +80,13 @@ def test_stored_flow_is_near_the_truth(dataset: Dataset, layer: str, most_px: fl
     assert scores[1].end_point_error < scores[4].end_point_error < 4 * most_px
 
 
+def floor_of(loss: FlowLoss, frames: torch.Tensor, targets: FlowTargets) -> float:
+    """What a clip's own frames cost."""
+    clean, levels = to_signal(frames)[None], torch.ones(1, len(frames))
+    step = Step(clean=clean, levels=levels, targets=targets, true=frames[None])
+    return loss.bounds(step)["flow_floor"].item()
+
+
 def test_source_frames_cost_flowloss_only_the_quantiser_s_share(dataset: Dataset):
     """And the stored clip costs more: its compression moves the flow. That is the loss's floor."""
     layer = dataset.layer("variational")
@@ -99,7 +108,7 @@ def test_source_frames_cost_flowloss_only_the_quantiser_s_share(dataset: Dataset
             visible=torch.cat([field.visible for field in fields])[None],
         )
         floor = {
-            name: loss.floor(to_signal(torch.from_numpy(frames.copy()))[None], targets).item()
+            name: floor_of(loss, torch.from_numpy(frames.copy()), targets)
             for name, frames in (("source", source), ("stored", view.frames))
         }
         blobs = reader.fields(row, [(i, j) for i, j in slots.tolist()])

@@ -4,8 +4,8 @@ config     TrainConfig and its parts; presets: named runs
 temporal   which stored frame stands in which slot
 stream     dataset to batches                    codec      frames to what the network sees
 process    noising and denoising                 model      the network
-terms      losses beside the reconstruction      adapters   the stream in other trainers
-run        the loop, checkpoints, the log
+terms      losses beside the reconstruction      metrics    figures of clips
+run        the loop, checkpoints, the log        adapters   the stream in other trainers
 """
 
 from trainer.adapters.loaders import Epochs, FinetrainersStream, Items, OpenSoraEpochs
@@ -27,6 +27,12 @@ from trainer.config import (
     TrainConfig,
     WarpingConfig,
 )
+from trainer.metrics.features import FeatureNetwork, load_features
+from trainer.metrics.frechet import frechet_distance, video_distance
+from trainer.metrics.measure import measure
+from trainer.metrics.motion import measuring_estimator
+from trainer.metrics.perceptual import load_lpips
+from trainer.metrics.truth import motion_error, relative_error
 from trainer.model.transformer import SpaceTimeTransformer
 from trainer.presets import PRESETS
 from trainer.process.build import build_process
@@ -73,6 +79,9 @@ __all__ = [  # noqa: RUF022 - grouped
     "noise_like", "reconstruct", "Reconstruction",
     # losses beside the reconstruction
     "Step", "Term", "FlowLoss", "FlowTerms", "live_estimator", "WarpingLoss", "Smoothness",
+    # figures
+    "measure", "measuring_estimator", "load_lpips", "load_features", "FeatureNetwork",
+    "frechet_distance", "video_distance", "motion_error", "relative_error",
     # model, run
     "SpaceTimeTransformer", "train", "Summary",
 ]
