@@ -58,7 +58,7 @@ def _seen(
         if (i, j) not in seen:
             both = torch.stack((flows[i, j], flows[j, i]))
             if criterion == MATCHED:
-                masks = matched_visibility(frames[[i, j]], both)
+                masks = matched_visibility(torch.stack((frames[i], frames[j])), both)
             else:
                 masks = visibility(both, both.flip(0), criterion)
             seen[i, j], seen[j, i] = masks

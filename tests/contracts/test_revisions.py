@@ -84,7 +84,11 @@ def test_a_criterion_keeps_its_masks(criterion: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("ALIKE", 8), ("UNLIKE", 20), ("EDGE_PX", 20.0), ("NEAR", ()), ("FAR", ())]
+    ("name", "value"),
+    [
+        *(("ALIKE", 4), ("UNLIKE", 20), ("MAJORITY", 3)),
+        *(("NEAR", ((0, 0),)), ("FAR", ((0, 0),))),
+    ],
 )
 @pytest.mark.usefixtures("as_in_production")
 def test_a_constant_of_matching_that_changes_does_not_go_unnoticed(

@@ -17,7 +17,7 @@ from benchmarks.visibility_scenes import (
     tally,
     truth_of,
 )
-from flow_cache import FlowField, load_estimator
+from flow_cache import FlowField, load_estimator, matching
 from flow_cache.algebra import in_frame
 from flow_cache.matching import matched_visibility
 from flow_cache.occlusion import visibility
@@ -98,7 +98,7 @@ def test_flow_that_is_off_at_an_outline_is_put_right() -> None:
         2, 1, 1, 1
     )
     wrong = (visibility(fat, fat.flip(0), "fb-footprint") != visible).sum()
-    assert (matched_visibility(frames, fat) != visible).sum() < 0.35 * wrong
+    assert (matched_visibility(frames, fat) != visible).sum() < 0.2 * wrong
 
 
 def test_the_ways_there_and_back_mirror_each_other() -> None:
@@ -117,9 +117,28 @@ def test_what_leaves_the_frame_is_hidden_whatever_looks_like_it() -> None:
     assert seen[in_frame(flow)].float().mean() > 0.98  # all but where the two motions shear
 
 
-def test_flow_that_is_no_number_is_hidden() -> None:
+def test_only_what_does_not_lead_back_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, flow, visible = square_scene(6)
+    looked_at = []
+
+    def counted(picture: np.ndarray, *others: np.ndarray) -> np.ndarray:
+        looked_at.append(picture[..., 0].size)
+        return differences(picture, *others)
+
+    differences = matching._differences
+    monkeypatch.setattr(matching, "_differences", counted)
+    matched_visibility(frames, flow)
+    hidden = int((~visible[0]).sum())
+    assert hidden < max(looked_at) < 8 * hidden
+    looked_at.clear()
+    assert matched_visibility(frames, torch.zeros_like(flow)).all()
+    assert not looked_at
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38])
+def test_flow_that_is_no_number_is_hidden(value: float) -> None:
     frames, flow, _ = square_scene(6)
-    flow[:, :, :9, :9] = float("nan")
+    flow[:, :, :9, :9] = value
     seen = matched_visibility(frames, flow)
     assert not seen[:, :9, :9].any()
     assert seen[:, 50:].all()
