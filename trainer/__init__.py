@@ -10,6 +10,7 @@ run        the loop, checkpoints, the log        adapters   the stream in other 
 from trainer.adapters.loaders import Epochs, FinetrainersStream, Items, OpenSoraEpochs
 from trainer.adapters.samples import cosmos, diffsynth, finetrainers, open_sora, videox_fun
 from trainer.config import (
+    ConditioningConfig,
     FlowLossConfig,
     FluxFlowConfig,
     ModelConfig,
@@ -46,8 +47,9 @@ from trainer.terms.warping import WarpingLoss
 # fmt: off
 __all__ = [  # noqa: RUF022 - grouped
     # configuration
-    "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "OptimConfig", "PRESETS", "ProcessConfig",
-    "PyramidConfig", "SmoothnessConfig", "StreamConfig", "TrainConfig", "WarpingConfig",
+    "ConditioningConfig", "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "OptimConfig",
+    "PRESETS", "ProcessConfig", "PyramidConfig", "SmoothnessConfig", "StreamConfig", "TrainConfig",
+    "WarpingConfig",
     # what is shown: plans and recipes
     "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
     "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "PlainRecipe",

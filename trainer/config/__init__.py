@@ -5,7 +5,7 @@ line; other classes list theirs under `Attributes:`. A value outside its rule ra
 """
 
 from trainer.config.losses import FlowLossConfig, SmoothnessConfig, WarpingConfig
-from trainer.config.model import ModelConfig
+from trainer.config.model import ConditioningConfig, ModelConfig
 from trainer.config.optim import OptimConfig
 from trainer.config.process import ProcessConfig
 from trainer.config.run import TrainConfig
@@ -13,6 +13,7 @@ from trainer.config.stream import StreamConfig
 from trainer.config.temporal import FluxFlowConfig, PyramidConfig
 
 __all__ = [
+    "ConditioningConfig",
     "FlowLossConfig",
     "FluxFlowConfig",
     "ModelConfig",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trainer.config.losses import FlowLossConfig, SmoothnessConfig, WarpingConfig
-from trainer.config.model import ModelConfig
+from trainer.config.model import ConditioningConfig, ModelConfig
 from trainer.config.optim import OptimConfig
 from trainer.config.process import ProcessConfig
 from trainer.config.rules import require
@@ -34,6 +34,7 @@ class TrainConfig:
     smoothness: SmoothnessConfig = field(default_factory=SmoothnessConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
