@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ def test_states_and_mask_go_together() -> None:
 
 
 def test_all_of_it_moves() -> None:
-    context = Context(
+    context: Any = Context(
         states=torch.zeros(1, 2, 3),
         mask=torch.zeros(1, 2, dtype=torch.bool),
         labels=torch.zeros(1, dtype=torch.int64),

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from trainer.model.transformer import Attention, SpaceTimeTransformer, patches, 
 TINY = ModelConfig(dim=32, depth=1, heads=2, patch=4)
 
 
-def awake(config: ModelConfig = TINY, **parts: int) -> SpaceTimeTransformer:
+def awake(config: ModelConfig = TINY, **parts: int) -> Any:
     """A model whose zero-initialised layers are not zero."""
     torch.manual_seed(0)
     model = SpaceTimeTransformer(config, **parts)
@@ -188,7 +189,7 @@ def test_checkpointing_changes_no_value_and_no_gradient() -> None:
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
-def told(states: Tensor, words: int) -> Context:
+def told(states: Tensor, words: int) -> Any:
     mask = (torch.arange(states.shape[1]) < words).expand(states.shape[:2])
     return Context(states=states * mask[..., None], mask=mask)
 
@@ -215,7 +216,8 @@ def test_an_empty_text_is_the_learned_none() -> None:
 
 def test_text_starts_without_a_say_and_gets_a_gradient() -> None:
     torch.manual_seed(0)
-    model, states = SpaceTimeTransformer(TINY, text=5), torch.randn(1, 4, 5)
+    model: Any = SpaceTimeTransformer(TINY, text=5)
+    states = torch.randn(1, 4, 5)
     given = torch.randn(1, 2, 3, 8, 8), torch.zeros(1, 2), torch.arange(2.0)
     torch.nn.init.normal_(model.head.weight)
     assert torch.equal(model(*given, told(states, 3)), model(*given))
