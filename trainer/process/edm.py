@@ -13,20 +13,9 @@ from trainer.process.process import Coefficients, Levels
 class Edm:
     """γ = 1, σ = ρ. The loss that follows, 1/out², is λ(σ) = (σ² + σ_d²)/(σ·σ_d)².
 
-<<<<<<< HEAD
     Attributes:
         sigma_data: σ_d, standard deviation of clean clips.
         law: of σ.
-=======
-
-def denoise(
-    network: Network, noisy: Clips, levels: Levels, time: Times, sigma_data: float
-) -> Clips:
-    """D(x; σ) = c_skip·x + c_out·F(c_in·x; 100·c_noise), in float32 in any case.
-
-    Args:
-        sigma_data: standard deviation of clean clips.
->>>>>>> ff0c4d0 (trainer/model: captions, embeddings and classes as conditions; diffusers' video networks with the network's call; load_network)
     """
 
     sigma_data: float
