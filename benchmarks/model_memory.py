@@ -3,10 +3,11 @@
 `python benchmarks/model_memory.py` runs training steps on tensors without storage (torch's
 FakeTensorMode) while torch's MemTracker adds up what lives: weights, their average, AdamW's state,
 gradients, all that the backward pass keeps, and what is in use for a moment. The peak is that of a
-second step. Kernels are those of a CPU, whose attention keeps what flash attention does; a context
-of CUDA, fragmentation, FlowLoss's estimator and a codec come on top, which is why a tenth of a card
-is left free. `--check` counts small networks, trains them here in a process each, and compares with
-how much that process grew. With a GPU, `--check` measures there, at the full size.
+second step. Kernels are those of a CPU, whose attention keeps what flash attention does; FlowLoss,
+of every pair of every clip, is counted beside it. A context of CUDA and fragmentation come on top,
+which is why a tenth of a card is left free. `--check` counts small networks, trains them here in a
+process each, and compares with how much that process grew. With a GPU, `--check` measures there, at
+the full size.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from torch.optim.swa_utils import AveragedModel
 
 from trainer import PRESETS
-from trainer.config import ModelConfig
+from trainer.config import FlowLossConfig, ModelConfig
 from trainer.model.transformer import SpaceTimeTransformer
 
 GIB, FREE = 2**30, 0.9
@@ -94,6 +95,22 @@ def counted(case: Case) -> dict[str, float]:
     return {str(kind).rpartition(".")[2]: size / GIB for kind, size in peak.items()}
 
 
+def counted_flow_loss(case: Case, estimator: str) -> float:
+    """GiB that FlowLoss of all of a clip's neighbours takes, beside the network's."""
+    from flowloss import one_call, problem
+
+    from flow_cache.estimators import load_estimator
+    from trainer.terms.flowloss import FlowLoss
+
+    loss = FlowLoss(FlowLossConfig(weight=1.0), load_estimator(estimator))
+    given = problem(1, case.frames, case.size, "meta")
+    one_call(loss, *given)  # uploads constants
+    tracker = MemTracker()
+    with tracker:
+        one_call(loss, *given).backward()
+    return tracker.get_tracker_snapshot("peak")[torch.device("meta")]["Total"] / GIB
+
+
 def measured(case: Case) -> float:
     """GiB that a process grows by at most while it trains; on a GPU, that its allocator holds."""
     if torch.cuda.is_available():
@@ -124,15 +141,21 @@ def cases(base: Case, batches: Sequence[int]) -> list[Case]:
     ]
 
 
-def most_clips(peaks: dict[int, float], card: float) -> int:
-    """Clips of a batch that fit a card: memory is a straight line over the batch."""
+def most_clips(peaks: dict[int, float], card: float, beside: float = 0.0) -> int:
+    """Clips of a batch that fit a card: memory is a straight line over the batch.
+
+    Args:
+        beside: GiB that a clip takes besides the network's.
+    """
     (few, low), (many, high) = sorted(peaks.items())[0], sorted(peaks.items())[-1]
     each = (high - low) / (many - few)
-    return max(0, int((FREE * card - low) / each) + few)
+    fixed = low - few * each
+    return max(0, int((FREE * card - fixed) / (each + beside)))
 
 
-def table(base: Case, batches: Sequence[int]) -> list[dict[str, Any]]:
+def table(base: Case, batches: Sequence[int], estimator: str) -> list[dict[str, Any]]:
     """Counts every case, and prints it."""
+    beside = counted_flow_loss(base, estimator)
     rows, peaks = [], dict[str, dict[int, float]]()
     for case in cases(base, batches):
         peak = counted(case)
@@ -142,9 +165,10 @@ def table(base: Case, batches: Sequence[int]) -> list[dict[str, Any]]:
     cards = "".join(f"{f'{card} GB':>10}" for card in CARDS)
     print(f"{'GiB at the peak':24}{heads}   most clips on{cards}")
     for name, found in peaks.items():
-        most = "".join(f"{most_clips(found, card):10}" for card in CARDS)
+        most = "".join(f"{most_clips(found, card, beside):10}" for card in CARDS)
         print(f"{name:24}" + "".join(f"{found[n]:10.1f}" for n in batches) + " " * 16 + most)
-    return rows
+    print(f"FlowLoss by {estimator}, {beside:.2f} GiB a clip, is in the numbers of clips")
+    return [*rows, {"case": f"FlowLoss by {estimator}, a clip", "GiB": beside}]
 
 
 def check(base: Case) -> list[dict[str, Any]]:
@@ -166,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--preset", default="small", choices=sorted(PRESETS))
     parser.add_argument("--size", default="256x384", help="HxW")
     parser.add_argument("--batches", default="1,2,4,8")
+    parser.add_argument("--estimator", default="variational", help="of FlowLoss")
     parser.add_argument("--check", action="store_true", help="also measure")
     parser.add_argument("--json", type=Path, help="also write the rows")
     options = parser.parse_args(arguments)
@@ -184,7 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         f"{machine()}\nnetwork of preset {options.preset}: {weights / 1e6:.1f} M weights,", end=""
     )
     print(f" {config.stream.frames} frames, {options.size}\n")
-    result: dict[str, Any] = {"machine": machine(), "counted": table(base, batches)}
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "counted": table(base, batches, options.estimator),
+    }
     if options.check:
         small = replace(config.model, dim=96, depth=4, heads=3)
         tiny = replace(base, model=small, batch=2, size=(128, 192))

@@ -22,6 +22,10 @@ from trainer.config import (
     TrainConfig,
     WarpingConfig,
 )
+from trainer.model.adapted import Adapted
+from trainer.model.context import Context
+from trainer.model.network import load_network
+from trainer.model.text import Conditioner
 from trainer.model.transformer import SpaceTimeTransformer
 from trainer.presets import PRESETS
 from trainer.process.build import build_process
@@ -66,7 +70,9 @@ __all__ = [  # noqa: RUF022 - grouped
     "noise_like", "reconstruct", "Reconstruction",
     # losses beside the reconstruction
     "Step", "Term", "FlowLoss", "FlowTerms", "live_estimator", "WarpingLoss", "Smoothness",
-    # model, run
-    "SpaceTimeTransformer", "train", "Summary",
+    # networks, and what they are told
+    "load_network", "SpaceTimeTransformer", "Adapted", "Context", "Conditioner",
+    # run
+    "train", "Summary",
 ]
 # fmt: on

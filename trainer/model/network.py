@@ -1,35 +1,15 @@
 """The network that a configuration asks for."""
 
-from typing import Any, Protocol
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from shards import UsageError
 from trainer.config import ModelConfig
 from trainer.libraries import import_diffusers
 from trainer.model.adapted import Adapted, family_of
-from trainer.model.context import Context
 from trainer.model.text import require_all
 from trainer.model.transformer import SpaceTimeTransformer
-from trainer.process.pyramid import Clips, Levels, Times
-
-
-class Network(Protocol):
-    """What is trained: any module with this call."""
-
-    @property
-    def per_slot(self) -> bool:
-        """Whether it takes each slot at its own noise level; else all of a clip share one."""
-
-    def __call__(
-        self, x: Clips, conditioning: Levels, time: Times, context: Context | None = None
-    ) -> Tensor:
-        """F, of the shape of x.
-
-        Args:
-            conditioning: the noise level of each slot as a timestep up to about 1000.
-            context: None tells of no clip anything.
-        """
 
 
 def load_network(
