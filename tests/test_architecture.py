@@ -44,10 +44,10 @@ ROOMS: dict[str, set[str]] = {
         *("shards", "flow_cache/reuse", *FLOW),
     },
     "trainer/config": {"shards"},
-    "trainer": {"trainer/config", "flow_cache/estimators", "shards"},
+    "trainer": {"trainer/config", "shards", *FLOW},
     "trainer/codec": {"trainer", "trainer/config", "shards"},
     "trainer/process": {"trainer/config", "shards"},
-    "trainer/model": {"trainer/config", "trainer/process", "shards"},
+    "trainer/model": {"trainer", "trainer/config", "trainer/process", "shards"},
     "trainer/temporal": {
         "trainer/config",
         "trainer/process",

@@ -16,6 +16,7 @@ from trainer.codec.pixels import Pixels, to_signal, to_unit
 from trainer.codec.vae import Vae, wrap
 from trainer.config import (
     CodecConfig,
+    ConditioningConfig,
     FlowLossConfig,
     FluxFlowConfig,
     ModelConfig,
@@ -33,6 +34,10 @@ from trainer.metrics.measure import measure
 from trainer.metrics.motion import measuring_estimator
 from trainer.metrics.perceptual import load_lpips
 from trainer.metrics.truth import motion_error, relative_error
+from trainer.model.adapted import Adapted
+from trainer.model.context import Context
+from trainer.model.network import load_network
+from trainer.model.text import Conditioner
 from trainer.model.transformer import SpaceTimeTransformer
 from trainer.presets import PRESETS
 from trainer.process.build import build_process
@@ -58,8 +63,9 @@ from trainer.terms.warping import WarpingLoss
 # fmt: off
 __all__ = [  # noqa: RUF022 - grouped
     # configuration
-    "CodecConfig", "FlowLossConfig", "FluxFlowConfig", "ModelConfig", "OptimConfig", "PRESETS",
-    "ProcessConfig", "PyramidConfig", "SmoothnessConfig", "StreamConfig", "TrainConfig",
+    "CodecConfig", "ConditioningConfig", "FlowLossConfig", "FluxFlowConfig", "ModelConfig",
+    "OptimConfig", "PRESETS", "ProcessConfig", "PyramidConfig", "SmoothnessConfig",
+    "StreamConfig", "TrainConfig",
     "WarpingConfig",
     # what is shown: plans and recipes
     "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
@@ -82,7 +88,9 @@ __all__ = [  # noqa: RUF022 - grouped
     # figures
     "measure", "measuring_estimator", "load_lpips", "load_features", "FeatureNetwork",
     "frechet_distance", "video_distance", "motion_error", "relative_error",
-    # model, run
-    "SpaceTimeTransformer", "train", "Summary",
+    # networks, and what they are told
+    "load_network", "SpaceTimeTransformer", "Adapted", "Context", "Conditioner",
+    # run
+    "train", "Summary",
 ]
 # fmt: on

@@ -9,15 +9,24 @@ from shards import UsageError
 
 
 def import_diffusers() -> ModuleType:
-    """diffusers, beside whatever torchvision there is.
+    """diffusers; see `import_transformers`."""
+    return _import("diffusers")
 
-    It imports torchvision where it finds one, and one built for another torch would end its import.
+
+def import_transformers() -> ModuleType:
+    """transformers, beside whatever torchvision there is.
+
+    Both import torchvision where they find one, and one built for another torch would end that.
 
     Raises:
         UsageError: it is not installed.
     """
-    if importlib.util.find_spec("diffusers") is None:
-        raise UsageError("diffusers is not installed: pip install 'fluxshard[models]'")
+    return _import("transformers")
+
+
+def _import(name: str) -> ModuleType:
+    if importlib.util.find_spec(name) is None:
+        raise UsageError(f"{name} is not installed: pip install 'fluxshard[models]'")
     if importlib.util.find_spec("torchvision") is not None:
         import_torchvision()
-    return importlib.import_module("diffusers")
+    return importlib.import_module(name)

@@ -6,8 +6,8 @@ from trainer.config import ModelConfig, OptimConfig, StreamConfig, TrainConfig
 
 
 def small() -> TrainConfig:
-    """A model for one GPU and clips of about 256x384."""
-    return TrainConfig()
+    """A model for one GPU of 24 GB and clips of about 256x384."""
+    return TrainConfig(model=ModelConfig(checkpointing=True))
 
 
 def tiny() -> TrainConfig:

@@ -3,14 +3,15 @@ import importlib.util
 import pytest
 
 from shards import UsageError
-from trainer.libraries import import_diffusers
+from trainer.libraries import import_diffusers, import_transformers
 
 
-def test_diffusers_imports_beside_any_torchvision() -> None:
-    assert import_diffusers().AutoencoderKLWan.__name__ == "AutoencoderKLWan"
+def test_they_are_imported_beside_any_torchvision() -> None:
+    assert import_diffusers().__name__ == "diffusers"
+    assert import_transformers().T5EncoderModel is not None  # needs torchvision where there is one
 
 
-def test_without_diffusers_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_one_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'fluxshard\[models\]'"):
-        import_diffusers()
+    with pytest.raises(UsageError, match=r"transformers is not installed: pip install .*models"):
+        import_transformers()

@@ -6,7 +6,7 @@ line; other classes list theirs under `Attributes:`. A value outside its rule ra
 
 from trainer.config.codec import CodecConfig
 from trainer.config.losses import FlowLossConfig, SmoothnessConfig, WarpingConfig
-from trainer.config.model import ModelConfig
+from trainer.config.model import ConditioningConfig, ModelConfig
 from trainer.config.optim import OptimConfig
 from trainer.config.process import ProcessConfig
 from trainer.config.run import TrainConfig
@@ -15,6 +15,7 @@ from trainer.config.temporal import FluxFlowConfig, PyramidConfig
 
 __all__ = [
     "CodecConfig",
+    "ConditioningConfig",
     "FlowLossConfig",
     "FluxFlowConfig",
     "ModelConfig",

@@ -5,7 +5,7 @@ from typing import Literal
 
 from trainer.config.codec import CodecConfig
 from trainer.config.losses import FlowLossConfig, SmoothnessConfig, WarpingConfig
-from trainer.config.model import ModelConfig
+from trainer.config.model import ConditioningConfig, ModelConfig
 from trainer.config.optim import OptimConfig
 from trainer.config.process import ProcessConfig
 from trainer.config.rules import require
@@ -36,6 +36,7 @@ class TrainConfig:
     codec: CodecConfig = field(default_factory=CodecConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,6 @@
 """Networks; the part that is meant to be replaced.
 
-transformer   a small space-time transformer
+network      which network a configuration asks for     transformer   our space-time transformer
+adapted      video networks of diffusers, with the same call
+context      what a network is told of a clip           text          captions, embeddings, classes
 """

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from flow_cache import FlowSpec
 from shards import Cursor, Dataset, Layer, UsageError, fold
 from trainer.config import TrainConfig
-from trainer.model.transformer import SpaceTimeTransformer
+from trainer.model.network import load_network
 from trainer.process.build import build_process
 from trainer.process.noise import noise_like
 from trainer.process.objective import reconstruct
@@ -236,7 +236,7 @@ def fresh_state(config: TrainConfig, cursor: Cursor, device: torch.device) -> Tr
     """The state of a run before its first step; weights are a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(config.seed, "weights"))
-        model = SpaceTimeTransformer(config.model).to(device)
+        model = load_network(config.model).to(device)
     average = None
     if config.optim.ema_halflife:
         decay = 0.5 ** (1 / config.optim.ema_halflife)

@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from shards import UsageError
+from tests.trainer.model.test_adapted import SETTINGS, tiny
+from trainer.config import ModelConfig
+from trainer.model.adapted import Adapted
+from trainer.model.network import load_network, require_per_slot
+from trainer.model.transformer import SpaceTimeTransformer
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of theirs
+WAN = "WanTransformer3DModel"
+FRESH = ModelConfig(family=WAN, arguments=json.dumps(SETTINGS[WAN]))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network, and beside it a pipeline that holds the same."""
+    folder = tmp_path_factory.mktemp("wan")
+    model = tiny(WAN).model
+    model.save_pretrained(folder / "alone")  # type: ignore[operator]
+    model.save_pretrained(folder / "pipeline" / "transformer")  # type: ignore[operator]
+    return folder
+
+
+def test_the_default_is_our_transformer() -> None:
+    network = load_network(ModelConfig(dim=16, depth=1, heads=2), 16, text=5, classes=3)
+    assert isinstance(network, SpaceTimeTransformer)
+    assert network.embed.in_features == 16 * 8**2
+    assert network.text is not None
+    assert network.classes is not None
+    require_per_slot(network)
+
+
+@pytest.mark.parametrize("place", ["alone", "pipeline"])
+def test_a_network_starts_from_stored_weights(saved: Path, place: str) -> None:
+    network = load_network(ModelConfig(pretrained=str(saved / place)), channels=4)
+    stored = tiny(WAN).model.state_dict()
+    assert isinstance(network, Adapted)
+    assert network.training
+    assert all(torch.equal(w, stored[name]) for name, w in network.model.state_dict().items())
+
+
+def test_fresh_weights_are_drawn_from_the_generator() -> None:
+    def drawn(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return next(load_network(FRESH, channels=4).parameters())
+
+    assert torch.equal(drawn(1), drawn(1))
+    assert not torch.equal(drawn(1), drawn(2))
+
+
+def test_checkpointing_is_the_librarys() -> None:
+    config = ModelConfig(family=WAN, arguments=FRESH.arguments, checkpointing=True)
+    network = load_network(config, channels=4)
+    assert isinstance(network, Adapted)
+    assert network.model.is_gradient_checkpointing
+    network(torch.zeros(1, 3, 4, 4, 8), torch.zeros(1, 3), torch.arange(3.0)).sum().backward()
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"denoises 4 channels and the codec has 3"):
+        load_network(FRESH)
+    with pytest.raises(UsageError, match=r"with 16 channels and is given 5"):
+        load_network(FRESH, 4, text=5)
+    with pytest.raises(UsageError, match=r"knows no classes"):
+        load_network(FRESH, 4, classes=3)
+    with pytest.raises(UsageError, match=r"model.arguments do not suit Wan.*layers"):
+        load_network(ModelConfig(family=WAN, arguments='{"layers": 1}'), 4)
+
+
+def test_a_network_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no adapter for the network 'UNet2DModel'"):
+        load_network(ModelConfig(family="UNet2DModel"))
+    with pytest.raises(UsageError, match=r"model.pretrained .*nothing holds no network"):
+        load_network(ModelConfig(pretrained=str(tmp_path / "nothing")))
+
+
+def test_missing_weights_are_not_made_up(saved: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    (tmp_path / "config.json").write_bytes((saved / "alone" / "config.json").read_bytes())
+    weights = load_file(next((saved / "alone").glob("*.safetensors")))
+    weights.pop("proj_out.weight")
+    save_file(weights, tmp_path / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UsageError, match=r"lacks 1 weights of its class, as proj_out.weight"):
+        load_network(ModelConfig(pretrained=str(tmp_path)), channels=4)
+
+
+def test_a_network_of_one_level_is_refused_where_slots_differ() -> None:
+    mochi = "MochiTransformer3DModel"
+    config = ModelConfig(family=mochi, arguments=json.dumps(SETTINGS[mochi]))
+    with pytest.raises(UsageError, match=rf"{mochi} takes one noise level a clip"):
+        require_per_slot(load_network(config, channels=4))
