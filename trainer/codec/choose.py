@@ -24,6 +24,14 @@ def load_codec(config: CodecConfig, device: torch.device | str = "cpu") -> Codec
         return Pixels()
     dtype = getattr(torch, config.dtype)
     model = stored(config.pretrained, dtype) if config.pretrained else random(config, dtype)
+    if config.checkpointing:
+        name = type(model).__name__
+        if not family_of(name).recomputes:
+            raise UsageError(
+                f"{name} cannot compute the insides of its blocks again: leave codec.checkpointing "
+                "off, and for less memory lower codec.slice or the size of frames"
+            )
+        model.enable_gradient_checkpointing()
     if config.tiling:
         model.enable_tiling()
     return wrap(model.to(device), config.slice)

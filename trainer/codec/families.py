@@ -24,12 +24,14 @@ class Family:
         rule: how its latents lie in time.
         encodes_apart, decodes_apart: it takes pictures `[n, 3, h, w]`, and no clips.
         one_by_one: it takes one clip alone.
+        recomputes: diffusers' checkpointing of its blocks works; not where they remember frames.
     """
 
     rule: FrameRule
     encodes_apart: bool = False
     decodes_apart: bool = False
     one_by_one: bool = False
+    recomputes: bool = True
 
 
 _CAUSAL_4 = FrameRule(factor=4, step=4)
@@ -40,8 +42,8 @@ FAMILIES: dict[str, Family] = {
     "AutoencoderTiny": _PICTURES,
     # Its decoder mixes the frames of a clip.
     "AutoencoderKLTemporalDecoder": Family(rule=FrameRule(prefix=False), encodes_apart=True),
-    "AutoencoderKLWan": Family(rule=_CAUSAL_4),
-    "AutoencoderKLMagvit": Family(rule=_CAUSAL_4),
+    "AutoencoderKLWan": Family(rule=_CAUSAL_4, recomputes=False),
+    "AutoencoderKLMagvit": Family(rule=_CAUSAL_4, recomputes=False),
     # Its attention mask has the clips where others have the heads.
     "AutoencoderKLHunyuanVideo15": Family(rule=_CAUSAL_4, one_by_one=True),
     # Norms over all frames of a clip: every latent knows of every frame.

@@ -23,6 +23,9 @@ class CodecConfig:
     """What the autoencoder computes in; latents and frames are float32 in any case."""
     slice: int = 1
     """Clips (of an autoencoder of pictures: frames) encoded or decoded at once; bounds memory."""
+    checkpointing: bool = False
+    """Compute the insides of the decoder's blocks again where a gradient is wanted: a third of its
+    memory or less, for one decoding more. Wan and EasyAnimate cannot."""
     tiling: bool = False
     """Cut large frames into tiles, as the autoencoder's class does it: less memory, faint seams."""
 

@@ -17,6 +17,7 @@ from trainer.config import CodecConfig
 
 FAMILY, ARGUMENTS = TINY["ltx"]
 RANDOM = CodecConfig(name="vae", family=FAMILY, arguments=json.dumps(ARGUMENTS))
+WAN = json.dumps(TINY["wan"][1])
 CLIP = torch.full((1, 9, 3, 64, 64), 200, dtype=torch.uint8)
 
 
@@ -82,6 +83,14 @@ def test_tiles_are_those_of_the_class() -> None:
 def test_what_cannot_be_loaded_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_codec(CodecConfig(name="vae", **values))
+
+
+def test_blocks_are_checkpointed_where_that_is_asked_for_and_works() -> None:
+    assert load(replace(RANDOM, checkpointing=True)).model.is_gradient_checkpointing
+    assert not load(RANDOM).model.is_gradient_checkpointing
+    wan = CodecConfig(name="vae", family="AutoencoderKLWan", arguments=WAN, checkpointing=True)
+    with pytest.raises(UsageError, match=r"AutoencoderKLWan cannot .* codec.checkpointing off"):
+        load_codec(wan)
 
 
 def test_a_class_that_this_diffusers_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from shards import UsageError
 from tests.autoencoders import TINY
 from trainer.codec.codec import FrameRule, check_stages
+from trainer.codec.families import FAMILIES
 
 NAMES = ["pixels", *TINY]
 WAN, LTX = FrameRule(factor=4, step=4), FrameRule(factor=8, step=8)
@@ -40,6 +41,21 @@ def test_decoding_is_differentiable_and_always_the_same(name: str, small) -> Non
     assert latents.grad is not None
     assert latents.grad.isfinite().all()
     assert (latents.grad[:, -1].abs().amax(dim=(1, 2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize("name", [name for name, (c, _) in TINY.items() if FAMILIES[c].recomputes])
+def test_checkpointing_of_blocks_changes_no_gradient(name: str, small) -> None:
+    codec, gradients = small.codec(name), []
+    for switch in (
+        codec.model.enable_gradient_checkpointing,
+        codec.model.disable_gradient_checkpointing,
+    ):
+        switch()
+        latents = small.latents(name)[:1].clone().requires_grad_()
+        codec.decode(latents).square().sum().backward()
+        gradients.append(latents.grad)
+    one, other = gradients
+    assert (one - other).abs().max() <= 1e-5 * other.abs().max()
 
 
 @pytest.mark.parametrize("name", TINY)
