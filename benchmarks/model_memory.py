@@ -6,16 +6,14 @@ gradients, all that the backward pass keeps, and what is in use for a moment. Th
 second step. Kernels are those of a CPU, whose attention keeps what flash attention does; FlowLoss,
 of every pair of every clip, is counted beside it. A context of CUDA and fragmentation come on top,
 which is why a tenth of a card is left free. `--check` counts small networks, trains them here in a
-process each, and compares with how much that process grew. With a GPU, `--check` measures there, at
-the full size.
+process each (on Linux), and compares with how much that process grew. With a GPU, `--check`
+measures there, at the full size.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
-import resource
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -126,11 +124,17 @@ def measured(case: Case) -> float:
 def _growth(case: Case) -> float:
     torch.set_num_threads(1)
     Training(replace(case, batch=1, frames=1), "cpu").step()  # loads what kernels there are
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew, on Linux
+    before = _status("VmRSS")
     training = Training(case, "cpu")
     training.step()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / GIB
+    return (_status("VmHWM") - before) / GIB
+
+
+def _status(name: str) -> int:
+    """Bytes, as Linux tells of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 def cases(base: Case, batches: Sequence[int]) -> list[Case]:

@@ -23,6 +23,8 @@ _FREE = {
     "stream.prefetch",
     "stream.prefetch_mib",
     "stream.max_damaged",
+    "model.checkpointing",
+    "conditioning.cache_mib",
 }
 
 

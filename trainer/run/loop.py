@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from flow_cache import FlowSpec
 from shards import Cursor, Dataset, Layer, UsageError, fold
 from trainer.config import TrainConfig
-from trainer.model.network import load_network
+from trainer.model.network import load_network, require_per_slot
+from trainer.model.text import Conditioner, told
 from trainer.process.build import build_process
 from trainer.process.noise import noise_like
 from trainer.process.objective import reconstruct
@@ -91,14 +92,15 @@ def train(
         raise UsageError(f"codec.name {config.codec.name}: `train` learns pixels only so far")
     device, process = torch.device(_device(config.device)), build_process(config.process)
     dataset, out, began = Dataset(data), Path(out), time.perf_counter()
-    source = choose_source(dataset, config)
+    conditioner = Conditioner(config.conditioning, device)
+    source = replace(choose_source(dataset, config), columns=conditioner.columns)
     stream = Stream(source, config.stream, TrainRecipe(config), seed=config.seed, device=device)
     layer = source.layer
     terms = open_terms(layer, stream.size, config)
     resumes = open_run(out, config, None if layer is None else layer.name)
 
     # State.
-    state = fresh_state(config, stream.cursor, device)
+    state = fresh_state(config, stream.cursor, device, conditioner.width, conditioner.classes)
     if resumes:
         state.restore(out, device)
         stream.load_state_dict(state.cursor.to_json())
@@ -116,6 +118,7 @@ def train(
             clips, levels = batch.clean(), batch.levels
             assert levels is not None, "TrainRecipe draws noise levels"
             share = reconstruction_share(levels, config.flow_loss, config.process.sigma_data)
+            heard = told(config.seed, batch.positions, config.conditioning.dropout)
             denoised = reconstruct(
                 process,
                 state.model,
@@ -124,6 +127,7 @@ def train(
                 levels.to(device, non_blocking=True),
                 batch.time.to(device),
                 batch.stage.interval,
+                conditioner(batch.captions, batch.columns, heard),
                 share=None if share is None else share.to(device, non_blocking=True),
             )
             step = Step(
@@ -232,11 +236,22 @@ def open_terms(layer: Layer | None, size: tuple[int, int], config: TrainConfig) 
     return terms
 
 
-def fresh_state(config: TrainConfig, cursor: Cursor, device: torch.device) -> TrainState:
-    """The state of a run before its first step; weights are a function of the seed."""
+def fresh_state(
+    config: TrainConfig, cursor: Cursor, device: torch.device, text: int = 0, classes: int = 0
+) -> TrainState:
+    """The state of a run before its first step; fresh weights are a function of the seed.
+
+    Args:
+        text, classes: that the network is told of, see `load_network`.
+
+    Raises:
+        UsageError: the network does not suit what it is to be shown and told.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(config.seed, "weights"))
-        model = load_network(config.model).to(device)
+        model = load_network(config.model, text=text, classes=classes).to(device)
+    if config.process.per_slot:
+        require_per_slot(model)
     average = None
     if config.optim.ema_halflife:
         decay = 0.5 ** (1 / config.optim.ema_halflife)

@@ -60,6 +60,10 @@ def assemble(
         plans=tuple(plan.shown for plan in plans),
         keys=tuple(clip.samples.key(clip.row) for clip in clips),
         captions=tuple(clip.samples.caption(clip.row) for clip in clips),
+        columns={
+            name: tuple(clip.samples.value(clip.row, name) for clip in clips)
+            for name in clips[0].samples.source.columns
+        },
         positions=tuple(clip.position for clip in clips),
         damaged=tuple(
             replace(clip.damaged, position=clip.position) for clip in clips if clip.damaged

@@ -1,6 +1,8 @@
 """What one training step works on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
@@ -68,6 +70,7 @@ class Batch:
         flow: None where no sample wants flow.
         stage: of the pyramid.
         plans, keys, captions: one for each sample.
+        columns: values of the columns that the source was asked for, one for each sample.
         positions: of the samples in the order; all their randomness derives from these.
         damaged: clips that others of the batch stand in for.
         cursor: where the stream stands after this batch; what a checkpoint stores.
@@ -84,6 +87,7 @@ class Batch:
     captions: tuple[str | None, ...]
     positions: tuple[int, ...]
     cursor: Cursor
+    columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     damaged: tuple[Damage, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 

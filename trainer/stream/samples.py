@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from shards.order import Mixture
 from shards.reader import Held
 from trainer.config import StreamConfig
 from trainer.stream.batch import Damage
-from trainer.stream.source import COLUMNS, Source, only_size, pick, survey
+from trainer.stream.source import COLUMNS, Source, check_columns, only_size, pick, survey
 from trainer.stream.where import Where
 from trainer.temporal.recipe import ClipFacts
 
@@ -59,12 +60,13 @@ class Samples:
     def __init__(self, source: Source, config: StreamConfig, seed: int) -> None:
         self.source, self._config, self._where = source, config, Where(source.where)
         found = survey(source, config)
+        check_columns(source)
         self.size = found.size
         self._check_frames(found.shortest)
         self.order = Order(shard_rows=found.samples, seed=seed, window=config.window)
         # This window, the next one, and that which threads may still be filling from.
         held = 3 * config.window
-        columns = (*COLUMNS, *self._where.columns)
+        columns = (*COLUMNS, *self._where.columns, *source.columns)
         self.reader = ShardReader(source.dataset, source.layer, columns=columns, held=held)
         self._picked = Held(self._pick, held)
         self._spec = None if source.layer is None else FlowSpec.from_json(source.layer.spec)
@@ -126,6 +128,13 @@ class Samples:
         """Of a clip, if the dataset has captions."""
         caption: str | None = self.reader.value(row, "caption")
         return caption
+
+    def value(self, row: int, column: str) -> Any:
+        """What a column of the source tells of a clip; None where its shard lacks the column."""
+        try:
+            return self.reader.value(row, column)
+        except KeyError:
+            return None
 
     def _missing(self, number: int) -> Damage | None:
         """The damage of a sample whose shard has no index that can be read."""

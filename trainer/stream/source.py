@@ -25,12 +25,14 @@ class Source:
     Attributes:
         layer: flow layer that the recipe may ask for; None reads no flow.
         where: filter over columns of the index; empty takes every clip.
+        columns: of the index, whose values batches bring.
         weight: share of the samples, in proportion to the other sources'.
     """
 
     dataset: Dataset
     layer: Layer | None = None
     where: str = ""
+    columns: tuple[str, ...] = ()
     weight: float = 1
 
 
@@ -47,6 +49,15 @@ class Survey:
     samples: tuple[int, ...]
     size: tuple[int, int]
     shortest: int
+
+
+def check_columns(source: Source) -> None:
+    """UsageError unless some shard has each column that is asked for."""
+    for name in source.columns:
+        if not any(name in schema.names for schema in source.dataset.schemas()):
+            raise UsageError(
+                f"{source.dataset.url} has no column {name}: `fluxshard info` lists those it has"
+            )
 
 
 def survey(source: Source, config: StreamConfig) -> Survey:

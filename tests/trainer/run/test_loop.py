@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -11,9 +12,12 @@ import torch
 from shards.manifest import DamagedDataset, write_manifest
 from shards.order import Cursor
 from shards.store import Store, UsageError
+from tests.trainer.model.test_adapted import SETTINGS
 from trainer.config import (
     CodecConfig,
+    ConditioningConfig,
     FlowLossConfig,
+    ModelConfig,
     OptimConfig,
     ProcessConfig,
     PyramidConfig,
@@ -228,6 +232,36 @@ def test_pairs_without_a_finite_flow_are_named_by_key_and_stored_frames(
     for record in seen:
         assert record["loss"] is not None
         assert re.fullmatch(r"clip-\d \d-\d", *record["flow_lost"])
+
+
+def test_a_run_is_told_the_class_of_each_clip(made, tmp_path: Path, config: TrainConfig) -> None:
+    """All clips have 9 frames, so of ten classes one gets a gradient, and none where they drop."""
+    told = ConditioningConfig(labels="frames", classes=10, dropout=0.5)
+    run(made, tmp_path, replace(config, conditioning=told))
+    weights = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    moments = weights["optimizer"]["state"]
+    names = list(weights["model"])
+    moved = moments[names.index("classes.weight")]["exp_avg_sq"].sum(1) > 0
+    assert moved.nonzero().flatten().tolist() == [9, 10]
+
+
+def test_a_network_of_diffusers_trains(made, tmp_path: Path, config: TrainConfig) -> None:
+    wan = SETTINGS["WanTransformer3DModel"] | {"in_channels": 3, "out_channels": 3}
+    model = ModelConfig(family="WanTransformer3DModel", arguments=json.dumps(wan))
+    summary, lines = run(made, tmp_path, replace(config, model=model, steps=2))
+    assert len(lines) == 2
+    assert math.isfinite(summary.last["loss"])
+
+
+def test_levels_of_slots_are_refused_by_a_network_of_one(
+    made, tmp_path: Path, config: TrainConfig
+) -> None:
+    mochi = "MochiTransformer3DModel"
+    arguments = json.dumps(SETTINGS[mochi] | {"in_channels": 3})
+    model = ModelConfig(family=mochi, arguments=arguments)
+    process = replace(config.process, per_slot=0.2)
+    with pytest.raises(UsageError, match=rf"{mochi} takes one noise level a clip"):
+        run(made, tmp_path, replace(config, model=model, process=process))
 
 
 def test_the_rate_warms_up_and_stays(config: TrainConfig) -> None:

@@ -34,6 +34,16 @@ def test_parts_fill_their_place_of_the_batch(made) -> None:
     assert batch.keys == tuple(samples.key(one.row) for one in found)
 
 
+def test_a_batch_brings_the_columns_that_its_source_was_asked_for(made) -> None:
+    source = Source(dataset=made.dataset, columns=("frames", "caption"))
+    samples = Samples(source, CONFIG.stream, seed=0)
+    found = [samples.find(position, position, {}) for position in (3, 4)]
+    batch, _ = assemble(
+        found, TrainRecipe(CONFIG), stages(CONFIG.pyramid)[0], Cursor(order={}), torch.zeros
+    )
+    assert batch.columns == {"frames": (9, 9), "caption": batch.captions}
+
+
 def test_a_clip_that_stands_in_is_marked_with_its_position(made) -> None:
     samples = Samples(Source(dataset=made.dataset), CONFIG.stream, seed=0)
     own = samples.find(7, 1, {}).number

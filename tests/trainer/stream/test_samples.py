@@ -91,3 +91,15 @@ def test_what_decides_the_order_has_names() -> None:
     many = [one] * 40
     short = identity(many, Mixture(weights=(1,) * 40, seed=3), CONFIG)
     assert {*short} == {"sources", "seed"}
+
+
+def test_columns_that_the_source_asks_for_come_with_each_clip() -> None:
+    index = Index([3, 3])
+    samples = samples_of(index, columns=("number",))
+    assert [samples.value(row, "number") for row in range(6)] == [0, 1, 2, 3, 4, 5]
+    assert samples.value(2, "other") is None  # as where a shard lacks what another has
+
+
+def test_a_column_that_no_shard_has_is_refused(made) -> None:
+    with pytest.raises(UsageError, match=r"no column kind"):
+        Samples(Source(dataset=made.dataset, columns=("kind",)), CONFIG, seed=0)
