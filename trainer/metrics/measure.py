@@ -51,6 +51,9 @@ def measure(
         real_…: each of these for the real clips.
         motion_ratio: motion_px over that of the real clips; 0 is standing still.
         fvd, fvd_real, fvd_n: `frechet.video_distance`.
+
+    Raises:
+        ValueError: a pixel is not finite.
     """
     figures, features = _collected(made, estimator, distance, network)
     real_figures, real_features = _collected(real, estimator, distance, network)
@@ -92,6 +95,11 @@ def _collected(
     features = [np.zeros((0, 0))]
     count = 0
     for clips in batches:
+        if not clips.isfinite().all():
+            raise ValueError(
+                f"a clip among {count} to {count + len(clips) - 1} has pixels that are no numbers: "
+                "there are no figures of it; look at the model that made it"
+            )
         shown = clips.clamp(0, 1)
         figures.append(figures_of(shown, estimator, distance))
         count += len(clips)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from trainer.codec.pixels import to_unit
-from trainer.process.pyramid import Clips, Levels
+from trainer.process.pyramid import Levels
 from trainer.stream.batch import FlowTargets
 from trainer.temporal.plan import TemporalPlan
 
@@ -34,7 +34,8 @@ class Step:
 
     Attributes:
         clean: the model's clean estimate, in slot order, as the network sees clips. For a pyramid
-            stage, the stage's clean clip and not the prediction.
+            stage, the stage's clean clip and not the prediction. Of l latents, where they hold
+            several slots each.
         levels: the noise level of each slot; on the CPU, from elsewhere they are fetched.
         targets: stored motion of some or all samples; None where nobody wants it.
         true: the clips that were noised, RGB.
@@ -42,7 +43,7 @@ class Step:
         decode: from what the network sees to frames in [0, 1], differentiable.
     """
 
-    clean: Clips
+    clean: Float[Tensor, "b l c latent_h latent_w"]
     levels: Levels
     targets: FlowTargets | None = None
     true: UInt8[Tensor, "b t 3 h w"] | None = None

@@ -72,5 +72,12 @@ def test_what_a_video_file_could_not_hold_is_cut_off() -> None:
     assert measure([outside], DIS) == measure([outside.clamp(0, 1)], DIS)
 
 
+def test_clips_that_are_no_numbers_are_told() -> None:
+    broken = clips(2)
+    broken[1, 2, 0, 3, 4] = math.nan
+    with pytest.raises(ValueError, match="among 3 to 4 has pixels that are no numbers"):
+        measure([clips(3), broken], DIS)
+
+
 def test_without_clips_there_are_no_figures() -> None:
     assert measure([], DIS) == {}

@@ -29,6 +29,18 @@ def test_a_sample_is_decoded_when_it_is_asked_for_and_once() -> None:
     assert decoded == [2, 1]
 
 
+def test_latents_may_hold_several_slots_and_pixels() -> None:
+    """As a video autoencoder's do: 2 latents of 4x4 for 3 frames of 8x8."""
+    true = torch.zeros(3, 3, 3, 8, 8, dtype=torch.uint8)
+
+    def decode(latents: Tensor) -> Tensor:
+        frames = latents.repeat_interleave(2, 1)[:, 1:]
+        return frames.repeat_interleave(2, 3).repeat_interleave(2, 4)
+
+    step = made_step(decode=decode, true=true, levels=torch.ones(3, 3))
+    assert step.frames([0, 2]).shape == step.true_frames([0, 2]).shape == (2, 3, 3, 8, 8)
+
+
 def test_gradients_reach_the_samples_that_are_shown() -> None:
     step = made_step()
     step.frames([1]).sum().backward()
