@@ -89,7 +89,7 @@ def from_first_layout(data: bytes, shape: Shape) -> Flow:
     reader = zstandard.ZstdDecompressor().decompressobj()
     codes = np.frombuffer(reader.decompress(data), np.uint8)
     escapes = np.frombuffer(zstandard.decompress(reader.unused_data), np.uint8)
-    return unpack(codes, escapes, (shape[1], shape[2]), 1 / 16)
+    return unpack(codes[None], [escapes], (shape[1], shape[2]))[0] * np.float32(1 / 16)
 
 
 def to_kitti(flow: Flow) -> bytes:

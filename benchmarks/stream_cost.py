@@ -29,7 +29,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from flow_cache import decode_field
+from flow_cache import decode_fields
 from shards import Dataset, ShardReader, Store, decode_rgb
 from trainer import PlainRecipe, Source, Stream, StreamConfig
 from trainer.stream.device import Delivery
@@ -91,9 +91,7 @@ def bare_loop(dataset: Dataset, frames: int, way: Way) -> Generator[tuple[torch.
     def fill(half: int, place: int, clip: int) -> None:
         video, blobs = held[clip]
         decode_rgb(video, shown, images[half, place])
-        for pair, blob in enumerate(blobs):
-            field = decode_field(blob)
-            flow[half, place, pair], visible[half, place, pair] = field.flow, field.visible
+        decode_fields(blobs, [*flow[half, place]], [*visible[half, place]])
 
     def start(number: int) -> list[Future[None]]:
         rows = [(number * BATCH + place) % clips for place in range(BATCH)]

@@ -20,6 +20,7 @@ from flow_cache.coding import (
     DecodedField,
     FieldHeader,
     decode_field,
+    decode_fields,
     encode_field,
     field_bound,
     read_header,
@@ -52,8 +53,8 @@ __all__ = [  # noqa: RUF022 - grouped
     "FlowEstimator", "EstimatorUnavailable", "load_estimator", "is_named", "check_estimator",
     "estimate_clip",
     # storing, judging, showing
-    "DecodedField", "FieldHeader", "decode_field", "encode_field", "field_bound", "read_header",
-    "relabel", "FIGURES", "RoundTrip", "clip_quality", "measure_round_trip", "shortest_pairs",
-    "flow_to_rgb", "wheel_legend",
+    "DecodedField", "FieldHeader", "decode_field", "decode_fields", "encode_field",
+    "field_bound", "read_header", "relabel", "FIGURES", "RoundTrip", "clip_quality",
+    "measure_round_trip", "shortest_pairs", "flow_to_rgb", "wheel_legend",
 ]
 # fmt: on

@@ -6,12 +6,18 @@ bound       how exactly a field is worth storing
 """
 
 from flow_cache.coding.bound import field_bound
-from flow_cache.coding.codec import DecodedField, check_field, decode_field, encode_field
+from flow_cache.coding.codec import (
+    DecodedField,
+    check_field,
+    decode_field,
+    decode_fields,
+    encode_field,
+)
 from flow_cache.coding.header import FieldHeader, exact_step, read_header, relabel
 
 # fmt: off
 __all__ = [
-    "DecodedField", "FieldHeader", "check_field", "decode_field", "encode_field", "exact_step",
-    "field_bound", "read_header", "relabel",
+    "DecodedField", "FieldHeader", "check_field", "decode_field", "decode_fields", "encode_field",
+    "exact_step", "field_bound", "read_header", "relabel",
 ]
 # fmt: on

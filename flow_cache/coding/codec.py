@@ -11,6 +11,8 @@ Each part of bytes to be read must state the size that the header's geometry giv
 is asked for, so that no field costs more than one of its size does.
 """
 
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,14 @@ import zstandard
 from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
-from flow_cache.coding.header import ONE_SCALE, FieldHeader, exact_step, seal, unseal
+from flow_cache.coding.header import (
+    ONE_SCALE,
+    THREE_SCALES,
+    FieldHeader,
+    exact_step,
+    seal,
+    unseal,
+)
 from flow_cache.coding.residual import ESCAPE, MAX_PIXELS, packed_sizes, unpack
 from flow_cache.coding.scales import clip_to_range, code_bytes, pack_scales, unpack_scales
 from flow_cache.field import FlowField
@@ -30,6 +39,9 @@ from flow_cache.spec import Pair
 Parts = tuple[
     UInt8[np.ndarray, " codes"], UInt8[np.ndarray, " escapes"], UInt8[np.ndarray, " bits"]
 ]
+Opened = tuple[FieldHeader, bytes, tuple[memoryview, memoryview, memoryview]]
+_AT_ONCE = 2**21  # pixels of fields that are decoded together: more would not stay in the cache
+_held = threading.local()  # a thread's decompressor: to make one costs a third of its work
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -99,16 +111,74 @@ def decode_field(blob: bytes) -> DecodedField:
     Raises:
         ValueError: the bytes are not, or no longer, a flow field.
     """
-    header, magic, frames = unseal(blob)
-    codes, escapes, bits = _parts(header.size, magic, frames)
-    height, width = header.size
-    visible = np.unpackbits(bits, count=height * width).view(np.bool_)
-    unpacked = unpack if magic == ONE_SCALE else unpack_scales
+    opened = unseal(blob)
+    size = opened[0].size
+    flow, visible = np.empty((2, *size), np.float32), np.empty(size, np.bool_)
+    _decode([opened], [flow], [visible])
     return DecodedField(
-        flow=torch.from_numpy(unpacked(codes, escapes, header.size, header.step_px)),
-        visible=torch.from_numpy(visible).view(height, width),
-        **{name: getattr(header, name) for name in FieldHeader.__slots__},
+        flow=torch.from_numpy(flow),
+        visible=torch.from_numpy(visible),
+        **{name: getattr(opened[0], name) for name in FieldHeader.__slots__},
     )
+
+
+def decode_fields(
+    blobs: Sequence[bytes],
+    flow: Sequence[Float32[np.ndarray, "2 h w"]],
+    visible: Sequence[Bool[np.ndarray, "h w"]],
+) -> list[FieldHeader]:
+    """`decode_field` of fields of one size, each written to where it is wanted; returns headers.
+
+    Together they take less time than one by one: a third of that is Python's own, during which
+    other threads wait, and it is then spent once for several fields.
+
+    Args:
+        blobs: one for each field.
+        flow, visible: contiguous arrays to write to, one for each field.
+
+    Raises:
+        ValueError: bytes that are not, or no longer, a flow field, or no such room for one.
+    """
+    opened = [unseal(blob) for blob in blobs]
+    for (header, _, _), *rooms in zip(opened, flow, visible, strict=True):
+        _check_room(header.size, *rooms)
+    if not opened:
+        return []
+    at_once = max(1, _AT_ONCE // visible[0].size)
+    for start in range(0, len(opened), at_once):
+        some = slice(start, start + at_once)
+        _decode(opened[some], flow[some], visible[some])
+    return [header for header, _, _ in opened]
+
+
+def _check_room(size: tuple[int, int], flow: npt.NDArray[Any], visible: npt.NDArray[Any]) -> None:
+    found = [(x.dtype, x.shape, x.flags.c_contiguous) for x in (flow, visible)]
+    if found != [(np.float32, (2, *size), True), (np.bool_, size, True)]:
+        raise ValueError(
+            f"a field of {size[0]}x{size[1]} goes into contiguous float32 [2, h, w] and bool "
+            f"[h, w], got (dtype, shape, contiguous) {found}"
+        )
+
+
+def _decode(
+    opened: Sequence[Opened],
+    flow: Sequence[npt.NDArray[np.float32]],
+    visible: Sequence[npt.NDArray[np.bool_]],
+) -> None:
+    """Fields of one size."""
+    parts = [_parts(header.size, magic, frames) for header, magic, frames in opened]
+    headers, layouts, _ = zip(*opened, strict=True)
+    codes, escapes, bits = zip(*parts, strict=True)
+    for seen, packed in zip(visible, bits, strict=True):
+        seen.ravel()[:] = np.unpackbits(packed, count=seen.size).view(np.bool_)
+    if {*layouts} == {THREE_SCALES}:
+        unpack_scales(np.stack(codes), escapes, [header.step_px for header in headers], flow)
+        return
+    for header, magic, part, rest, room in zip(headers, layouts, codes, escapes, flow, strict=True):
+        if magic == ONE_SCALE:
+            room[:] = unpack(part[None], [rest], header.size)[0] * np.float32(header.step_px)
+        else:
+            unpack_scales(part[None], [rest], [header.step_px], [room])
 
 
 def check_field(blob: bytes) -> FieldHeader:
@@ -139,12 +209,19 @@ def _decompress(frame: memoryview, size: int, part: str) -> UInt8[np.ndarray, " 
         stated = zstandard.get_frame_parameters(frame).content_size
         if stated != size:
             raise ValueError(f"{stated} bytes of {part}, its size and codes make it {size}")
-        content = zstandard.ZstdDecompressor().decompress(frame)
+        content = _decompressor().decompress(frame)
     except (zstandard.ZstdError, ValueError) as error:
         raise ValueError(f"damaged flow field: {error}") from error
     if len(content) != size:  # a frame that zstd skips states a size and gives nothing
         raise ValueError(f"damaged flow field: {len(content)} bytes of {part}, not {size}")
     return np.frombuffer(content, np.uint8)
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if not hasattr(_held, "decompressor"):
+        _held.decompressor = zstandard.ZstdDecompressor()
+    found: zstandard.ZstdDecompressor = _held.decompressor
+    return found
 
 
 def _check(flow: npt.NDArray[Any], visible: npt.NDArray[Any]) -> None:

@@ -6,17 +6,17 @@ four neighbours as one symbol. Where one of the four does not fit, the byte is a
 four residuals are stored apart.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Int16, Int32, Int64, UInt8
+from jaxtyping import Int16, Int64, UInt8
 
 ESCAPE = 255  # four times the code 3, which nothing else uses
 BIAS = 128  # added to a residual, so that its low byte rarely needs the high one
-_LOW_BYTES = np.array(  # of a code's four residuals
-    [[(code >> 2 * place & 3) - 1 + BIAS for place in range(4)] for code in range(256)], np.uint8
-).view(np.int32)
+Escapes = UInt8[np.ndarray, " _"]  # of one field
+Size = tuple[int, int]  # (height, width)
 MAX_PIXELS = 2**23  # keeps an integral image of bytes inside int32; a 4K frame fits
 
 
@@ -45,79 +45,90 @@ def pack(
     return codes, np.stack((biased & 255, biased >> 8)).astype(np.uint8)
 
 
-def packed_sizes(size: tuple[int, int]) -> tuple[int, int]:
+def packed_sizes(size: Size) -> tuple[int, int]:
     """Bytes of the codes, and of one bit per pixel, of a field of (height, width)."""
     height, width = size
     return -(-2 * height // 4) * width, -(-height * width // 8)
 
 
 def unpack(
-    codes: UInt8[np.ndarray, " codes"],
-    escapes: UInt8[np.ndarray, " escapes"],
-    size: tuple[int, int],
-    step: float,
-) -> Float32[np.ndarray, "2 h w"]:
-    """Flow from what `pack` made of the residuals of its steps.
+    codes: UInt8[np.ndarray, "n codes"], escapes: Sequence[Escapes], size: Size
+) -> Int16[np.ndarray, "n 2 h w"]:
+    """The steps whose residuals `pack` packed, of n fields of (height, width).
 
     Residuals are summed up by OpenCV's integral image, which is vectorised for bytes and nothing
-    else: low bytes first, high bytes only where a field has any. One component after the other
-    keeps the work inside the processor's cache.
+    else: low bytes first, high bytes only where a field has any.
 
     Raises:
         ValueError: sizes that cannot belong together.
     """
-    low, high = residual_bytes(codes, escapes, *size)
-    flow = np.empty((2, *size), np.float32)
-    for number, component in enumerate(flow):
-        steps = _integrate(low[number])
-        steps -= _integrated_bias(*size)
-        if high is not None:
-            steps += _integrate(high[number]) << 8
-        component[:] = steps
-        component *= step
-    return flow
+    low, high = residual_bytes(codes, escapes, size)
+    steps = _integrate(low)
+    steps -= _integrated_bias(*size)
+    if high is not None:
+        steps += _integrate(high) << 8
+    return steps
 
 
 def residual_bytes(
-    codes: UInt8[np.ndarray, " codes"],
-    escapes: UInt8[np.ndarray, " escapes"],
-    height: int,
-    width: int,
-) -> tuple[UInt8[np.ndarray, "2 h w"], UInt8[np.ndarray, "2 h w"] | None]:
-    """Low and high bytes of the biased residuals; None for high bytes that are all 0."""
+    codes: UInt8[np.ndarray, "n codes"], escapes: Sequence[Escapes], size: Size
+) -> tuple[UInt8[np.ndarray, "n 2 h w"], UInt8[np.ndarray, "n 2 h w"] | None]:
+    """Low and high bytes of the biased residuals; None for high bytes that are all 0.
+
+    Shifts of all codes at once are vectorised, a table of what each code stands for is not.
+    """
+    count, (height, width) = len(codes), size
     groups = -(-2 * height // 4)
-    if codes.size != packed_sizes((height, width))[0]:
-        raise ValueError(f"{codes.size} bytes of codes for a field of {height}x{width}")
+    if codes.shape[1] != packed_sizes(size)[0]:
+        raise ValueError(f"{codes.shape[1]} bytes of codes for a field of {height}x{width}")
+    fours = codes.reshape(count, groups, width)
+    low = np.empty((count, groups, 4, width), np.uint8)
+    for place in range(4):
+        np.right_shift(fours, 2 * place, out=low[:, :, place])
+    low &= 3
+    low += BIAS - 1
     at = np.flatnonzero(codes == ESCAPE)
-    if escapes.size != 8 * at.size:
-        raise ValueError(f"{escapes.size} bytes for {at.size} escapes")
-    of_low, of_high = escapes.reshape(2, -1, 4)
-    low = cv2.LUT(codes.reshape(groups, width), _LOW_BYTES)
-    high = np.zeros_like(low) if of_high.any() else None
-    return (
-        _in_rows(low, at, of_low, height),
-        None if high is None else _in_rows(high, at, of_high, height),
-    )
+    here = np.bincount(at // codes.shape[1], minlength=count)
+    if [8 * n for n in here.tolist()] != [part.size for part in escapes]:
+        found = sum(part.size for part in escapes)
+        raise ValueError(f"{found} bytes for {at.size} escapes")
+    if not at.size:
+        return _in_rows(low, size), None
+    of_low, of_high = np.concatenate([part.reshape(2, -1, 4) for part in escapes], axis=1)
+    _put(low, at, of_low)
+    if not of_high.any():
+        return _in_rows(low, size), None
+    high = np.zeros_like(low)
+    _put(high, at, of_high)
+    return _in_rows(low, size), _in_rows(high, size)
 
 
-def _in_rows(
-    fours: Int32[np.ndarray, "groups w"],
+def _put(
+    fours: UInt8[np.ndarray, "n groups 4 w"],
     at: Int64[np.ndarray, " escapes"],
     escapes: UInt8[np.ndarray, "escapes 4"],
-    height: int,
-) -> UInt8[np.ndarray, "2 h w"]:
-    """The bytes of groups of four rows, with the escapes put in, row by row."""
-    groups, width = fours.shape
-    fours.ravel()[at] = escapes.view(np.int32).ravel()
-    rows = np.empty((groups, 4, width), np.uint8)
-    rows[:] = fours.view(np.uint8).reshape(groups, width, 4).transpose(0, 2, 1)
-    return rows.reshape(-1, width)[: 2 * height].reshape(2, height, width)
+) -> None:
+    """Overwrite some groups, by their number among all codes."""
+    width = fours.shape[-1]
+    first = at + 3 * width * (at // width)
+    flat = fours.ravel()  # a view
+    for place in range(4):
+        flat[first + place * width] = escapes[:, place]
 
 
-def _integrate(plane: UInt8[np.ndarray, "h w"]) -> Int16[np.ndarray, "h w"]:
-    """Sums over everything above and to the left, modulo 2^16."""
-    sums = cv2.integral(plane, sdepth=cv2.CV_32S)
-    return sums[1:, 1:].astype(np.int16)
+def _in_rows(fours: UInt8[np.ndarray, "n groups 4 w"], size: Size) -> UInt8[np.ndarray, "n 2 h w"]:
+    """Without the rows that fill up the last group."""
+    rows = fours.reshape(len(fours), -1, size[1])[:, : 2 * size[0]]
+    return rows.reshape(len(fours), 2, *size)
+
+
+def _integrate(planes: UInt8[np.ndarray, "n 2 h w"]) -> Int16[np.ndarray, "n 2 h w"]:
+    """Sums over everything above and to the left in each plane, modulo 2^16."""
+    height, width = planes.shape[2:]
+    sums = np.empty((2 * len(planes), height, width), np.int16)
+    for plane, total in zip(planes.reshape(sums.shape), sums, strict=True):
+        total[:] = cv2.integral(plane, sdepth=cv2.CV_32S)[1:, 1:]
+    return sums.reshape(planes.shape)
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ and enlarged twice with weights of 1/4 and 3/4, gets 10 binary places: so every 
 bits.
 """
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -18,6 +18,8 @@ from jaxtyping import Float32, UInt8
 from flow_cache.coding.residual import (
     BIAS,
     ESCAPE,
+    Escapes,
+    Size,
     pack,
     packed_sizes,
     predict,
@@ -32,7 +34,6 @@ _LARGEST_RESIDUAL = 2**15 - 256  # what is left at coarse scales for the finer o
 
 Flow = Float32[np.ndarray, "2 h w"]
 Resized = Float32[np.ndarray, "2 new_h new_w"]
-Size = tuple[int, int]
 
 
 def scale_sizes(size: Size) -> list[Size]:
@@ -82,43 +83,83 @@ def pack_scales(steps: Flow) -> tuple[bytes, bytes]:
 
 
 def unpack_scales(
-    codes: UInt8[np.ndarray, " codes"],
-    escapes: UInt8[np.ndarray, " escapes"],
-    size: Size,
-    step: float,
-) -> Flow:
-    """Flow from what `pack_scales` made of its steps.
+    codes: UInt8[np.ndarray, "n codes"],
+    escapes: Sequence[Escapes],
+    steps: Sequence[float],
+    out: Sequence[Flow],
+) -> None:
+    """Flow of n fields from what `pack_scales` made of their steps, written to `out`.
+
+    Many fields at a time, so that few calls are made, each of which lets go of the interpreter:
+    else threads would wait for each other.
 
     Raises:
         ValueError: sizes that cannot belong together.
     """
-    sizes = scale_sizes(size)
-    ends = np.cumsum([0, *(packed_sizes(scale)[0] for scale in sizes)])
-    if codes.size != ends[-1]:
-        raise ValueError(f"{codes.size} bytes of codes for a field of {size[0]}x{size[1]}")
-    each = [codes[start:end] for start, end in pairwise(ends)]
-    places = np.cumsum([0, *(8 * np.count_nonzero(part == ESCAPE) for part in each)])
-    if escapes.size != places[-1]:
-        raise ValueError(f"{escapes.size} bytes for {places[-1] // 8} escapes")
-    apart = [escapes[start:end] for start, end in pairwise(places)]
-    units = *[0.5] * (SCALES - 1), step  # of a scale: half steps for the next, pixels in the end
-    flow = unpack(each[0], apart[0], sizes[0], units[0])
-    for part, rest, scale, unit in zip(each[1:], apart[1:], sizes[1:], units[1:], strict=True):
-        low, high = residual_bytes(part, rest, *scale)
-        biased = low if high is None else (low + (high.astype(np.uint16) << 8)).view(np.int16)
-        flow = enlarge(flow, scale)
-        for plane, left in zip(flow, biased, strict=True):
-            cv2.addWeighted(plane, unit, left, unit, -BIAS * unit, plane, cv2.CV_32F)
-    return flow
+    sizes = scale_sizes(out[0].shape[1:])
+    ends = np.cumsum([packed_sizes(scale)[0] for scale in sizes])
+    if codes.shape[1] != ends[-1]:
+        height, width = sizes[-1]
+        raise ValueError(f"{codes.shape[1]} bytes of codes for a field of {height}x{width}")
+    parts = np.split(codes, ends[:-1], axis=1)
+    counts = [[int(np.count_nonzero(field)) for field in part == ESCAPE] for part in parts]
+    apart = _split(escapes, counts)
+    known = unpack(parts[0], apart[0], sizes[0]).astype(np.float32)
+    middle = np.empty((len(codes), 2, *sizes[1]), np.float32)
+    _refine(known, parts[1], apart[1], [*middle])
+    _refine(middle, parts[2], apart[2], out, steps)
+
+
+def _refine(
+    known: Float32[np.ndarray, "n 2 half_h half_w"],
+    codes: UInt8[np.ndarray, "n codes"],
+    escapes: Sequence[Escapes],
+    out: Sequence[Flow],
+    steps: Sequence[float] | None = None,
+) -> None:
+    """The next finer scale, in its steps or, where `steps` are given, in pixels.
+
+    `known` is changed. `out` is gone over while it lies in the processor's cache.
+    """
+    size = out[0].shape[1:]
+    known *= 0.5  # in steps of the next scale
+    known -= BIAS  # of what is added; here it is a quarter of the work
+    low, high = residual_bytes(codes, escapes, size)
+    for number, flow in enumerate(out):
+        _enlarge_into(known[number], flow)
+        cv2.accumulate(low[number].reshape(-1, size[1]), flow.reshape(-1, size[1]))
+        if high is not None:
+            flow += np.float32(256) * high[number].view(np.int8)
+        if steps is not None:
+            flow *= np.float32(steps[number])
+
+
+def _split(escapes: Sequence[Escapes], counts: Sequence[Sequence[int]]) -> list[list[Escapes]]:
+    """Each field's escapes by scale, for the number of them that each scale of it has."""
+    ends = 8 * np.cumsum(counts, axis=0)
+    if ends[-1].tolist() != [part.size for part in escapes]:
+        found = sum(part.size for part in escapes)
+        raise ValueError(f"{found} bytes for {ends[-1].sum() // 8} escapes")
+    fields = [np.split(part, cuts) for part, cuts in zip(escapes, ends[:-1].T, strict=True)]
+    return [list(scale) for scale in zip(*fields, strict=True)]
 
 
 def enlarge(flow: Flow, size: Size) -> Resized:
     """Twice as large, bilinear between pixel centres, borders repeated; cut to (height, width)."""
-    height, width = flow.shape[1:]
-    large = np.empty((2, 2 * height, 2 * width), np.float32)
-    for plane, small in zip(large, flow, strict=True):
-        cv2.resize(small, plane.shape[::-1], plane, interpolation=cv2.INTER_LINEAR)
-    return large[:, : size[0], : size[1]]
+    large = np.empty((2, *size), np.float32)
+    _enlarge_into(flow, large)
+    return large
+
+
+def _enlarge_into(flow: Flow, out: Resized) -> None:
+    """`enlarge`, written to `out`."""
+    height, width = 2 * flow.shape[1], 2 * flow.shape[2]
+    for small, plane in zip(flow, out, strict=True):
+        fits = plane.shape == (height, width)
+        large = plane if fits else np.empty((height, width), np.float32)
+        cv2.resize(small, (width, height), large, interpolation=cv2.INTER_LINEAR)
+        if not fits:
+            plane[:] = large[: plane.shape[0], : plane.shape[1]]
 
 
 def _shrunk(flow: Flow) -> Resized:

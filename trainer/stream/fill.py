@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
-from flow_cache import decode_field, flow_between
+from flow_cache import decode_field, decode_fields, flow_between
 from shards import ShardReader, Stopwatch, decode_planes, decode_rgb
 from trainer.temporal.plan import Supervision
 
@@ -61,15 +61,20 @@ def fill(request: SampleRequest, reader: ShardReader) -> Stopwatch:
 
 def answer_pairs(request: FlowRequest, blobs: Sequence[bytes]) -> None:
     """Decode the fields of the supervision, compose what is a chain, write each pair's flow."""
-    supervision = request.supervision
-    coded = dict(zip(supervision.fields, blobs, strict=True))
-    links = {pair for chain in supervision.chains if len(chain) > 1 for pair in chain}
+    chains = request.supervision.chains
+    coded = dict(zip(request.supervision.fields, blobs, strict=True))
+    alone = [index for index, chain in enumerate(chains) if len(chain) == 1]
+    flow, visible = request.flow.numpy(), request.visible.numpy()
+    decode_fields(
+        [coded[chains[index][0]] for index in alone],
+        [flow[index] for index in alone],
+        [visible[index] for index in alone],
+    )
+    links = {pair for chain in chains if len(chain) > 1 for pair in chain}
     held = {pair: decode_field(coded[pair]).field for pair in links}
-    for index, chain in enumerate(supervision.chains):
-        if chain:
-            # One at a time where it goes by itself: its memory, still warm, serves the next.
-            fields = {pair: held.get(pair) or decode_field(coded[pair]).field for pair in chain}
-            field = flow_between(chain[0][0], chain[-1][1], fields)
+    for index, chain in enumerate(chains):
+        if len(chain) > 1:
+            field = flow_between(chain[0][0], chain[-1][1], {pair: held[pair] for pair in chain})
             request.flow[index], request.visible[index] = field.flow[0], field.visible[0]
-        else:
+        elif not chain:
             request.flow[index], request.visible[index] = 0, False

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from flow_cache.coding.codec import DecodedField, decode_field, encode_field
+from flow_cache.coding import codec
+from flow_cache.coding.codec import DecodedField, decode_field, decode_fields, encode_field
 from flow_cache.coding.header import FieldHeader, exact_step, read_header
 from flow_cache.coding.scales import LARGEST_STEP
 
@@ -113,6 +114,67 @@ def test_torch_and_numpy_give_the_same_bytes() -> None:
 def test_memory_that_is_not_contiguous_gives_the_same_bytes() -> None:
     flow = smooth_flow()
     assert encode(flow.transpose(1, 2, 0).copy().transpose(2, 0, 1)) == encode(flow)
+
+
+def rooms(count: int, size: tuple[int, int] = (33, 47)) -> tuple[list[Flow], list[np.ndarray]]:
+    flow = np.full((count, 2, *size), np.nan, np.float32)
+    return [*flow], [*np.ones((count, *size), bool)]
+
+
+def some_fields() -> list[bytes]:
+    """Of one size, still, smooth, rough and far beyond a byte of steps, with steps of their own."""
+    rng = np.random.default_rng(0)
+    rough = rng.normal(0, 9, (2, 33, 47)).astype(np.float32)
+    flows = [np.zeros_like(rough), smooth_flow(), rough, 100 * rough]
+    blobs = [encode(flow, error) for flow in flows for error in (1 / 8, 1 / 64)]
+    hidden = rng.random((33, 47)) < 0.5
+    facts: dict[str, Any] = {"pair": (4, 5), "max_error_px": 1.0, "spec_digest": DIGEST}
+    return [*blobs, encode_field(rough, hidden, **facts)]
+
+
+@pytest.mark.parametrize("at_once", [1, 2 * 33 * 47, 10**6])
+def test_fields_decoded_together_are_what_each_is_alone(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "_AT_ONCE", at_once)
+    blobs = some_fields()
+    flow, visible = rooms(len(blobs))
+    headers = decode_fields(blobs, flow, visible)
+    assert headers == [read_header(blob) for blob in blobs]
+    for blob, one_flow, one_visible in zip(blobs, flow, visible, strict=True):
+        alone = decode_field(blob)
+        assert np.array_equal(one_flow, alone.flow.numpy())
+        assert np.array_equal(one_visible, alone.visible.numpy())
+
+
+def test_fields_of_both_layouts_are_decoded_together() -> None:
+    old = (GOLDEN / "scene.flow").read_bytes()
+    first = decode_field(old)
+    new = encode(first.flow.numpy() * np.float32(0.5), first.max_error_px)
+    flow, visible = rooms(3, first.size)
+    decode_fields([new, old, new], flow, visible)
+    assert np.array_equal(flow[1], first.flow.numpy())
+    for place in (0, 2):
+        assert np.array_equal(flow[place], decode_field(new).flow.numpy())
+
+
+def test_no_fields_are_decoded_to_nothing() -> None:
+    assert decode_fields([], [], []) == []
+
+
+@pytest.mark.parametrize(
+    ("flow", "visible"),
+    [
+        (np.empty((2, 33, 48), np.float32), np.empty((33, 47), bool)),
+        (np.empty((2, 33, 47)), np.empty((33, 47), bool)),
+        (np.empty((2, 33, 47), np.float32), np.empty((33, 47), np.uint8)),
+        (np.empty((2, 47, 33), np.float32).transpose(0, 2, 1), np.empty((33, 47), bool)),
+    ],
+)
+@pytest.mark.usefixtures("as_in_production")
+def test_a_field_goes_into_no_room_that_does_not_fit(flow: Flow, visible: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"a field of 33x47 goes into contiguous float32"):
+        decode_fields([encode(smooth_flow())], [flow], [visible])
 
 
 @pytest.mark.parametrize("max_error", [0.0, -1.0, 1e-9, 1e6, float("nan")])

@@ -27,7 +27,9 @@ STEPS = SIZES.flatmap(
 
 def unpacked(steps: np.ndarray, step: float = 1.0) -> np.ndarray:
     codes, escapes = (np.frombuffer(part, np.uint8) for part in pack_scales(steps))
-    return unpack_scales(codes, escapes, steps.shape[1:], step)
+    flow = np.empty(steps.shape, np.float32)
+    unpack_scales(codes[None], [escapes], [step], [flow])
+    return flow
 
 
 @given(STEPS)
@@ -84,5 +86,6 @@ def test_what_lies_beyond_the_range_is_clipped_and_counted() -> None:
     [(5, 0, "5 bytes of codes for a field of 2x3"), (6, 8, "8 bytes for 0 escapes")],
 )
 def test_sizes_that_do_not_fit_are_refused(codes: int, escapes: int, complaint: str) -> None:
+    room = np.empty((2, 2, 3), np.float32)
     with pytest.raises(ValueError, match=complaint):
-        unpack_scales(np.zeros(codes, np.uint8), np.zeros(escapes, np.uint8), (2, 3), 0.5)
+        unpack_scales(np.zeros((1, codes), np.uint8), [np.zeros(escapes, np.uint8)], [0.5], [room])
