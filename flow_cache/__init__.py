@@ -17,6 +17,7 @@ Beside these, `flow_cache.reuse` finds flow that other datasets hold; it stands 
 
 from flow_cache.algebra import compose, crop, flip, in_frame, length, resize, round_trip, warp
 from flow_cache.coding import (
+    DamagedField,
     DecodedField,
     FieldHeader,
     decode_field,
@@ -53,8 +54,8 @@ __all__ = [  # noqa: RUF022 - grouped
     "FlowEstimator", "EstimatorUnavailable", "load_estimator", "is_named", "check_estimator",
     "estimate_clip",
     # storing, judging, showing
-    "DecodedField", "FieldHeader", "decode_field", "decode_fields", "encode_field",
-    "field_bound", "read_header", "relabel", "FIGURES", "RoundTrip", "clip_quality",
-    "measure_round_trip", "shortest_pairs", "flow_to_rgb", "wheel_legend",
+    "DecodedField", "FieldHeader", "DamagedField", "decode_field", "decode_fields",
+    "encode_field", "field_bound", "read_header", "relabel", "FIGURES", "RoundTrip",
+    "clip_quality", "measure_round_trip", "shortest_pairs", "flow_to_rgb", "wheel_legend",
 ]
 # fmt: on

@@ -13,7 +13,14 @@ mp4/         where an mp4's coded pictures lie
 stopwatch    where the time goes
 """
 
-from shards.clip_video import decode_clip, decode_planes, decode_rgb, encode_clip, is_storable
+from shards.clip_video import (
+    DamagedClip,
+    decode_clip,
+    decode_planes,
+    decode_rgb,
+    encode_clip,
+    is_storable,
+)
 from shards.index import Dataset, check_agreement, read_index, read_table
 from shards.manifest import (
     DamagedDataset,
@@ -49,6 +56,6 @@ __all__ = [  # noqa: RUF022 - grouped
     # whole datasets
     "merge", "verify", "check_commit", "Problem",
     # errors, and where the time goes
-    "UsageError", "NoDataset", "DamagedDataset", "StorageFailure", "Stopwatch",
+    "UsageError", "NoDataset", "DamagedDataset", "DamagedClip", "StorageFailure", "Stopwatch",
 ]
 # fmt: on

@@ -46,6 +46,10 @@ _PLANES = (1, 2, 0)  # of RGB, in swscale's planar order G, B, R
 _BT709 = 1  # the value of ITU-T H.273 for primaries and transfer characteristics
 
 
+class DamagedClip(ValueError):
+    """Bytes that are no clip video, or not the one that was asked for."""
+
+
 def encode_clip(frames: UInt8[np.ndarray, "t 3 h w"], fps: Fraction, *, crf: int = 18) -> bytes:
     """Encode frames as H.264 yuv420p (BT.709, limited range); the same input gives the same bytes.
 
@@ -114,7 +118,7 @@ def decode_clip(
         RGB, exactly rounded, bit-equal to the same frames of the full decode.
 
     Raises:
-        ValueError: the bytes are no clip video, or a frame that is needed does not come out.
+        DamagedClip: the bytes are no clip video, or a frame that is needed does not come out.
     """
     track = _read_track(data)
     shown = range(0, len(track) if stop is None else min(stop, len(track)), stride)
@@ -132,8 +136,8 @@ def decode_rgb(data: bytes, shown: Sequence[int], out: UInt8[np.ndarray, "n 3 h 
         out: is written: RGB, exactly rounded, bit-equal to `decode_clip`'s.
 
     Raises:
-        ValueError: the bytes are no clip video, a frame that is needed does not come out, or `out`
-            has another shape than the clip's frames.
+        DamagedClip: the bytes are no clip video, or a frame that is needed does not come out.
+        ValueError: `out` has another shape than the clip's frames.
     """
     track = _read_track(data)
     _check_room(out, (len(shown), 3, *track.size))
@@ -158,7 +162,7 @@ def _read_track(data: bytes) -> Track:
     try:
         return read_track(data)
     except ValueError as error:
-        raise ValueError(f"not a readable clip video ({len(data)} bytes): {error}") from error
+        raise DamagedClip(f"not a readable clip video ({len(data)} bytes): {error}") from error
 
 
 def _check_room(out: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> None:
@@ -177,16 +181,16 @@ def _decode(
     for place, number in enumerate(shown):
         places[int(number)].append(place)
     if unknown := sorted(places.keys() - set(track.frames.tolist())):
-        raise ValueError(f"the clip video has {len(track)} frames, none of them is {unknown}")
+        raise DamagedClip(f"the clip video has {len(track)} frames, none of them is {unknown}")
     try:
         for picture in _pictures(data, track, list(places)) if places else ():
             _check_size(picture, track.size)
             if picture.pts is not None and picture.pts in places:
                 write(places.pop(picture.pts), picture)
     except av.FFmpegError as error:
-        raise ValueError(f"not a readable clip video ({len(data)} bytes): {error}") from error
+        raise DamagedClip(f"not a readable clip video ({len(data)} bytes): {error}") from error
     if places:
-        raise ValueError(
+        raise DamagedClip(
             f"clip video gave {len(set(shown)) - len(places)} of {len(set(shown))} frames, not "
             f"{sorted(places)}; it is damaged or was not written by encode_clip"
         )
@@ -209,7 +213,7 @@ def _pictures(data: bytes, track: Track, shown: Sequence[int]) -> Iterator[Video
 
 def _check_size(picture: VideoFrame, size: tuple[int, int]) -> None:
     if (picture.height, picture.width) != size:
-        raise ValueError(
+        raise DamagedClip(
             f"clip video says {size[0]}x{size[1]} and has a frame of "
             f"{picture.height}x{picture.width}; it is damaged"
         )
@@ -234,7 +238,7 @@ def _write_rgb(out: UInt8[np.ndarray, "n 3 h w"], places: list[int], picture: Vi
 
 def _write_planes(out: UInt8[np.ndarray, "n p"], places: list[int], picture: VideoFrame) -> None:
     if picture.format.name != "yuv420p":
-        raise ValueError(f"clip video is {picture.format.name}, encode_clip writes yuv420p")
+        raise DamagedClip(f"clip video is {picture.format.name}, encode_clip writes yuv420p")
     start = 0
     for plane in picture.planes:
         pixels = _pixels(plane)

@@ -13,11 +13,11 @@ from flow_cache.coding.codec import (
     decode_fields,
     encode_field,
 )
-from flow_cache.coding.header import FieldHeader, exact_step, read_header, relabel
+from flow_cache.coding.header import DamagedField, FieldHeader, exact_step, read_header, relabel
 
 # fmt: off
 __all__ = [
-    "DecodedField", "FieldHeader", "check_field", "decode_field", "decode_fields", "encode_field",
-    "exact_step", "field_bound", "read_header", "relabel",
+    "DamagedField", "DecodedField", "FieldHeader", "check_field", "decode_field", "decode_fields",
+    "encode_field", "exact_step", "field_bound", "read_header", "relabel",
 ]
 # fmt: on

@@ -26,6 +26,7 @@ from torch import Tensor
 from flow_cache.coding.header import (
     ONE_SCALE,
     THREE_SCALES,
+    DamagedField,
     FieldHeader,
     exact_step,
     seal,
@@ -109,7 +110,7 @@ def decode_field(blob: bytes) -> DecodedField:
     """The field that `encode_field` wrote, every component within the stated error.
 
     Raises:
-        ValueError: the bytes are not, or no longer, a flow field.
+        DamagedField: the bytes are not, or no longer, a flow field.
     """
     opened = unseal(blob)
     size = opened[0].size
@@ -137,7 +138,8 @@ def decode_fields(
         flow, visible: contiguous arrays to write to, one for each field.
 
     Raises:
-        ValueError: bytes that are not, or no longer, a flow field, or no such room for one.
+        DamagedField: bytes that are not, or no longer, a flow field.
+        ValueError: no such room for one.
     """
     opened = [unseal(blob) for blob in blobs]
     for (header, _, _), *rooms in zip(opened, flow, visible, strict=True):
@@ -185,7 +187,7 @@ def check_field(blob: bytes) -> FieldHeader:
     """The header of a field that `decode_field` will decode; the flow itself is not made.
 
     Raises:
-        ValueError: the bytes are not, or no longer, a flow field.
+        DamagedField: the bytes are not, or no longer, a flow field.
     """
     header, magic, frames = unseal(blob)
     _parts(header.size, magic, frames)
@@ -211,9 +213,9 @@ def _decompress(frame: memoryview, size: int, part: str) -> UInt8[np.ndarray, " 
             raise ValueError(f"{stated} bytes of {part}, its size and codes make it {size}")
         content = _decompressor().decompress(frame)
     except (zstandard.ZstdError, ValueError) as error:
-        raise ValueError(f"damaged flow field: {error}") from error
+        raise DamagedField(f"damaged flow field: {error}") from error
     if len(content) != size:  # a frame that zstd skips states a size and gives nothing
-        raise ValueError(f"damaged flow field: {len(content)} bytes of {part}, not {size}")
+        raise DamagedField(f"damaged flow field: {len(content)} bytes of {part}, not {size}")
     return np.frombuffer(content, np.uint8)
 
 

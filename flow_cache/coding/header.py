@@ -27,6 +27,10 @@ SMALLEST_PX, LARGEST_PX = 2.0**-20, 2.0**10  # maximum errors that a field can h
 Sizes = tuple[int, int, int]  # of the three frames, bytes
 
 
+class DamagedField(ValueError):
+    """Bytes that are not, or no longer, a flow field."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldHeader:
     """What a field's bytes say about it.
@@ -94,20 +98,20 @@ def unseal(blob: bytes) -> tuple[FieldHeader, bytes, tuple[memoryview, memoryvie
     """Header, magic and the three zstd frames of checked bytes.
 
     Raises:
-        ValueError: the bytes are not, or no longer, a flow field.
+        DamagedField: the bytes are not, or no longer, a flow field.
     """
     magic = bytes(blob[:4])
     if magic not in _HEADS:
-        raise ValueError(f"not a flow field: starts with {magic!r}, expected FXF2 or FXF1")
+        raise DamagedField(f"not a flow field: starts with {magic!r}, expected FXF2 or FXF1")
     start = _START.size + _HEADS[magic].size
     if len(blob) < start:
-        raise ValueError(f"not a flow field: only {len(blob)} bytes")
+        raise DamagedField(f"not a flow field: only {len(blob)} bytes")
     if zlib.crc32(memoryview(blob)[_START.size :]) != _START.unpack_from(blob)[1]:
-        raise ValueError("damaged flow field: checksum does not match")
+        raise DamagedField("damaged flow field: checksum does not match")
     words = _HEADS[magic].unpack_from(blob, _START.size)
     a, b, c = words[8:11]
     if a + b + c != len(blob) - start:
-        raise ValueError(f"damaged flow field: {len(blob)} bytes do not hold parts of {a, b, c}")
+        raise DamagedField(f"damaged flow field: {len(blob)} bytes do not hold parts of {a, b, c}")
     view = memoryview(blob)
     frames = view[start : start + a], view[start + a : start + a + b], view[start + a + b :]
     return _header(words), magic, frames
@@ -117,14 +121,14 @@ def _header(words: tuple[Any, ...]) -> FieldHeader:
     source, target, height, width, max_error, step, saturated, digest = words[:8]
     round_trip = words[11] if len(words) > 11 else math.nan
     if not 0 < height * width <= MAX_PIXELS:
-        raise ValueError(f"damaged flow field: size {height}x{width}")
+        raise DamagedField(f"damaged flow field: size {height}x{width}")
     if not _is_bounded(max_error, step) or saturated > 2 * height * width:
-        raise ValueError(
+        raise DamagedField(
             f"damaged flow field: steps of {step} px for an error of {max_error} px, "
             f"{saturated} components saturated of a field of {height}x{width}"
         )
     if round_trip < 0 or math.isinf(round_trip):
-        raise ValueError(f"damaged flow field: a round trip of {round_trip} px")
+        raise DamagedField(f"damaged flow field: a round trip of {round_trip} px")
     return FieldHeader(
         pair=(source, target),
         size=(height, width),
@@ -148,7 +152,7 @@ def read_header(blob: bytes) -> FieldHeader:
     """What a field says about itself; the checksum is verified, nothing is decoded.
 
     Raises:
-        ValueError: the bytes are not, or no longer, a flow field.
+        DamagedField: the bytes are not, or no longer, a flow field.
     """
     return unseal(blob)[0]
 
@@ -157,7 +161,8 @@ def relabel(blob: bytes, pair: Pair) -> bytes:
     """The same field under other frame numbers, for a clip that begins elsewhere in its source.
 
     Raises:
-        ValueError: the bytes are not a flow field, a frame number outside [0, 2^32).
+        DamagedField: the bytes are not a flow field.
+        ValueError: a frame number outside [0, 2^32).
     """
     _, magic, _ = unseal(blob)
     _check_pair(pair)

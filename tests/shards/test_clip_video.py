@@ -17,7 +17,14 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-from shards.clip_video import decode_clip, decode_planes, decode_rgb, encode_clip, is_storable
+from shards.clip_video import (
+    DamagedClip,
+    decode_clip,
+    decode_planes,
+    decode_rgb,
+    encode_clip,
+    is_storable,
+)
 
 
 def moving_noise(frames: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -111,14 +118,14 @@ def test_frames_of_another_size_than_the_clip_says_are_a_value_error(height: int
     place = data.rindex(b"avc1") + 4 + 26  # the first one stands among the brands of the file
     assert data[place : place + 2] == b"\0\x30"
     data[place : place + 2] = height.to_bytes(2, "big")
-    with pytest.raises(ValueError, match=f"says {height}x64 and has a frame of 48x64"):
+    with pytest.raises(DamagedClip, match=f"says {height}x64 and has a frame of 48x64"):
         decode_planes(bytes(data), range(3), np.empty((3, height * 96), np.uint8))
 
 
 @pytest.mark.parametrize("number", [17, -1])
 def test_a_frame_that_the_clip_has_not_is_a_value_error(number: int):
     data = encode_clip(CLIP[:17], Fraction(24))
-    with pytest.raises(ValueError, match=f"17 frames, none of them is .{number}"):
+    with pytest.raises(DamagedClip, match=f"17 frames, none of them is .{number}"):
         decode_rgb(data, [0, number], np.empty((2, 3, 48, 64), np.uint8))
 
 
@@ -257,13 +264,13 @@ def test_a_long_clip_has_one_keyframe():
 
 @pytest.mark.parametrize("data", [b"", b"junk" * 100])
 def test_bytes_that_are_no_clip_are_a_value_error(data: bytes):
-    with pytest.raises(ValueError, match="not a readable clip video"):
+    with pytest.raises(DamagedClip, match="not a readable clip video"):
         decode_clip(data)
 
 
 def test_a_truncated_clip_is_a_value_error():
     data = encode_clip(CLIP[:17], Fraction(24))
-    with pytest.raises(ValueError, match="clip video"):
+    with pytest.raises(DamagedClip, match="clip video"):
         decode_clip(data[: len(data) // 2])
 
 

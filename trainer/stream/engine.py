@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from flow_cache import DamagedField
 from shards import (
     Cursor,
+    DamagedClip,
     DamagedDataset,
     Dataset,
     Mixture,
@@ -37,7 +39,7 @@ from trainer.stream.source import Source
 from trainer.stream.timing import Totals
 from trainer.temporal.recipe import Recipe
 
-_NOTHING: Mapping[int, Damage] = {}
+_DAMAGE = (DamagedDataset, DamagedClip, DamagedField, OSError)
 Avoid = Mapping[Samples, Mapping[int, Damage]]
 
 
@@ -217,7 +219,7 @@ class Stream(IterableDataset[Batch]):
     def _find(self, position: int, avoid: Avoid) -> Found:
         source, own = self.mixture.at(position)
         samples = self.samples[source]
-        return samples.find(position, own, avoid.get(samples, _NOTHING))
+        return samples.find(position, own, avoid.get(samples, {}))
 
     def _own_sample(self, position: int) -> tuple[int, int]:
         """The source and number of the sample that a position has, damaged or not."""
@@ -277,9 +279,7 @@ def _gather(
         try:
             for kind, duration in wait().seconds.items():
                 seconds[kind] = seconds.get(kind, 0) + duration
-        except UsageError:
-            raise
-        except (DamagedDataset, OSError, ValueError) as error:
+        except _DAMAGE as error:
             damage = Damage(key=samples.key(part.found.row), reason=str(error))
             avoid[samples][number] = damage
             if not isinstance(error, OSError):  # which may have passed when it is met again

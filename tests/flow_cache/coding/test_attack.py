@@ -12,7 +12,7 @@ import zstandard
 
 from benchmarks.flow_fuzz import attack, mutants, seeds
 from flow_cache.coding.codec import check_field, decode_field, encode_field
-from flow_cache.coding.header import LAST_FRAME, read_header, relabel
+from flow_cache.coding.header import LAST_FRAME, DamagedField, read_header, relabel
 
 SIZE = (9, 11)
 MIB = 2**20
@@ -52,7 +52,7 @@ def peak_of(call: Callable[[], object]) -> int:
 
 def refused(blob: bytes, words: str) -> None:
     for read in (decode_field, check_field):
-        with pytest.raises(ValueError, match=f"damaged flow field: .*{words}"):
+        with pytest.raises(DamagedField, match=f"damaged flow field: .*{words}"):
             read(blob)
 
 

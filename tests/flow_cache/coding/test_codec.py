@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from flow_cache.coding import codec
 from flow_cache.coding.codec import DecodedField, decode_field, decode_fields, encode_field
-from flow_cache.coding.header import FieldHeader, exact_step, read_header
+from flow_cache.coding.header import DamagedField, FieldHeader, exact_step, read_header
 from flow_cache.coding.scales import LARGEST_STEP
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "flow"
@@ -218,9 +218,9 @@ def test_refuses_a_digest_that_is_none(digest: str) -> None:
 def test_every_truncation_is_an_error() -> None:
     blob = encode(smooth_flow(9, 11))
     for length in range(len(blob)):
-        with pytest.raises(ValueError, match="flow field"):
+        with pytest.raises(DamagedField, match="flow field"):
             decode_field(blob[:length])
-    with pytest.raises(ValueError, match="flow field"):
+    with pytest.raises(DamagedField, match="flow field"):
         decode_field(blob + b"\0")
 
 
@@ -229,14 +229,14 @@ def test_every_flipped_bit_is_an_error(place: int, bit: int) -> None:
     blob = bytearray(encode(smooth_flow(9, 11)))
     blob[place % len(blob)] ^= 1 << bit
     for read in (decode_field, read_header):
-        with pytest.raises(ValueError, match="flow field"):
+        with pytest.raises(DamagedField, match="flow field"):
             read(bytes(blob))
 
 
 @given(data=st.binary(max_size=300))
 def test_bytes_that_are_no_field_are_an_error(data: bytes) -> None:
     for blob in (data, b"FXF1" + data, b"FXF2" + data, sealed(data.ljust(90, b"\0"))):
-        with pytest.raises(ValueError, match="flow field"):
+        with pytest.raises(DamagedField, match="flow field"):
             decode_field(blob)
 
 
@@ -254,7 +254,7 @@ def test_parts_of_the_wrong_size_are_an_error(part: int, content: bytes) -> None
     parts[part] = zstandard.compress(content) if content else b"no zstd"
     tail = struct.pack("<3I", *map(len, parts)) + blob[HEAD_SIZE - 8 : HEAD_SIZE]
     body = head + tail + b"".join(parts)
-    with pytest.raises(ValueError, match="damaged flow field"):
+    with pytest.raises(DamagedField, match="damaged flow field"):
         decode_field(sealed(body))
 
 

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from shards.clip_video import decode_clip
+from flow_cache.coding.header import DamagedField
+from shards.clip_video import DamagedClip, decode_clip
 from shards.index import Dataset
 from shards.manifest import DamagedDataset, Layer
 from shards.order import Cursor
@@ -439,13 +440,32 @@ def test_a_fault_that_passes_is_met_anew(open_stream, monkeypatch: pytest.Monkey
     assert sorted(second.keys) == [f"clip-{row}" for row in range(4)]
 
 
-def test_faults_of_ours_are_no_damage(open_stream, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [DamagedClip, DamagedField])
+def test_bytes_that_no_codec_reads_are_damage(
+    open_stream, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
     def fill(request, reader):
-        raise KeyError("a pair")
+        if request.row == 2:
+            raise error("no such bytes")
+        return Stopwatch()
 
     stream = open_stream(Index([4]), batch=4)
     monkeypatch.setattr(engine, "fill", fill)
-    with pytest.raises(KeyError, match="a pair"):
+    (batch,) = take(stream, 1)
+    (damage,) = batch.damaged
+    assert (damage.key, damage.reason) == ("clip-2", "no such bytes")
+
+
+@pytest.mark.parametrize("error", [KeyError, ValueError, UsageError, UnicodeError])
+def test_faults_of_ours_are_no_damage(
+    open_stream, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fill(request, reader):
+        raise error("a pair")
+
+    stream = open_stream(Index([4]), batch=4)
+    monkeypatch.setattr(engine, "fill", fill)
+    with pytest.raises(error, match="a pair"):
         take(stream, 1)
 
 
