@@ -215,11 +215,7 @@ class Dataset:
             DamagedDataset: they are not those that the manifest records.
         """
         file = pq.ParquetFile(self._index(shard, layer))
-        known = None
-        if columns is not None:
-            there = {*file.schema_arrow.names}
-            known = [name for name in columns if name in there]
-        return file.read(columns=known, use_threads=False)
+        return file.read(columns=columns, use_threads=False)  # which leaves out what is not there
 
     def each(
         self, columns: list[str] | None = None, layer: Layer | None = None

@@ -1,13 +1,21 @@
 """A survey of a source, and the samples that its filter and windows leave."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
+import platformdirs
 import pyarrow as pa
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from shards.store import UsageError
 from tests.trainer.stream.conftest import Index
 from trainer.config import StreamConfig
+from trainer.stream import source
 from trainer.stream.source import Source, pick, survey
 from trainer.stream.where import Where
 
@@ -26,6 +34,53 @@ def test_a_filter_counts_what_it_takes_of_each_shard() -> None:
     index = Index([3, 2, 4], frames=[4, 9, 9, 9, 9, 5, 9, 9, 7])
     found = survey(Source(dataset=index, where="number >= 4"), CONFIG)
     assert (found.samples, found.size, found.shortest) == ((0, 1, 4), (2, 2), 5)
+
+
+class Uneven(Index):
+    """Shards of which some have a column of the user's, as whole numbers or as fractions."""
+
+    def each(self, columns=None, layer=None) -> Iterator[pa.Table]:
+        for number, table in enumerate(super().each(columns, layer)):
+            kind = (None, pa.int64(), pa.float64())[number // 3 % 3]
+            score = pa.array(range(len(table)), kind or pa.int64())
+            yield table.append_column("score", score) if kind else table
+
+
+@given(rows=st.lists(st.integers(1, 9), min_size=1, max_size=30), at_once=st.integers(1, 9))
+def test_shards_are_counted_together_as_each_alone(rows: list[int], at_once: int) -> None:
+    index = Uneven(rows, frames=[4 + 3 * n % 7 for n in range(sum(rows))])
+    where = "abs(frames - 7) < 2 or score > 1"
+    expected = [len(pick(one, Where(where), CONFIG)[0]) for one in index.each()]
+    assume(any(expected) and len(rows) > 3)
+    with patch.object(source, "_AT_ONCE", at_once):
+        found = survey(Source(dataset=index, where=where), CONFIG)
+    assert found.samples == tuple(expected)
+
+
+def test_a_large_dataset_is_counted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path))
+    monkeypatch.setattr(source, "_WORTH_KEEPING", 2)
+    reads: list[Index] = []
+
+    class Counted(Index):
+        def each(self, columns=None, layer=None) -> Iterator[pa.Table]:
+            reads.append(self)
+            return super().each(columns, layer)
+
+    first, other = Counted([3, 2, 4]), Counted([3, 2, 5])
+    windows = replace(CONFIG, windows="all")
+    asked = [
+        (first, "number >= 4", CONFIG),
+        (first, "number >= 5", CONFIG),
+        (first, "number >= 4", windows),
+        (first, "number >= 4", replace(windows, frames=2)),
+        (other, "number >= 4", CONFIG),
+    ]
+    found = [survey(Source(dataset=index, where=where), how) for index, where, how in asked]
+    assert found[0].samples == (0, 1, 4)
+    assert len(reads) == len(asked)
+    again = [survey(Source(dataset=index, where=where), how) for index, where, how in asked]
+    assert (again, len(reads)) == (found, len(asked))
 
 
 @pytest.mark.parametrize(
