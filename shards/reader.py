@@ -13,6 +13,7 @@ import pyarrow as pa
 from shards.index import Dataset
 from shards.manifest import DamagedDataset, Layer
 from shards.schema import CLIP_MEMBERS, member_columns
+from shards.storage.open_files import OpenFiles
 from shards.store import Store
 
 _GAP_BYTES = 64 * 1024  # fields closer than this are fetched in one request
@@ -79,6 +80,7 @@ class ShardReader:
         self._tables = Held(self._read, held)
         self._counting, self.bytes_read = threading.Lock(), 0
         self.stop = threading.Event()
+        self._files = OpenFiles()
 
     def load(self, shard: int) -> None:
         """Read the index of shard number `shard`, if it is not held.
@@ -129,7 +131,7 @@ class ShardReader:
             self.value(row, f"{name}_{what}") for what in ("offset", "size", "crc32")
         )
         store, tar = self._tar("clips", row)
-        data = store.read_range(tar, offset, size, self.stop)
+        data = store.read_range(tar, offset, size, self.stop, self._files)
         self._count(len(data))
         self._check(data, crc32, store.at(tar), row, name)
         return data
@@ -152,7 +154,7 @@ class ShardReader:
         indices = [number[pair] for pair in pairs]
         spans = [(int(record["field_offset"][i]), int(record["field_size"][i])) for i in indices]
         store, tar = self._tar(f"flow/{self.layer.name}", row)
-        blobs = read_spans(store, tar, spans, self.stop)
+        blobs = read_spans(store, tar, spans, self.stop, self._files)
         self._count(sum(map(_extent, coalesce(spans, gap=_GAP_BYTES))))
         for pair, index, blob in zip(pairs, indices, blobs, strict=True):
             self._check(
@@ -183,12 +185,13 @@ def read_spans(
     name: str,
     spans: Sequence[tuple[int, int]],
     stop: threading.Event | None = None,
+    files: OpenFiles | None = None,
 ) -> list[bytes]:
     """The bytes of each (offset, size), near ones fetched in one request."""
     blobs: dict[tuple[int, int], bytes] = {}
     for group in coalesce(spans, gap=_GAP_BYTES):
         start = group[0][0]
-        data = store.read_range(name, start, _extent(group), stop)
+        data = store.read_range(name, start, _extent(group), stop, files)
         for offset, size in group:
             blobs[offset, size] = data[offset - start : offset - start + size]
     return [blobs[span] for span in spans]

@@ -23,6 +23,7 @@ from shards.storage.filesystems import (
     put,
 )
 from shards.storage.locks import LOCK, local_lock, remote_lease
+from shards.storage.open_files import OpenFiles
 
 __all__ = ["LOCK", "TEMPORARY_PREFIX", "StorageFailure", "Store", "UsageError"]
 
@@ -90,18 +91,23 @@ class Store:
         return self._attempt(name, self._filesystem.cat_file)
 
     def read_range(
-        self, name: str, offset: int, size: int, stop: threading.Event | None = None
+        self,
+        name: str,
+        offset: int,
+        size: int,
+        stop: threading.Event | None = None,
+        files: OpenFiles | None = None,
     ) -> bytes:
         """`size` bytes from `offset`; fewer where the file ends early (callers check a sum).
 
         Args:
             stop: once it is set, a read that fails is not tried again.
+            files: that stay open, if they are local.
         """
 
         def read(path: str) -> bytes:
             if self.is_local:
-                with open(path, "rb") as file:
-                    return os.pread(file.fileno(), size, offset)
+                return (files or OpenFiles(0)).read_range(path, offset, size)
             try:
                 return self._filesystem.cat_file(path, start=offset, end=offset + size)
             except OSError as error:
