@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-PER_SHARD, BATCH, WINDOWS, BUFFER, BLOCK = 64, 256, (16, 64), 1000, 1 << 18
+PER_SHARD, BATCH, WINDOWS, BUFFER, BLOCK = 64, 256, (16, 32, 64, 128), 1000, 1 << 18
 Order = npt.NDArray[np.int64]
 
 # Both print, for two epochs, the places on disk in the order in which clips come.

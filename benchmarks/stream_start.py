@@ -25,15 +25,15 @@ WHERES = ("", FILTER, FILTER)
 COLUMNS = ("s", "cpu_s", "peak_MiB")
 
 
-def start(url: str, where: str) -> dict[str, Any]:
-    """What a resumed process does before it can decode its first batch of 32."""
+def start(url: str, where: str, window: int = 64) -> dict[str, Any]:
+    """What a resumed process does before it can decode its first batch of 32, and what it holds."""
     from shards import Dataset
     from trainer import PlainRecipe, Source, Stream, StreamConfig
 
     figures: dict[str, Any] = {}
     with measured(figures, "open"):
         dataset = Dataset(url)
-    config = StreamConfig(frames=16, batch=32)
+    config = StreamConfig(frames=16, batch=32, window=window)
     with measured(figures, "filter, order"):
         source = Source(dataset=dataset, where=where, layer=dataset.layer())
         stream = Stream(source, config, PlainRecipe(16, flow=True), seed=0)
@@ -43,12 +43,15 @@ def start(url: str, where: str) -> dict[str, Any]:
         stream.load_state_dict(state)
         batch, _ = stream.prepare(stream.cursor.position)
     assert len(batch) == 32
+    with measured(figures, "index of three windows"):  # as many as are held
+        for shard in range(min(3 * window, len(dataset.shards))):
+            stream.samples[0].load(shard)
     return figures | {"samples": stream.samples[0].order.total}
 
 
-def run(url: str, where: str, cache: str) -> dict[str, Any]:
+def run(url: str, where: str, window: int, cache: str) -> dict[str, Any]:
     """`start` in a process of its own."""
-    command = [sys.executable, __file__, "--job", url, where]
+    command = [sys.executable, __file__, "--job", url, where, "--window", str(window)]
     env = os.environ | {"XDG_CACHE_HOME": cache}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -59,11 +62,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="not used; every script here takes it")
     parser.add_argument("--clips", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--window", type=int, default=64, help="shards mixed with each other")
     parser.add_argument("--json", help="file for the figures")
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
-        print(json.dumps(start(*options.job)))
+        print(json.dumps(start(*options.job, options.window)))
         return
     from scale_world import CLIPS, write_index
 
@@ -77,7 +81,7 @@ def main() -> None:
             url, cache = f"{folder}/dataset", f"{folder}/cache"
             write_index(url, clips // CLIPS, PER_SHARD)
             for where in WHERES:
-                figures = run(url, where, cache)
+                figures = run(url, where, options.window, cache)
                 found.append({"clips": clips, "where": where, **figures})
                 print(f"\n{clips:,} clips, where {where or 'all'}: {figures['samples']:,} samples")
                 for name, values in figures.items():

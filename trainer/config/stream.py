@@ -16,7 +16,7 @@ class StreamConfig:
     """Clips in a global batch, over all ranks."""
     layer: str = "variational"
     """Flow layer: an estimator's name, or the start of a layer's digest."""
-    window: int = 16
+    window: int = 64
     """Shards whose clips are mixed with each other while shuffling."""
     where: str = ""
     """Filter over columns of the index, as `frames >= 33 and "dog" in caption`; docs/streaming.md
