@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trainer.stream.batch import Batch
 from trainer.stream.buffers import Buffers
+from trainer.stream.timing import GpuClock
 
 _SMALLEST = 16  # below, libswscale has shorter filters
 _SHARPNESS = 0.6  # of the bicubic: minus its slope one pixel away
@@ -44,6 +45,7 @@ class Delivery:
         self._size = size
         self._buffers = Buffers()
         self._side: torch.cuda.Stream | None = None
+        self._clock = GpuClock()
 
     def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
         """Memory to fill; for a GPU it is pinned, and torch lends it anew after the copies."""
@@ -57,8 +59,9 @@ class Delivery:
             return self._deliver(batch)
         if self._side is None:  # not before: who makes a stream may still fork
             self._side = torch.cuda.Stream(self.device)
-        with torch.cuda.stream(self._side):
+        with torch.cuda.stream(self._side), self._clock:
             delivered = self._deliver(batch)
+        delivered.seconds["gpu"] = self._clock.finished_s()  # of batches before this one
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(self._side)
         for tensor in delivered.pixels():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from typing import Literal
@@ -135,6 +136,25 @@ class FakeGpu:
         current = FakeStream(self, "current")
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
         monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+        monkeypatch.setattr(torch.cuda, "Event", lambda *, enable_timing: FakeEvent(self))
+        self.now_ms = 0.0
+        self.done = 0  # events that it has passed
+        self.events = 0
+
+
+class FakeEvent:
+    def __init__(self, gpu: FakeGpu) -> None:
+        self.gpu = gpu
+
+    def record(self) -> None:
+        self.at_ms, self.gpu.events = self.gpu.now_ms, self.gpu.events + 1
+        self.number = self.gpu.events
+
+    def query(self) -> bool:
+        return self.number <= self.gpu.done
+
+    def elapsed_time(self, end: "FakeEvent") -> float:
+        return end.at_ms - self.at_ms
 
 
 class FakeStream(AbstractContextManager[None]):
@@ -168,3 +188,21 @@ def test_on_a_gpu_copies_run_aside_and_what_follows_waits_for_them(
     held = ["is current's"] * len(batch.pixels())
     copied = ["side begins", "copies to cuda", "side ends"]
     assert gpu.asked == [*copied, "current waits for side", *held]
+
+
+def test_a_gpu_s_own_clock_times_the_copies_and_nobody_waits_for_it(
+    made, monkeypatch: pytest.MonkeyPatch
+):
+    batch, gpu = first_batches(made, "host")[0], FakeGpu(monkeypatch)
+
+    def copy(self: Batch, device: torch.device) -> Batch:
+        gpu.now_ms += 250
+        return replace(self, seconds={})
+
+    monkeypatch.setattr(Batch, "to", copy)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)
+    deliver, told = Delivery(torch.device("cuda"), (48, 64)), []
+    for done in (0, 2, 3, 8):  # of events, of which each batch has two
+        gpu.done = done
+        told.append(deliver(batch).seconds["gpu"])
+    assert told == [0, 0.25, 0, 0.75]
