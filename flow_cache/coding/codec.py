@@ -41,7 +41,7 @@ Parts = tuple[
     UInt8[np.ndarray, " codes"], UInt8[np.ndarray, " escapes"], UInt8[np.ndarray, " bits"]
 ]
 Opened = tuple[FieldHeader, bytes, tuple[memoryview, memoryview, memoryview]]
-_AT_ONCE = 2**21  # pixels of fields that are decoded together: more would not stay in the cache
+_AT_ONCE = 2**18  # pixels of fields that are decoded together: more leaves cache and kept memory
 _held = threading.local()  # a thread's decompressor: to make one costs a third of its work
 
 
