@@ -36,7 +36,8 @@ class ModelConfig:
     """Keep of each block its input alone for the backward pass and compute the rest again: a third
     more work, a fraction of the memory, the same values."""
     compile: bool = False
-    """Run the network through torch.compile: minutes at the start, then fewer kernels."""
+    """Run each block of the network through torch.compile: a minute or more at the start, then
+    fewer kernels."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "depth", "heads", "patch"):

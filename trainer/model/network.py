@@ -1,6 +1,6 @@
 """The network that a configuration asks for."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -10,6 +10,8 @@ from trainer.libraries import import_diffusers
 from trainer.model.adapted import Adapted, family_of
 from trainer.model.text import require_all
 from trainer.model.transformer import SpaceTimeTransformer
+
+Made = TypeVar("Made", SpaceTimeTransformer, Adapted)
 
 
 def load_network(
@@ -27,7 +29,7 @@ def load_network(
             or other conditions.
     """
     if config.ours:
-        return SpaceTimeTransformer(config, channels, text, classes)
+        return _compiled(SpaceTimeTransformer(config, channels, text, classes), config)
     network = Adapted(_pretrained(config.pretrained) if config.pretrained else _fresh(config))
     asked = config.pretrained or config.family
     if network.channels != channels:
@@ -44,7 +46,7 @@ def load_network(
         raise UsageError(f"{asked} knows no classes: drop conditioning.labels")
     if config.checkpointing:
         network.model.enable_gradient_checkpointing()  # type: ignore[operator]
-    return network.train()
+    return _compiled(network.train(), config)
 
 
 def require_per_slot(network: SpaceTimeTransformer | Adapted) -> None:
@@ -55,6 +57,21 @@ def require_per_slot(network: SpaceTimeTransformer | Adapted) -> None:
             f"{name} takes one noise level a clip: levels that differ between slots need our "
             "transformer, Wan, SkyReels, Sana or LTX"
         )
+
+
+def _compiled(network: Made, config: ModelConfig) -> Made:
+    """The network, whose blocks are compiled when they are first called, if that is asked for.
+
+    Each block by itself: one compilation serves all of them, and DDP, FSDP2 and checkpointing wrap
+    them as they are. Names of weights stay.
+    """
+    blocks: Any = network.model if isinstance(network, Adapted) else network.blocks
+    if config.compile and getattr(blocks, "_repeated_blocks", None):
+        blocks.compile_repeated_blocks()
+    elif config.compile:
+        for block in blocks if isinstance(blocks, nn.ModuleList) else (blocks,):
+            block.compile()
+    return network
 
 
 def _fresh(config: ModelConfig) -> nn.Module:

@@ -61,6 +61,25 @@ def test_checkpointing_is_the_librarys() -> None:
     network(torch.zeros(1, 3, 4, 4, 8), torch.zeros(1, 3), torch.arange(3.0)).sum().backward()
 
 
+@pytest.mark.parametrize(
+    ("family", "blocks"),
+    [("", {"Block"}), (WAN, {"WanTransformerBlock"}), ("MochiTransformer3DModel", None)],
+)
+def test_blocks_are_compiled_each_by_itself_if_asked_for(
+    family: str, blocks: set[str] | None
+) -> None:
+    """Mochi names no blocks: it is compiled as a whole."""
+    arguments = json.dumps(SETTINGS[family]) if family else ""
+    for compiles in (False, True):
+        config = ModelConfig(
+            family=family, arguments=arguments, dim=16, depth=2, heads=2, compile=compiles
+        )
+        network = load_network(config, channels=4)
+        compiled = {type(m).__name__ for m in network.modules() if m._compiled_call_impl}
+        assert compiled == ((blocks or {family}) if compiles else set())
+        assert not any("_orig_mod" in name for name in network.state_dict())
+
+
 def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(UsageError, match=r"denoises 4 channels and the codec has 3"):
         load_network(FRESH)

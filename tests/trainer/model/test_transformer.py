@@ -189,6 +189,18 @@ def test_checkpointing_changes_no_value_and_no_gradient() -> None:
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own looking
+def test_a_block_is_one_graph_for_the_compiler() -> None:
+    config = replace(TINY, window=1, checkpointing=True)
+    context = Context(states=torch.randn(2, 4, 5), mask=torch.ones(2, 4).bool())
+    given = torch.randn(2, 3, 3, 8, 8), torch.zeros(2, 3), torch.arange(3.0), context
+    model = awake(config, text=5)
+    plain = model(*given)
+    for block in model.blocks:
+        block.compile(backend="eager", fullgraph=True)  # else an error
+    torch.testing.assert_close(model(*given), plain)
+
+
 def told(states: Tensor, words: int) -> Any:
     mask = (torch.arange(states.shape[1]) < words).expand(states.shape[:2])
     return Context(states=states * mask[..., None], mask=mask)

@@ -245,6 +245,34 @@ def test_a_run_is_told_the_class_of_each_clip(made, tmp_path: Path, config: Trai
     assert moved.nonzero().flatten().tolist() == [9, 10]
 
 
+def test_a_run_hears_the_captions_of_its_clips(
+    made, tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    class Encoder:
+        """In place of one of transformers."""
+
+        width = 4
+
+        def __init__(self, *_: object) -> None: ...
+
+        def __call__(self, caption: str) -> torch.Tensor:
+            heard.append(caption)
+            return torch.full((len(caption), 4), 0.1)
+
+    monkeypatch.setattr("trainer.model.text.TextEncoder", Encoder)
+    told = ConditioningConfig(text="any", length=9, dropout=0.3)
+    run(made, tmp_path, replace(config, conditioning=told))
+    captions = {f"scene {number}" for number in range(6)}
+    assert {*heard} <= captions | {""}
+    assert "" in heard
+    assert len({*heard} & captions) > 1
+    weights = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    moments = weights["optimizer"]["state"][[*weights["model"]].index("text.project.weight")]
+    assert moments["exp_avg_sq"].abs().sum() > 0
+
+
 def test_a_network_of_diffusers_trains(made, tmp_path: Path, config: TrainConfig) -> None:
     wan = SETTINGS["WanTransformer3DModel"] | {"in_channels": 3, "out_channels": 3}
     model = ModelConfig(family="WanTransformer3DModel", arguments=json.dumps(wan))
