@@ -28,8 +28,8 @@ def sample(
     out: str,
     count: int = 4,
     frames: int = 0,
-    steps: int = 50,
-    solver: Literal["euler", "heun"] = "euler",
+    steps: int = 30,
+    solver: Literal["heun", "euler"] = "heun",
     image: Annotated[tuple[str, ...], arg(metavar="FILE...")] = (),
     at: tuple[int, ...] = (0,),
     overlap: int = 0,
@@ -46,7 +46,7 @@ def sample(
         frames: of a clip; 0: as many as the model was trained on. More are made in windows that
             overlap.
         steps: in a window, over all stages of a pyramid together.
-        solver: euler is also DDIM's; heun is of the second order and costs twice as much a step.
+        solver: heun is of the second order and costs twice as much a step; euler is also DDIM's.
         image: pictures that frames of every clip are known to be, of the size of the run's clips:
             one gives a clip that goes on from it, two the motion between them.
         at: which frames they are.

@@ -38,7 +38,7 @@ def usual(config: TrainConfig) -> Request:
     that every stage can have."""
     frames = config.stream.frames
     overlap = 1 if config.pyramid.coarsest > 1 else max(frames // 2, 1)
-    return Request(frames=frames, steps=50, overlap=overlap, seed=0)
+    return Request(frames=frames, steps=30, overlap=overlap, seed=0)
 
 
 def plan(config: TrainConfig, request: Request, given: Sequence[int]) -> tuple[Schedule, ...]:

@@ -1,7 +1,6 @@
 """The sampler against exact Gaussian denoisers, diffusers' schedulers, and bits of given frames."""
 
 import math
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -16,23 +15,23 @@ from diffusers import (
 )
 from torch import Tensor
 
-from shards import UsageError
-from tests.gaussian_clips import (
-    Perfect,
+from benchmarks.gaussian_clips import (
     UnitNoise,
     covariance_of,
-    end_of,
     error,
+    errors_at_ends,
     moving,
+    perfect_sampler,
     smooth,
 )
+from shards import UsageError
 from trainer.config import ProcessConfig, PyramidConfig
 from trainer.process.build import build_process
 from trainer.process.pyramid import NoiseInterval
 from trainer.sample.loop import Sampler, noise_of
 from trainer.sample.renoise import Renoise
 from trainer.sample.schedule import Row, Schedule, schedule
-from trainer.temporal.stages import Stage, stages
+from trainer.temporal.stages import Stage
 
 PROCESSES = {
     "edm": ProcessConfig(),
@@ -41,7 +40,6 @@ PROCESSES = {
     "velocity": ProcessConfig(kind="ddim", predicts="velocity", betas="linear"),
 }
 LAWS = {"smooth": smooth(16) / 4, "moving": moving(16) / 4, "odd": smooth(17) / 4}
-LAWS["unit"] = smooth(16)
 PYRAMID, PLAIN = PyramidConfig(), PyramidConfig(enabled=False)
 GENERATOR = torch.Generator
 
@@ -50,28 +48,11 @@ def times(slots: int) -> Tensor:
     return torch.arange(slots, dtype=torch.float64)
 
 
-@cache
-def perfect(kind: str, law: str, pyramid: PyramidConfig) -> Perfect:
-    return Perfect(LAWS[law], build_process(PROCESSES[kind]), stages(pyramid))
-
-
-def sampler(kind: str, law: str, pyramid: PyramidConfig = PYRAMID, **options: Any) -> Sampler:
-    network = perfect(kind, law, pyramid)
-    options = {"heun": True, **options}
-    time = times(len(network.covariance))
-    return Sampler(network=network, process=network.process, time=time, **options)
-
-
-def errors_at_ends(kind: str, law: str, renoise: Renoise) -> list[float]:
-    """Of the covariance at the end of each stage, coarsest first; 20 steps in each."""
-    asked = sampler(kind, law, renoise=renoise)
-    covariance = LAWS[law]
-    rows = schedule(PROCESSES[kind], PYRAMID, len(covariance), 60)
-    followed = list(asked.follow(rows, UnitNoise(70)))
-    return [
-        error(covariance_of(x), end_of(covariance, asked.process, stage))
-        for stage, x in zip(stages(PYRAMID)[::-1], followed[19::20], strict=True)
-    ]
+def errors(kind: str, law: str, renoise: Renoise) -> list[float]:
+    """At the end of each stage, coarsest first; twenty of Heun's steps in each."""
+    config = PROCESSES[kind]
+    asked = perfect_sampler(LAWS[law], config, PYRAMID, heun=True, renoise=renoise)
+    return errors_at_ends(asked, config, PYRAMID, 60)
 
 
 @pytest.mark.parametrize(
@@ -82,16 +63,16 @@ def errors_at_ends(kind: str, law: str, renoise: Renoise) -> list[float]:
     ],
 )
 def test_covariances_are_right_at_the_end_of_every_stage(kind: str, law: str) -> None:
-    assert max(errors_at_ends(kind, law, "paired")) < 0.02
+    assert max(errors(kind, law, "paired")) < 0.02
 
 
 @pytest.mark.parametrize("kind", ["edm", "flow", "ddim"])
 def test_without_renoising_or_with_independent_noise_they_are_wrong(kind: str) -> None:
     """At the second stage by a third and more, where the right ones are within a fiftieth."""
-    _, half, full = errors_at_ends(kind, "moving", "none")
+    _, half, full = errors(kind, "moving", "none")
     assert half > 0.3
     assert full > 0.02
-    _, half, full = errors_at_ends(kind, "moving", "independent")
+    _, half, full = errors(kind, "moving", "independent")
     assert min(half, full) > 0.4
 
 
@@ -105,8 +86,8 @@ def test_given_frames_are_exact_and_the_others_follow_the_conditional_law(
 ) -> None:
     """DDIM with the betas that end near pure noise: Stable Diffusion's end at a level of 14.6, and
     what begins there as noise alone lacks 1/14.6 of its mean."""
-    covariance = LAWS["unit"]
-    asked = sampler(kind, "unit", pyramid)
+    covariance = smooth(16)
+    asked = perfect_sampler(covariance, PROCESSES[kind], pyramid, heun=True)
     rows = schedule(PROCESSES[kind], pyramid, 16, 60, given)
     noise = UnitNoise(70)
     clean = torch.randn(1, 16, 1, 1, 1, dtype=torch.float64, generator=GENERATOR().manual_seed(1))

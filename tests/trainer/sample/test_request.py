@@ -34,7 +34,7 @@ def made(config: TrainConfig, request: Request, *positions: int, given: Any = No
 
 
 def test_usual_clips_are_the_trainings_and_windows_share_what_every_stage_has() -> None:
-    assert usual(PYRAMID) == Request(frames=8, steps=50, overlap=1, seed=0)
+    assert usual(PYRAMID) == Request(frames=8, steps=30, overlap=1, seed=0)
     assert usual(PLAIN).overlap == 4
 
 

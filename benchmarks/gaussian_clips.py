@@ -12,12 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.config import ProcessConfig, PyramidConfig
+from trainer.process.build import build_process
 from trainer.process.ddim import STEPS, Ddim
 from trainer.process.edm import Edm
 from trainer.process.flow_matching import FlowMatching
 from trainer.process.process import Process
 from trainer.process.pyramid import NoiseInterval, hold
-from trainer.temporal.stages import Stage
+from trainer.sample.loop import Sampler
+from trainer.sample.schedule import schedule
+from trainer.temporal.stages import Stage, stages
 
 
 def smooth(slots: int, memory: float = 0.9) -> Tensor:
@@ -123,6 +127,35 @@ class UnitNoise:
             noise[self.asked + slot, slot] = 1.0
         self.asked += slots
         return noise
+
+
+def perfect_sampler(
+    covariance: Tensor, config: ProcessConfig, pyramid: PyramidConfig, **options: Any
+) -> Sampler:
+    """What samples clips of this law, with the options of `Sampler`."""
+    process = build_process(config)
+    network = Perfect(covariance, process, stages(pyramid))
+    time = torch.arange(len(covariance), dtype=torch.float64)
+    return Sampler(network=network, process=process, time=time, **options)
+
+
+def errors_at_ends(
+    sampler: Sampler, config: ProcessConfig, pyramid: PyramidConfig, steps: int
+) -> list[float]:
+    """Of the covariance of x at the end of each stage, coarsest first.
+
+    Args:
+        steps: of all stages together, a multiple of their number.
+    """
+    network = sampler.network
+    assert isinstance(network, Perfect)
+    rows = schedule(config, pyramid, len(network.covariance), steps)
+    each = steps // len(network.stages)
+    ends = list(sampler.follow(rows, UnitNoise(4 * len(network.covariance))))[each - 1 :: each]
+    return [
+        error(covariance_of(x), end_of(network.covariance, sampler.process, stage))
+        for x, stage in zip(ends, reversed(network.stages), strict=True)
+    ]
 
 
 def covariance_of(x: Tensor) -> Tensor:
