@@ -1,15 +1,20 @@
 """A run as others use it: its configuration, and its model as it was last saved."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
+from torch import Tensor, nn
 
 from shards import UsageError
+from trainer.codec.choose import load_codec
+from trainer.codec.codec import Codec
 from trainer.config import TrainConfig
-from trainer.model.transformer import SpaceTimeTransformer
+from trainer.model.network import load_network
+from trainer.model.text import Conditioner
 from trainer.run.checkpoint import CHECKPOINT, CONFIG
 
 
@@ -24,6 +29,21 @@ class RunFacts:
 
     config: TrainConfig
     size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trained:
+    """What a run made, ready to sample from.
+
+    Attributes:
+        network: in evaluation mode.
+        codec: of what the network sees.
+        conditioner: of what it is told.
+    """
+
+    network: nn.Module
+    codec: Codec
+    conditioner: Conditioner
 
 
 def read_run(run: str | Path) -> RunFacts:
@@ -46,10 +66,10 @@ def read_run(run: str | Path) -> RunFacts:
     return RunFacts(config=_from_tree(TrainConfig, tree, str(path)), size=(height, width))
 
 
-def load_model(
+def load_trained(
     run: str | Path, config: TrainConfig, device: torch.device, *, average: bool = True
-) -> torch.nn.Module:
-    """The model of a run's newest checkpoint, ready to sample from.
+) -> Trained:
+    """The model of a run's newest checkpoint, and what belongs to it.
 
     Args:
         average: of its weights over the last steps, which samples better; else as they are.
@@ -57,22 +77,26 @@ def load_model(
     Raises:
         UsageError: there is no checkpoint, or it holds no average.
     """
+    weights = _weights(run, device, average)
+    codec, conditioner = load_codec(config.codec, device), Conditioner(config.conditioning, device)
+    network = load_network(config.model, codec.channels, conditioner.width, conditioner.classes)
+    network.load_state_dict(weights)
+    return Trained(network=network.to(device).eval(), codec=codec, conditioner=conditioner)
+
+
+def _weights(run: str | Path, device: torch.device, average: bool) -> Mapping[str, Tensor]:
     path = Path(run) / CHECKPOINT
     if not path.is_file():
         raise UsageError(f"{run} has no {CHECKPOINT} yet; it is written as the run goes on")
     state = torch.load(path, map_location=device, weights_only=True)
-    weights = state["model"]
-    if average:
-        if state["average"] is None:
-            raise UsageError(
-                f"{run} keeps no average of its weights (optim.ema_halflife is 0): sample with "
-                "--no-ema"
-            )
-        named = state["average"].items()
-        weights = {name.removeprefix("module."): x for name, x in named if name != "n_averaged"}
-    model = SpaceTimeTransformer(config.model).to(device)
-    model.load_state_dict(weights)
-    return model.eval()
+    if not average:
+        return state["model"]
+    if state["average"] is None:
+        raise UsageError(
+            f"{run} keeps no average of its weights (optim.ema_halflife is 0): sample with --no-ema"
+        )
+    named = state["average"].items()
+    return {name.removeprefix("module."): x for name, x in named if name != "n_averaged"}
 
 
 def _from_tree(kind: Any, tree: dict[str, Any], where: str) -> Any:

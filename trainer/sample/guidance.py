@@ -1,12 +1,12 @@
 """Classifier-free guidance (arXiv 2207.12598): conditions, and what they change, exaggerated."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from shards import UsageError
+from trainer.model.context import Context
 from trainer.process.process import Network
 
 
@@ -24,7 +24,9 @@ class Guided:
     network: Network
     scale: float
 
-    def __call__(self, x: Tensor, conditioning: Tensor, time: Tensor, context: Any) -> Tensor:
+    def __call__(
+        self, x: Tensor, conditioning: Tensor, time: Tensor, context: Context | None
+    ) -> Tensor:
         """As the network's, of clips that each have a condition.
 
         Raises:
@@ -50,7 +52,7 @@ def twins(x: Tensor) -> Tensor:
     return torch.cat([x, x])
 
 
-def with_none(context: Any) -> Any:
+def with_none(context: Context) -> Context:
     """The conditions of b clips, and for another b that there are none: no text, label −1."""
     states, mask, labels = context.states, context.mask, context.labels
     return replace(

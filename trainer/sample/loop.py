@@ -15,6 +15,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from shards import UsageError
+from trainer.model.context import Context
 from trainer.process.noise import noise_like
 from trainer.process.process import Clips, Coefficients, Network, Process, Times, denoise, each
 from trainer.process.solver import change
@@ -60,7 +61,7 @@ class Sampler:
     network: Network
     process: Process
     time: Times
-    context: Any = None
+    context: Context | None = None
     guidance: float = 1.0
     heun: bool = False
     renoise: Renoise = "paired"
@@ -144,6 +145,6 @@ def check_levels(network: Any, rows: Schedule) -> None:
         return
     if any(row.given.any() or len(set(row.here.tolist())) > 1 for row in rows):
         raise UsageError(
-            f"{type(network).__name__} takes one noise level for a whole clip, so no frame of it "
+            f"{getattr(network, 'name', type(network).__name__)} takes one noise level for a whole clip, so no frame of it "
             "can be given: sample without, or train a network with a level for each slot"
         )

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fluxshard.commands.sample import Conditions
 from shards.clip_video import decode_clip
+from trainer.config import ConditioningConfig
+from trainer.model.text import Conditioner
 
 Run = Callable[..., tuple[int, str, str]]
 SIZE = (48, 64)
@@ -61,10 +64,13 @@ def test_a_long_clip_goes_on_from_given_pictures(trained: str, tmp_path: Path, r
     [
         (["--count=0"], "count is 0; take 1 or more"),
         (["--steps=2"], "steps is 2; the pyramid has 3 stages"),
-        (["--frames=12", "--overlap=2"], "overlap is 2; the coarsest stage of the pyramid"),
+        (["--frames=12", "--overlap=2"], "overlap is 2; frame 1 of a window cannot be given"),
         (["--image", "PICTURE", "--at=3"], "frame 3 cannot be given"),
         (["--image", "PICTURE", "--at=0,4"], "there are 1 images for the frames 0,4"),
         (["--image", "SMALL"], "is 24x32, and clips of the run are 48x64"),
+        (["--prompt", "a dog"], "the run learned from no captions"),
+        (["--label=2"], "the run learned no classes"),
+        (["--guidance=3"], "guidance is 3.0, but to nothing"),
         (["--image", "missing.png"], "missing.png is no picture"),
     ],
 )
@@ -81,3 +87,26 @@ def test_wrong_wishes_are_refused(
     code, _, err = run("sample", str(tmp_path), "--out", str(tmp_path / "out"))
     assert code == 2
     assert "is no run" in err
+
+
+class Reader(Conditioner):
+    """Remembers the captions that it is given."""
+
+    def __call__(self, captions, columns, told):
+        self.read = list(captions)
+        return super().__call__(captions, columns, told)
+
+
+def test_prompts_are_taken_in_turn_and_all_clips_have_the_class() -> None:
+    conditioner = Reader(ConditioningConfig(labels="kind", classes=3))
+    conditions = Conditions(conditioner=conditioner, prompts=("a", "b"), column="kind", label=2)
+    context = conditions.of([3, 4, 5])
+    assert conditioner.read == ["b", "a", "b"]
+    assert context is not None
+    assert context.labels is not None
+    assert context.labels.tolist() == [2, 2, 2]
+    none = Conditions(conditioner=conditioner, prompts=(), column="kind", label=None)
+    unsaid = none.of([0])
+    assert unsaid is not None
+    assert unsaid.labels is not None
+    assert unsaid.labels.tolist() == [-1]

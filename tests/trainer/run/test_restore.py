@@ -11,7 +11,7 @@ from shards import UsageError
 from trainer.config import OptimConfig, PyramidConfig, TrainConfig
 from trainer.run.checkpoint import CHECKPOINT, CONFIG, open_run
 from trainer.run.loop import train
-from trainer.run.restore import load_model, read_run
+from trainer.run.restore import load_trained, read_run
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,7 @@ def test_what_is_no_run_of_this_version_is_refused(tmp_path: Path, config: Train
         with pytest.raises(UsageError, match=problem):
             read_run(tmp_path)
     with pytest.raises(UsageError, match=r"has no checkpoint\.pt yet"):
-        load_model(tmp_path, config, CPU)
+        load_trained(tmp_path, config, CPU)
 
 
 @pytest.mark.parametrize("halflife", [2, 0])
@@ -49,13 +49,13 @@ def test_the_weights_are_the_average_or_the_last(
     train(made.dataset.url, tmp_path, config)
     assert read_run(tmp_path).size == made.spec.size
     saved = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    last = load_model(tmp_path, config, CPU, average=False)
+    last = load_trained(tmp_path, config, CPU, average=False).network
     assert not last.training
     assert all(torch.equal(x, saved["model"][name]) for name, x in last.state_dict().items())
     if not halflife:
         with pytest.raises(UsageError, match=r"keeps no average.*sample with --no-ema"):
-            load_model(tmp_path, config, CPU)
+            load_trained(tmp_path, config, CPU)
         return
-    average = load_model(tmp_path, config, CPU).state_dict()
+    average = load_trained(tmp_path, config, CPU).network.state_dict()
     assert all(torch.equal(x, saved["average"][f"module.{name}"]) for name, x in average.items())
     assert any(not torch.equal(x, saved["model"][name]) for name, x in average.items())

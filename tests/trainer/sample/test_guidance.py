@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 
 from shards import UsageError
+from trainer.model.context import Context
 from trainer.sample.guidance import guided, with_none
-
-
-@dataclass(frozen=True)
-class Context:
-    states: Tensor | None = None
-    mask: Tensor | None = None
-    labels: Tensor | None = None
 
 
 @dataclass
@@ -26,6 +20,7 @@ class Network:
 
     def __call__(self, x: Tensor, conditioning: Tensor, time: Tensor, context: Any) -> Tensor:
         self.calls.append(len(x))
+        assert context is not None
         said = (context.states * context.mask[..., None]).sum((1, 2))
         return x + said[:, None, None, None, None] + conditioning[:, :, None, None, None]
 
@@ -43,7 +38,10 @@ def test_the_difference_that_conditions_make_is_scaled() -> None:
 
 def test_no_condition_is_an_empty_text_and_no_class() -> None:
     mask = torch.tensor([[True, False]])
-    found = with_none(Context(torch.ones(1, 2, 3), mask, torch.tensor([7])))
+    found = with_none(Context(states=torch.ones(1, 2, 3), mask=mask, labels=torch.tensor([7])))
+    assert found.mask is not None
+    assert found.states is not None
+    assert found.labels is not None
     assert found.mask.tolist() == [[True, False], [False, False]]
     assert torch.equal(found.states[0], torch.ones(2, 3))
     assert not found.states[1].any()
