@@ -144,7 +144,8 @@ def check_levels(network: Any, rows: Schedule) -> None:
     if getattr(network, "per_slot", True):
         return
     if any(row.given.any() or len(set(row.here.tolist())) > 1 for row in rows):
+        name = getattr(network, "name", type(network).__name__)
         raise UsageError(
-            f"{getattr(network, 'name', type(network).__name__)} takes one noise level for a whole clip, so no frame of it "
-            "can be given: sample without, or train a network with a level for each slot"
+            f"{name} takes one noise level for a whole clip, so no frame of it can be given: "
+            "sample without, or train a network with a level for each slot"
         )
