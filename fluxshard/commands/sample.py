@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
     from torch import Tensor
 
-    from trainer.model.context import Context
-    from trainer.model.text import Conditioner
+    from trainer import Conditioner, Context
     from trainer.run.restore import RunFacts
 
 _AT_ONCE = 8  # clips

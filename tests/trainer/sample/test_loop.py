@@ -1,6 +1,7 @@
 """The sampler against exact Gaussian denoisers, diffusers' schedulers, and bits of given frames."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -223,6 +224,22 @@ def test_heun_asks_twice_a_step_but_for_the_last() -> None:
         rows = schedule(config, PLAIN, 4, 5, given)
         assert counted(config, rows, heun=False) == 5
         assert counted(config, rows, heun=True) == 9
+
+
+def test_slots_that_reach_0_before_others_take_eulers_step_there() -> None:
+    (row,) = level_rows([2.0, 0.0], 2)
+    uneven = replace(row, there=np.array([0.0, 1.0]))
+    process, time = build_process(PROCESSES["flow"]), times(2)
+    start = START.expand(-1, 2, -1, -1, -1)
+
+    def sampled(row: Row, heun: bool) -> Tensor:
+        asked = Sampler(network=network, process=process, time=time, heun=heun)
+        return asked.sample((row,), lambda purpose, slots: start)
+
+    euler, heun = (sampled(uneven, solver) for solver in (False, True))
+    assert torch.equal(heun[:, 0], euler[:, 0])
+    assert torch.equal(heun[:, 0], sampled(row, heun=True)[:, 0])
+    assert not torch.allclose(heun[:, 1], euler[:, 1])
 
 
 def test_noise_is_of_the_position_and_the_purpose() -> None:
