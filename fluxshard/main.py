@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": "Draw one clip: frames, flow in the Middlebury colour wheel, occlusion.",
     "stream": "Stream a dataset as training would: how fast that is, and where the time goes.",
     "train": "Train a video diffusion model on a dataset, or continue a run from its checkpoint.",
+    "sample": "Sample clips from a trained model, as mp4 files, and as a grid in an mp4 and a GIF.",
     "demo": "Make sample videos with known motion, build shards, train on them, write a report.",
 }
 # `inspect` is one of the standard library's.

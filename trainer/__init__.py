@@ -5,7 +5,8 @@ temporal   which stored frame stands in which slot
 stream     dataset to batches                    codec      frames to what the network sees
 process    noising and denoising                 model      the network
 terms      losses beside the reconstruction      metrics    figures of clips
-run        the loop, checkpoints, the log        adapters   the stream in other trainers
+run        the loop, checkpoints, the log        sample     clips from noise
+adapters   the stream in other trainers
 """
 
 from trainer.adapters.loaders import Epochs, FinetrainersStream, Items, OpenSoraEpochs
@@ -46,6 +47,8 @@ from trainer.process.objective import Reconstruction, reconstruct
 from trainer.process.process import Coefficients, Process, denoise
 from trainer.process.pyramid import NoiseInterval, clean_estimate, hold, noisy_mean, target
 from trainer.run.loop import Summary, train
+from trainer.sample.loop import Sampler, noise_of
+from trainer.sample.schedule import Row, Schedule, schedule
 from trainer.stream.batch import Batch, Damage, FlowTargets
 from trainer.stream.engine import Stream
 from trainer.stream.source import Source, survey
@@ -85,6 +88,8 @@ __all__ = [  # noqa: RUF022 - grouped
     "noise_like", "reconstruct", "Reconstruction",
     # losses beside the reconstruction
     "Step", "Term", "FlowLoss", "FlowTerms", "live_estimator", "WarpingLoss", "Smoothness",
+    # sampling
+    "Sampler", "schedule", "Schedule", "Row", "noise_of",
     # figures
     "measure", "measuring_estimator", "load_lpips", "load_features", "FeatureNetwork",
     "frechet_distance", "video_distance", "motion_error", "relative_error",

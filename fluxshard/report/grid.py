@@ -1,24 +1,48 @@
-"""Clips side by side as one video, to see what a model would."""
+"""Clips side by side as one video or GIF, to see what a model sees, or makes."""
 
+import io
 import math
 from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from shards import encode_clip
 
-_FPS = Fraction(8)
+FPS = Fraction(8)
 _GAP = 4  # pixels between clips
 
+Clip = UInt8[np.ndarray, "_ 3 h w"]
 
-def grid_video(clips: Sequence[UInt8[np.ndarray, "_ 3 h w"]]) -> bytes:
+
+def grid_video(clips: Sequence[Clip]) -> bytes:
     """An mp4 of clips of one size in a grid; shorter ones stand still at their end.
 
     Raises:
         ValueError: there are none.
     """
+    return encode_clip(grid(clips), FPS)
+
+
+def grid_gif(clips: Sequence[Clip]) -> bytes:
+    """The same as a GIF that begins again at its end; its frames have 256 colours each.
+
+    Raises:
+        ValueError: there are none.
+    """
+    pictures = [Image.fromarray(frame) for frame in grid(clips).transpose(0, 2, 3, 1)]
+    buffer = io.BytesIO()
+    milliseconds = round(1000 / FPS)
+    pictures[0].save(
+        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0
+    )
+    return buffer.getvalue()
+
+
+def grid(clips: Sequence[Clip]) -> UInt8[np.ndarray, "t 3 y x"]:
+    """Clips of one size beside each other on white."""
     if not clips:
         raise ValueError("no clips to show")
     columns = math.ceil(math.sqrt(len(clips)))
@@ -30,4 +54,4 @@ def grid_video(clips: Sequence[UInt8[np.ndarray, "_ 3 h w"]]) -> bytes:
         top, left = (number // columns) * (height + _GAP), (number % columns) * (width + _GAP)
         shown = clip[np.minimum(np.arange(length), len(clip) - 1)]
         canvas[:, :, top : top + height, left : left + width] = shown
-    return encode_clip(canvas, _FPS)
+    return canvas

@@ -25,6 +25,7 @@ _FREE = {
     "stream.max_damaged",
     "model.checkpointing",
     "conditioning.cache_mib",
+    "size",  # the dataset's, which the cursor knows
 }
 
 
@@ -67,16 +68,17 @@ class TrainState:
         self.cursor = Cursor.from_json(state["cursor"])
 
 
-def open_run(out: Path, config: TrainConfig, layer: str | None) -> bool:
+def open_run(out: Path, config: TrainConfig, layer: str | None, size: tuple[int, int]) -> bool:
     """Prepare run folder `out` for `config`; True if it holds a checkpoint to go on from.
 
     Args:
         layer: full name of the flow layer, whose digest says which flow the run learns from.
+        size: height and width of the clips, for those who sample from the run.
 
     Raises:
         UsageError: the folder holds a run of another configuration; the message says what differs.
     """
-    now = json.loads(json.dumps({**asdict(config), "flow_layer": layer}))
+    now = json.loads(json.dumps({**asdict(config), "flow_layer": layer, "size": size}))
     resumes = (out / CHECKPOINT).exists()
     if resumes:
         differing = _differences(json.loads((out / CONFIG).read_text()), now)

@@ -97,7 +97,7 @@ def train(
     stream = Stream(source, config.stream, TrainRecipe(config), seed=config.seed, device=device)
     layer = source.layer
     terms = open_terms(layer, stream.size, config)
-    resumes = open_run(out, config, None if layer is None else layer.name)
+    resumes = open_run(out, config, None if layer is None else layer.name, stream.size)
 
     # State.
     state = fresh_state(config, stream.cursor, device, conditioner.width, conditioner.classes)

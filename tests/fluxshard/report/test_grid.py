@@ -1,9 +1,12 @@
 """Clips stand beside each other in one video."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
-from fluxshard.report.grid import grid_video
+from fluxshard.report.grid import grid, grid_gif, grid_video
 from shards.clip_video import decode_clip
 
 
@@ -20,3 +23,17 @@ def test_clips_stand_in_a_grid_and_short_ones_wait_for_the_others() -> None:
         assert abs(cell[0] - shades[number]).max() <= 4
     with pytest.raises(ValueError, match="no clips"):
         grid_video([])
+
+
+def test_the_same_grid_as_a_gif_that_goes_round() -> None:
+    clips = [np.full((3, 3, 16, 20), 40 * (1 + n), np.uint8) for n in range(2)]
+    clips[0][2] = 200
+    with Image.open(io.BytesIO(grid_gif(clips))) as gif:
+        assert (gif.size, gif.info["loop"]) == ((48, 20), 0)
+        pictures = [
+            (np.asarray(p.convert("RGB")), dict(p.info)) for p in ImageSequence.Iterator(gif)
+        ]
+    frames, infos = zip(*pictures, strict=True)
+    assert [info["duration"] for info in infos] == [250, 120]  # two alike are one, shown longer
+    shown = np.stack(frames).transpose(0, 3, 1, 2)
+    assert abs(shown.astype(int) - grid(clips)[[0, 2]]).max() <= 4

@@ -62,24 +62,26 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(
 
 def test_a_run_goes_on_only_with_its_configuration(tmp_path: Path, config: TrainConfig) -> None:
     out = tmp_path / "run"
-    assert open_run(out, config, "layer-1") is False
-    assert open_run(out, replace(config, seed=1), "layer-1") is False  # nothing to lose yet
-    assert open_run(out, config, "layer-1") is False
+    assert open_run(out, config, "layer-1", (48, 64)) is False
+    assert (
+        open_run(out, replace(config, seed=1), "layer-1", (48, 64)) is False
+    )  # nothing to lose yet
+    assert open_run(out, config, "layer-1", (48, 64)) is False
     (out / CHECKPOINT).write_bytes(b"")
-    assert open_run(out, config, "layer-1") is True
+    assert open_run(out, config, "layer-1", (48, 64)) is True
 
     other = replace(config, seed=1, fluxflow=FluxFlowConfig(mode="block"))
     with pytest.raises(UsageError, match=r"fluxflow.mode: frame -> block\n  seed: 0 -> 1\n"):
-        open_run(out, other, "layer-1")
+        open_run(out, other, "layer-1", (48, 64))
     with pytest.raises(UsageError, match="flow_layer: layer-1 -> layer-2"):
-        open_run(out, config, "layer-2")
+        open_run(out, config, "layer-2", (48, 64))
     assert json.loads((out / CONFIG).read_text())["seed"] == 0
 
 
 def test_what_changes_no_result_may_change(tmp_path: Path, config: TrainConfig) -> None:
-    open_run(tmp_path, config, None)
+    open_run(tmp_path, config, None, (48, 64))
     (tmp_path / CHECKPOINT).write_bytes(b"")
     stream: StreamConfig = replace(config.stream, threads=7, prefetch=5)
     longer = replace(config, steps=100, log_every=5, checkpoint_every=50, stream=stream)
-    assert open_run(tmp_path, longer, None) is True
+    assert open_run(tmp_path, longer, None, (48, 64)) is True
     assert json.loads((tmp_path / CONFIG).read_text())["steps"] == 100
