@@ -67,7 +67,8 @@ def main() -> None:
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
-        print(json.dumps(start(*options.job, options.window)))
+        url, where = options.job
+        print(json.dumps(start(url, where, options.window)))
         return
     from scale_world import CLIPS, write_index
 
