@@ -9,7 +9,7 @@ from unittest.mock import patch
 import platformdirs
 import pyarrow as pa
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shards.store import UsageError
@@ -46,6 +46,7 @@ class Uneven(Index):
             yield table.append_column("score", score) if kind else table
 
 
+@settings(max_examples=12)
 @given(rows=st.lists(st.integers(1, 9), min_size=1, max_size=30), at_once=st.integers(1, 9))
 def test_shards_are_counted_together_as_each_alone(rows: list[int], at_once: int) -> None:
     index = Uneven(rows, frames=[4 + 3 * n % 7 for n in range(sum(rows))])
