@@ -42,7 +42,8 @@ _X264_STRUCTURE = (
 # pixels with any instruction set. Bicubic is how it halves the chroma by itself.
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _held = threading.local()  # a thread's reformatter: to set one up costs as much as a frame
-_PLANES = (1, 2, 0)  # of RGB, in swscale's planar order G, B, R
+_RED_GREEN_BLUE = (2, 0, 1)  # of swscale's planes
+Write = Callable[[Sequence[UInt8[np.ndarray, "h w"]], UInt8[np.ndarray, "3 new_h new_w"]], None]
 _BT709 = 1  # the value of ITU-T H.273 for primaries and transfer characteristics
 
 
@@ -123,25 +124,33 @@ def decode_clip(
     track = _read_track(data)
     shown = range(0, len(track) if stop is None else min(stop, len(track)), stride)
     images = np.empty((len(shown), 3, *track.size), np.uint8)
-    _decode(data, track, shown, partial(_write_rgb, images))
+    _decode(data, track, shown, partial(_write_rgb, images, write=_copy))
     return images
 
 
-def decode_rgb(data: bytes, shown: Sequence[int], out: UInt8[np.ndarray, "n 3 h w"]) -> None:
+def decode_rgb(
+    data: bytes,
+    shown: Sequence[int],
+    out: UInt8[np.ndarray, "n 3 h w"],
+    write: Write | None = None,
+) -> None:
     """Decode stored frames into their places, and no frame that these do not need.
 
     Args:
         data: a clip video.
         shown: the number of the stored frame in each place; a frame may have several.
         out: is written: RGB, exactly rounded, bit-equal to `decode_clip`'s.
+        write: writes a frame, given as red, green and blue, into its place, which may then be of
+            another size; None copies it.
 
     Raises:
         DamagedClip: the bytes are no clip video, or a frame that is needed does not come out.
         ValueError: `out` has another shape than the clip's frames.
     """
     track = _read_track(data)
-    _check_room(out, (len(shown), 3, *track.size))
-    _decode(data, track, shown, partial(_write_rgb, out))
+    if write is None:
+        _check_room(out, (len(shown), 3, *track.size))
+    _decode(data, track, shown, partial(_write_rgb, out, write=write or _copy))
 
 
 def decode_planes(data: bytes, shown: Sequence[int], out: UInt8[np.ndarray, "n p"]) -> None:
@@ -219,7 +228,9 @@ def _check_size(picture: VideoFrame, size: tuple[int, int]) -> None:
         )
 
 
-def _write_rgb(out: UInt8[np.ndarray, "n 3 h w"], places: list[int], picture: VideoFrame) -> None:
+def _write_rgb(
+    out: UInt8[np.ndarray, "n 3 h w"], places: list[int], picture: VideoFrame, write: Write
+) -> None:
     if not hasattr(_held, "reformatter"):
         _held.reformatter = VideoReformatter()
     converted = _held.reformatter.reformat(
@@ -230,10 +241,14 @@ def _write_rgb(out: UInt8[np.ndarray, "n 3 h w"], places: list[int], picture: Vi
         interpolation=int(_EXACT),
         threads=1,
     )
-    for channel, plane in zip(_PLANES, converted.planes, strict=True):
-        pixels = _pixels(plane)
-        for place in places:
-            out[place, channel] = pixels
+    colours = [_pixels(converted.planes[plane]) for plane in _RED_GREEN_BLUE]
+    for place in places:
+        write(colours, out[place])
+
+
+def _copy(colours: Sequence[UInt8[np.ndarray, "h w"]], out: UInt8[np.ndarray, "3 h w"]) -> None:
+    for channel, pixels in enumerate(colours):
+        out[channel] = pixels
 
 
 def _write_planes(out: UInt8[np.ndarray, "n p"], places: list[int], picture: VideoFrame) -> None:

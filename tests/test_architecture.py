@@ -47,19 +47,25 @@ ROOMS: dict[str, set[str]] = {
     "trainer": {"trainer/config", "shards", *FLOW},
     "trainer/codec": {"trainer", "trainer/config", "shards"},
     "trainer/process": {"trainer/config", "shards"},
+    "trainer/spatial": {"trainer/config", "shards", "flow_cache"},
     "trainer/model": {"trainer", "trainer/config", "trainer/process", "shards"},
     "trainer/temporal": {
         "trainer/config",
+        "trainer/spatial",
         "trainer/process",
         "trainer/codec",
         "shards",
         "flow_cache",
     },
-    "trainer/stream": {"trainer/config", "trainer/codec", "trainer/temporal", "shards", *FLOW},
+    "trainer/stream/filter": {"shards"},
+    "trainer/stream": {
+        *("trainer/config", "trainer/codec", "trainer/spatial", "trainer/temporal"),
+        *("trainer/stream/filter", "shards", *FLOW),
+    },
     "trainer/adapters": {"trainer/stream", "shards"},
     "trainer/terms": {
         *("trainer/config", "trainer/codec", "trainer/process", "trainer/temporal"),
-        *("trainer/stream", "shards", *FLOW),
+        *("trainer/spatial", "trainer/stream", "shards", *FLOW),
     },
     "trainer/metrics": {"trainer/config", "shards", *FLOW},
     "trainer/sample": {
@@ -68,7 +74,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "trainer/run": {
         *("trainer", "trainer/config", "trainer/codec", "trainer/process", "trainer/temporal"),
-        *("trainer/stream", "trainer/terms", "trainer/model", "trainer/sample"),
+        *("trainer/spatial", "trainer/stream", "trainer/terms", "trainer/model", "trainer/sample"),
         *("trainer/metrics", "shards", *FLOW),
     },
     "fluxshard": {"pipeline", "pipeline/building", "shards", "flow_cache/reuse"},

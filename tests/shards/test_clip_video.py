@@ -103,6 +103,17 @@ def test_a_clip_of_any_even_size_is_decoded_into_its_place():
     np.testing.assert_array_equal(planes, np.stack([*by_ffmpeg(data, "yuv420p")]).reshape(3, -1))
 
 
+def test_frames_are_written_as_asked_for():
+    data = encode_clip(CLIP[:5], Fraction(24))
+    out = np.full((3, 3, 24, 64), 7, np.uint8)
+
+    def upper_half(colours, place) -> None:
+        place[:] = np.stack(colours)[:, :24]
+
+    decode_rgb(data, [4, 0, 4], out, upper_half)
+    np.testing.assert_array_equal(out, decode_clip(data)[[4, 0, 4], :, :24])
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 48, 64), (3, 3, 48, 48), (3, 1, 48, 64)])
 def test_a_place_of_another_shape_is_refused(as_in_production: None, shape: tuple[int, ...]):
     data = encode_clip(CLIP[:3], Fraction(24))

@@ -4,6 +4,7 @@ The fields are documented one by one, below each, because these texts are the he
 line; other classes list theirs under `Attributes:`. A value outside its rule raises `UsageError`.
 """
 
+from trainer.config.bucket import Bucket
 from trainer.config.codec import CodecConfig
 from trainer.config.losses import FlowLossConfig, SmoothnessConfig, WarpingConfig
 from trainer.config.model import ConditioningConfig, ModelConfig
@@ -14,6 +15,7 @@ from trainer.config.stream import StreamConfig
 from trainer.config.temporal import FluxFlowConfig, PyramidConfig
 
 __all__ = [
+    "Bucket",
     "CodecConfig",
     "ConditioningConfig",
     "FlowLossConfig",

@@ -36,6 +36,9 @@ class FlowLossConfig:
     accept_layer: str = ""
     """Estimator of a layer to train against although the live estimator differs. A perfect model
     could then not bring the loss to zero, so the layer has to be named."""
+    accept_resize: bool = False
+    """Train although frames are resized (stream.size): their flow is not the stored one made
+    smaller, so a perfect model could not bring the loss to zero. docs/streaming.md has figures."""
     compile: bool = False
     """Run the estimator through torch.compile: minutes at the start, then fewer kernels. Its flow
     is rounded otherwise than the layer's."""

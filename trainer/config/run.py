@@ -43,12 +43,17 @@ class TrainConfig:
         for name in ("steps", "log_every", "checkpoint_every"):
             value = getattr(self, name)
             require(value >= 1, f"{name} must be at least 1, got {value}")
+        for frames in dict.fromkeys(bucket.frames for bucket in self.stream.shapes):
+            self._check_frames(frames)
+
+    def _check_frames(self, frames: int) -> None:
         require(
-            self.stream.frames % self.pyramid.coarsest in (0, 1),
-            f"stream.frames must be a multiple of {self.pyramid.coarsest}, the stride of the "
-            f"coarsest pyramid stage, or one more, got {self.stream.frames}",
+            frames % self.pyramid.coarsest in (0, 1),
+            f"{'frames of stream.buckets' if self.stream.buckets else 'stream.frames'} must be a "
+            f"multiple of {self.pyramid.coarsest}, the stride of the coarsest pyramid stage, or "
+            f"one more, got {frames}",
         )
-        slots = slots_at(self.stream.frames, self.pyramid.coarsest)
+        slots = slots_at(frames, self.pyramid.coarsest)
         require(
             self.process.given < slots,
             f"process.given {self.process.given} leaves nothing to learn in the {slots} slots of "
@@ -56,4 +61,4 @@ class TrainConfig:
         )
         if self.fluxflow.mode != "off":
             for stride in (1,) if self.fluxflow.before_stride else self.pyramid.strides:
-                self.fluxflow.check(self.stream.frames, stride)
+                self.fluxflow.check(frames, stride)

@@ -1,8 +1,10 @@
 """What is read."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
+from trainer.config.bucket import Bucket, parse_bucket, parse_size
 from trainer.config.rules import require
 
 
@@ -12,6 +14,21 @@ class StreamConfig:
 
     frames: int = 16
     """Stored frames a training clip spans; every stage sees this window at its own rate."""
+    size: str = ""
+    """WIDTHxHEIGHT that frames are shown at; unset: as stored. Pictures are cut to its shape and
+    made smaller, never larger."""
+    resize: bool = True
+    """Off: a box of just this size is cut out of the stored pixels, for which stored flow holds as
+    it is."""
+    buckets: tuple[str, ...] = ()
+    """WIDTHxHEIGHTxFRAMES or WIDTHxHEIGHT@FRAMES, instead of `size` and `frames`: each batch is of
+    one of them."""
+    fill: Literal["best", "all"] = "best"
+    """A clip is in the bucket of which it fills most, or a sample in all that it fills."""
+    crop: Literal["center", "random"] = "center"
+    """Where pictures are cut; random: by position."""
+    flip: float = 0.0
+    """Share of the samples that are mirrored left to right, by position."""
     batch: int = 8
     """Clips in a global batch, over all ranks."""
     layer: str = "variational"
@@ -24,6 +41,11 @@ class StreamConfig:
     windows: Literal["drawn", "all"] = "drawn"
     """Of clips longer than `frames`: one window a clip and epoch, drawn anew each time, or all that
     follow each other, each a sample of its own."""
+    captions: str = "caption"
+    """Column of the index that captions come from: a text, a list of texts, or a JSON list of
+    texts, of which each sample shows one."""
+    caption_dropout: float = 0.0
+    """Share of the samples whose caption is left empty."""
     max_damaged: int = 64
     """Samples that may turn out damaged, each stood in for by another; one more ends the run."""
     threads: int = 4
@@ -40,3 +62,27 @@ class StreamConfig:
         for name in (*at_least_1, "max_damaged", "prefetch_mib"):
             value, least = getattr(self, name), int(name in at_least_1)
             require(value >= least, f"stream.{name} must be at least {least}, got {value}")
+        for name in ("flip", "caption_dropout"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"stream.{name} must be in [0, 1], got {value}")
+        require(
+            not (self.size and self.buckets),
+            f"stream.size {self.size} says nothing beside stream.buckets, which have sizes of "
+            "their own: leave it out",
+        )
+        require(
+            len({*self.shapes}) == len(self.shapes),
+            f"stream.buckets names one twice: {', '.join(map(str, self.shapes))}",
+        )
+
+    @property
+    def shapes(self) -> tuple[Bucket, ...]:
+        """How large samples are; those of a batch are alike."""
+        return _shapes(self.buckets, self.size, self.frames)
+
+
+@lru_cache(maxsize=64)
+def _shapes(buckets: tuple[str, ...], size: str, frames: int) -> tuple[Bucket, ...]:
+    if buckets:
+        return tuple(map(parse_bucket, buckets))
+    return (Bucket(frames, parse_size(size, "stream.size") if size else None),)

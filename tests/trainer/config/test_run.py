@@ -68,3 +68,9 @@ def test_nothing_can_be_changed_after_birth() -> None:
     with pytest.raises(AttributeError):
         TrainConfig().seed = 1  # type: ignore[misc]
     assert len({field.name for field in fields(TrainConfig)}) == len(fields(TrainConfig))
+
+
+def test_the_frames_of_every_bucket_fit_the_pyramid() -> None:
+    TrainConfig(stream=StreamConfig(frames=18, buckets=("64x48x16", "64x48x32")))
+    with pytest.raises(UsageError, match=r"frames of stream\.buckets must be a multiple of 4.*18"):
+        TrainConfig(stream=StreamConfig(buckets=("64x48x16", "64x48x18")))
