@@ -2,6 +2,7 @@
 
 config     TrainConfig and its parts; presets: named runs
 temporal   which stored frame stands in which slot
+spatial    what part of the pictures is shown
 stream     dataset to batches                    codec      frames to what the network sees
 process    noising and denoising                 model      the network
 terms      losses beside the reconstruction      metrics    figures of clips
@@ -16,6 +17,7 @@ from trainer.codec.codec import Codec, FrameRule, check_stages
 from trainer.codec.pixels import Pixels, to_signal, to_unit
 from trainer.codec.vae import Vae, wrap
 from trainer.config import (
+    Bucket,
     CodecConfig,
     ConditioningConfig,
     FlowLossConfig,
@@ -49,6 +51,8 @@ from trainer.process.pyramid import NoiseInterval, clean_estimate, hold, noisy_m
 from trainer.run.loop import Summary, train
 from trainer.sample.loop import Sampler, noise_of
 from trainer.sample.schedule import Row, Schedule, schedule
+from trainer.spatial.framing import Framing
+from trainer.spatial.transform import SpatialTransform
 from trainer.stream.batch import Batch, Damage, FlowTargets
 from trainer.stream.engine import Stream
 from trainer.stream.source import Source, survey
@@ -68,12 +72,11 @@ __all__ = [  # noqa: RUF022 - grouped
     # configuration
     "CodecConfig", "ConditioningConfig", "FlowLossConfig", "FluxFlowConfig", "ModelConfig",
     "OptimConfig", "PRESETS", "ProcessConfig", "PyramidConfig", "SmoothnessConfig",
-    "StreamConfig", "TrainConfig",
-    "WarpingConfig",
+    "StreamConfig", "TrainConfig", "WarpingConfig", "Bucket",
     # what is shown: plans and recipes
     "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
     "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "PlainRecipe",
-    "TrainRecipe",
+    "TrainRecipe", "Framing", "SpatialTransform",
     # the stream
     "Stream", "Source", "survey", "Batch", "Damage", "FlowTargets", "Totals", "stage_table",
     # the codec

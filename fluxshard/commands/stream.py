@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,6 +23,12 @@ def stream(
     batches: int = 100,
     batch_size: int = 8,
     frames: int = 0,
+    size: str = "",
+    buckets: tuple[str, ...] = (),
+    fill: Literal["best", "all"] = "best",
+    resize: bool = True,
+    crop: Literal["center", "random"] = "center",
+    flip: float = 0.0,
     stride: Literal[1, 2, 4] = 1,
     flow: str = "",
     world: int = 1,
@@ -46,6 +53,13 @@ def stream(
         batches: how many to take.
         batch_size: clips in a global batch, over all ranks.
         frames: stored frames that a sample spans; 0: as many as the shortest clip has.
+        size: WIDTHxHEIGHT to show frames at; as stored if empty.
+        buckets: WIDTHxHEIGHTxFRAMES, or WIDTHxHEIGHT@FRAMES, instead of size and frames: each batch
+            is of one of them.
+        fill: a clip is in the bucket of which it fills most, or in all that it fills.
+        resize: off: pictures are cut to size out of the stored pixels.
+        crop: where pictures are cut.
+        flip: share of the samples that are mirrored.
         stride: show every so many of them.
         flow: flow layer to read between neighbouring slots, by estimator or digest; none if empty.
         world: ranks that share the stream.
@@ -71,15 +85,22 @@ def stream(
         raise UsageError(f"batches is {batches}; take 1 or more")
     opened = Dataset(dataset)
     source = Source(dataset=opened, where=where, layer=opened.layer(flow) if flow else None)
+    length = frames or survey(source, StreamConfig(frames=1, size=size)).shortest
     config = StreamConfig(
-        frames=frames or survey(source, StreamConfig(frames=1)).shortest,
+        frames=length or 1,
+        size=size,
+        buckets=buckets,
+        fill=fill,
+        resize=resize,
+        crop=crop,
+        flip=flip,
         batch=batch_size,
         window=window,
         windows=windows,
         threads=threads,
         max_damaged=max_damaged,
     )
-    recipe = PlainRecipe(config.frames, stride, seed, flow=bool(flow))
+    recipe = PlainRecipe(stride=stride, seed=seed, flow=bool(flow))
     found = Stream(source, config, recipe, seed=seed, rank=rank, ranks=world)
     if state:
         found.load_state_dict(json.loads(Path(state).read_text()))
@@ -121,7 +142,9 @@ def _draw(shown: "list[Batch]", most: int, out: str) -> None:
     from fluxshard.report.grid import grid_video
     from fluxshard.terminal import say
 
-    clips = [clip.numpy() for batch in shown for clip in batch.frames][:most]
+    shape = shown[0].frames.shape[1:]  # of one bucket
+    alike = [batch.frames for batch in shown if batch.frames.shape[1:] == shape]
+    clips = [clip.numpy() for frames in alike for clip in frames][:most]
     Path(out).write_bytes(grid_video(clips))
     say(f"{len(clips)} samples → {out}")
 
@@ -131,9 +154,16 @@ def _report(stream: "Stream", damaged: dict[str, str], as_json: bool) -> None:
     from trainer import stage_table
 
     facts: dict[str, Any] = stream.totals.facts()
+    fillings, dropped = stream.places.fillings(), stream.places.dropped
     if as_json:
-        write(json.dumps({**facts, "damage": damaged, "state": stream.state_dict()}, indent=1))
+        more = {"damage": damaged, "state": stream.state_dict(), "dropped": dropped}
+        in_buckets = {"buckets": [asdict(filling) for filling in fillings]}
+        write(json.dumps({**facts, **more, **in_buckets}, indent=1))
         return
+    if stream.config.buckets:
+        rows = [(one.bucket, f"{one.samples}", f"{one.share:.1%}") for one in fillings]
+        rows += [("none", f"{count}", reason) for reason, count in dropped.items()]
+        print_table(("bucket", "samples", "of the batches"), rows)
     print_table(*stage_table(facts))
     print_facts(
         {

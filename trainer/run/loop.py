@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,13 @@ from trainer.process.noise import noise_like
 from trainer.process.objective import reconstruct
 from trainer.run.checkpoint import METRICS, TrainState, open_run
 from trainer.run.log import MetricsLog, Record
+from trainer.spatial.framing import Framing, check_motion
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Stream
 from trainer.stream.source import Source
 from trainer.temporal.recipe import TrainRecipe
 from trainer.terms.flowloss import FlowLoss
-from trainer.terms.layers import check_layer, live_estimator
+from trainer.terms.layers import check_layer, check_sizes, live_estimator
 from trainer.terms.smoothness import Smoothness
 from trainer.terms.term import Step, Term
 from trainer.terms.warping import WarpingLoss
@@ -96,8 +97,8 @@ def train(
     source = replace(choose_source(dataset, config), columns=conditioner.columns)
     stream = Stream(source, config.stream, TrainRecipe(config), seed=config.seed, device=device)
     layer = source.layer
-    terms = open_terms(layer, stream.size, config)
-    resumes = open_run(out, config, None if layer is None else layer.name, stream.size)
+    terms, shown = open_terms(layer, stream.framings, config), stream.framings[0].size
+    resumes = open_run(out, config, None if layer is None else layer.name, shown)
 
     # State.
     state = fresh_state(config, stream.cursor, device, conditioner.width, conditioner.classes)
@@ -220,14 +221,21 @@ def choose_source(dataset: Dataset, config: TrainConfig) -> Source:
     return replace(source, layer=dataset.layer(config.stream.layer))
 
 
-def open_terms(layer: Layer | None, size: tuple[int, int], config: TrainConfig) -> list[Term]:
-    """The losses that have a weight; UsageError if the layer does not suit them or the clips."""
+def open_terms(layer: Layer | None, framings: Sequence[Framing], config: TrainConfig) -> list[Term]:
+    """The losses that have a weight; UsageError if the layer does not suit them or the clips.
+
+    Args:
+        framings: how clips are shown, of each stored size.
+    """
     terms: list[Term] = []
     if layer is not None:
         spec = FlowSpec.from_json(layer.spec)
-        check_layer(spec, config.flow_loss, size, config.pyramid.coarsest)
+        for stored in dict.fromkeys(framing.stored for framing in framings):
+            check_layer(spec, config.flow_loss, stored, config.pyramid.coarsest)
         if config.flow_loss.weight:
+            check_motion(framings, accepted=config.flow_loss.accept_resize)
             estimator = live_estimator(spec, config.flow_loss)
+            check_sizes(estimator, framings)
             terms.append(FlowLoss(config.flow_loss, estimator, config.process.sigma_data))
         if config.warping.weight:
             terms.append(WarpingLoss(config.warping, config.flow_loss.psi))

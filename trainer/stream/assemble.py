@@ -44,22 +44,26 @@ def assemble(
 
     Args:
         cursor: where the stream stands after it.
-        planes: frames are decoded to their planes, for a device that makes RGB of them.
+        planes: frames are decoded to their planes, for a device that makes RGB of them and shows
+            what the plans say of it.
 
     Raises:
-        ValueError: the recipe draws noise levels for some of the samples only.
+        ValueError: the recipe draws noise levels for some of the samples only, or shows them at
+            several sizes or lengths.
     """
     plans = [recipe.sample(clip.position, clip.facts, stage) for clip in clips]
-    size = clips[0].samples.size
-    frame = (3 * size[0] * size[1] // 2,) if planes else (3, *size)
+    slots, *size = _shape(clips, plans)
+    height, width = clips[0].stored
+    frame = (3 * height * width // 2,) if planes else (3, *size)
     batch = Batch(
-        frames=empty(len(clips), len(plans[0].shown), *frame, dtype=torch.uint8),
+        frames=empty(len(clips), slots, *frame, dtype=torch.uint8),
         levels=_levels(plans),
-        flow=_targets(plans, size, empty),
+        flow=_targets(plans, (size[0], size[1]), empty),
         stage=stage,
         plans=tuple(plan.shown for plan in plans),
+        spaces=tuple(plan.space for plan in plans),
         keys=tuple(clip.samples.key(clip.row) for clip in clips),
-        captions=tuple(clip.samples.caption(clip.row) for clip in clips),
+        captions=tuple(clip.samples.caption(clip.row, clip.position) for clip in clips),
         columns={
             name: tuple(clip.samples.value(clip.row, name) for clip in clips)
             for name in clips[0].samples.source.columns
@@ -70,10 +74,24 @@ def assemble(
         ),
         cursor=cursor,
     )
-    requests = _requests(batch, [clip.row for clip in clips], plans)
+    requests = _requests(batch, clips, plans)
     return batch, [
         Part(found=clip, request=request) for clip, request in zip(clips, requests, strict=True)
     ]
+
+
+def _shape(clips: Sequence[Found], plans: Sequence[SamplePlan]) -> tuple[int, int, int]:
+    """The one (slots, height, width) that the samples are shown at."""
+    shapes = {
+        (len(plan.shown), *(clip.stored if plan.space is None else plan.space.size))
+        for clip, plan in zip(clips, plans, strict=True)
+    }
+    if len(shapes) != 1:
+        raise ValueError(
+            "a recipe shows the samples of a batch in one number of slots, height and width, not "
+            f"{sorted(shapes)}"
+        )
+    return shapes.pop()
 
 
 def _levels(plans: Sequence[SamplePlan]) -> Float32[Tensor, "b t"] | None:
@@ -103,18 +121,24 @@ def _targets(
 
 
 def _requests(
-    batch: Batch, rows: Sequence[int], plans: Sequence[SamplePlan]
+    batch: Batch, clips: Sequence[Found], plans: Sequence[SamplePlan]
 ) -> list[SampleRequest]:
     """One request for each sample, with views of the batch's tensors to write to."""
     targets = [] if batch.flow is None else zip(batch.flow.flow, batch.flow.visible, strict=True)
     places = iter(targets)
     requests = []
-    for row, plan, frames in zip(rows, plans, batch.frames, strict=True):
+    for clip, plan, frames in zip(clips, plans, batch.frames, strict=True):
         flow = None
         if plan.supervision is not None:
             field, visible = next(places)
             flow = FlowRequest(supervision=plan.supervision, flow=field, visible=visible)
         requests.append(
-            SampleRequest(row=row, src_index=plan.shown.src_index, frames=frames, flow=flow)
+            SampleRequest(
+                row=clip.row,
+                src_index=plan.shown.src_index,
+                frames=frames,
+                flow=flow,
+                space=plan.space,
+            )
         )
     return requests

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shards import Cursor
 from trainer.codec.pixels import to_signal
+from trainer.spatial.transform import SpatialTransform
 from trainer.temporal.plan import TemporalPlan
 from trainer.temporal.stages import Stage
 
@@ -70,6 +71,7 @@ class Batch:
         flow: None where no sample wants flow.
         stage: of the pyramid.
         plans, keys, captions: one for each sample.
+        spaces: what each sample shows of the stored pictures; None: all, as they are stored.
         columns: values of the columns that the source was asked for, one for each sample.
         positions: of the samples in the order; all their randomness derives from these.
         damaged: clips that others of the batch stand in for.
@@ -87,6 +89,7 @@ class Batch:
     captions: tuple[str | None, ...]
     positions: tuple[int, ...]
     cursor: Cursor
+    spaces: tuple[SpatialTransform | None, ...] = ()
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     damaged: tuple[Damage, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)

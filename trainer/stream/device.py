@@ -70,7 +70,17 @@ class Delivery:
 
     def _deliver(self, batch: Batch) -> Batch:
         moved = batch.to(self.device)
-        return replace(moved, frames=rgb_of(moved.frames, self._size)) if self.planes else moved
+        return replace(moved, frames=self._shown(moved)) if self.planes else moved
+
+    def _shown(self, batch: Batch) -> UInt8[Tensor, "b t 3 h w"]:
+        """RGB of a batch's planes, and of it what its plans show."""
+        rgb = rgb_of(batch.frames, self._size)
+        if not any(batch.spaces):
+            return rgb
+        shown = zip(rgb, batch.spaces, strict=True)
+        return torch.stack(
+            [clip if space is None else space.on_frames(clip) for clip, space in shown]
+        )
 
 
 def rgb_of(planes: UInt8[Tensor, "*n p"], size: tuple[int, int]) -> UInt8[Tensor, "*n 3 h w"]:

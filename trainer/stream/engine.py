@@ -22,19 +22,17 @@ from shards import (
     DamagedClip,
     DamagedDataset,
     Dataset,
-    Mixture,
     Stopwatch,
     UsageError,
-    fold,
     rank_rows,
-    whole_weights,
 )
 from trainer.config import StreamConfig
 from trainer.stream.assemble import Part, assemble
 from trainer.stream.batch import Batch, Damage
 from trainer.stream.device import Delivery
 from trainer.stream.fill import fill
-from trainer.stream.samples import Found, Samples, Windows, identity
+from trainer.stream.places import Places
+from trainer.stream.samples import Found, Samples, Windows
 from trainer.stream.source import Source
 from trainer.stream.timing import Totals
 from trainer.temporal.recipe import Recipe
@@ -64,7 +62,9 @@ class Stream(IterableDataset[Batch]):
 
     Attributes:
         cursor: where it stands after the last batch that was given out.
-        size: (height, width) of the clips.
+        places: the sample at each position, of which bucket and source.
+        size: (height, width) of the stored clips, of some of them where there are several.
+        framings: how the clips of each stored size and bucket are shown.
         totals: where the time went since the first batch was asked for.
 
     Raises:
@@ -91,13 +91,10 @@ class Stream(IterableDataset[Batch]):
         self.config, self.recipe = config, recipe
         self.share = partial(rank_rows, rank=rank, ranks=ranks)
         self.share(np.arange(config.batch))  # refuse an uneven split before any work
-        self.mixture = Mixture(weights=whole_weights([part.weight for part in parts]), seed=seed)
-        seeds = [fold(seed, n, "source") if parts[1:] else seed for n in range(len(parts))]
-        self.samples = [Samples(part, config, own) for part, own in zip(parts, seeds, strict=True)]
-        self.size = self.samples[0].size
-        for other in self.samples:
-            other.check_size(self.size)
-        self.order = identity(self.samples, self.mixture, config)
+        self.places = Places(parts, config, seed)
+        self.framings = [framing for one in self.places.samples for framing in one.framings]
+        self.size = self.framings[0].stored
+        self.order = self.places.order()
         self.cursor = (cursor or Cursor(order=self.order)).resume_in(self.order)
         self.totals = Totals()
         self._deliver = Delivery(device, self.size, planes=config.rgb_on == "device")
@@ -128,10 +125,10 @@ class Stream(IterableDataset[Batch]):
         # One thread's tensor operations must not take the cores from the others and from training.
         threads = self.config.threads
         pool = ThreadPoolExecutor(threads, "stream", torch.set_num_threads, initargs=(1,))
-        self.totals = Totals(lambda: sum(samples.reader.bytes_read for samples in self.samples))
+        self.totals = Totals(lambda: sum(reader.bytes_read for reader in self.places.readers))
         cursor, ahead = self.cursor, self.cursor.position
         counted = {self._own_sample(position) for position in cursor.skipped}
-        windows = [Windows(samples, pool.submit) for samples in self.samples]
+        windows = {samples: Windows(samples, pool.submit) for samples in self.places.samples}
         coming: deque[_Coming] = deque()
         try:
             while True:
@@ -147,16 +144,16 @@ class Stream(IterableDataset[Batch]):
 
     def _end(self, pool: ThreadPoolExecutor) -> None:
         """Wait for the threads, which try nothing again from now on."""
-        for samples in self.samples:
-            samples.reader.stop.set()
+        for reader in self.places.readers:
+            reader.stop.set()
         pool.shutdown(cancel_futures=True)
-        for samples in self.samples:
-            samples.reader.stop.clear()
+        for reader in self.places.readers:
+            reader.stop.clear()
 
     def epoch(self, position: int) -> int:
-        """The epoch, of its source, that a position is in."""
-        source, own = self.mixture.at(position)
-        return own // self.samples[source].order.total
+        """The epoch, of its source and bucket, that a position is in."""
+        samples, own = self.places.at(position)
+        return own // samples.order.total
 
     def prepare(self, position: int) -> tuple[Batch, list[Part]]:
         """This rank's share of the batch that begins at a position, and what fills it."""
@@ -174,18 +171,18 @@ class Stream(IterableDataset[Batch]):
         return len(coming) <= self.config.prefetch and held <= self.config.prefetch_mib << 20
 
     def _start(
-        self, pool: ThreadPoolExecutor, position: int, windows: Sequence[Windows]
+        self, pool: ThreadPoolExecutor, position: int, windows: Mapping[Samples, Windows]
     ) -> "_Coming":
         """Decide the batch at a position, and have threads fill it."""
         watch = Stopwatch()
         with watch("plan"):
             for place in self._share(position):
-                source, own = self.mixture.at(place)
-                windows[source].ask(own)
+                samples, own = self.places.at(place)
+                windows[samples].ask(own)
             batch, parts = self.prepare(position)
         batch.seconds.update(watch.seconds)
         futures = [pool.submit(_fill, part) for part in parts]
-        for window in windows:
+        for window in windows.values():
             window.ask_ahead()
         return _Coming(batch=batch, parts=parts, futures=futures)
 
@@ -217,16 +214,15 @@ class Stream(IterableDataset[Batch]):
         return assemble(found, self.recipe, stage, cursor, deliver.empty, planes=deliver.planes)
 
     def _find(self, position: int, avoid: Avoid) -> Found:
-        source, own = self.mixture.at(position)
-        samples = self.samples[source]
+        samples, own = self.places.at(position)
         return samples.find(position, own, avoid.get(samples, {}))
 
-    def _own_sample(self, position: int) -> tuple[int, int]:
-        """The source and number of the sample that a position has, damaged or not."""
-        source, own = self.mixture.at(position)
-        return source, next(self.samples[source].order.candidates(own))
+    def _own_sample(self, position: int) -> tuple[Samples, int]:
+        """The sample that a position has, damaged or not, and its number."""
+        samples, own = self.places.at(position)
+        return samples, next(samples.order.candidates(own))
 
-    def _count(self, batch: Batch, cursor: Cursor, counted: set[tuple[int, int]]) -> Cursor:
+    def _count(self, batch: Batch, cursor: Cursor, counted: set[tuple[Samples, int]]) -> Cursor:
         """The cursor after a batch, with the damaged samples that are new in it."""
         news = []
         for damage in batch.damaged:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
-from flow_cache import decode_field, decode_fields, flow_between
+from flow_cache import FlowField, decode_field, decode_fields, flow_between
 from shards import ShardReader, Stopwatch, decode_planes, decode_rgb
+from trainer.spatial.transform import SpatialTransform
 from trainer.temporal.plan import Supervision
 
 
@@ -35,12 +37,15 @@ class SampleRequest:
         src_index: the stored frame for each slot.
         frames: a view of the batch's tensor, to be written: RGB, or the planes of each frame.
         flow: None where no flow is wanted.
+        space: what is shown of the pictures; None: all, as they are stored. Of planes all is
+            written, for the device to show a part of.
     """
 
     row: int
     src_index: Int64[np.ndarray, " t"]
     frames: UInt8[Tensor, "t 3 h w"] | UInt8[Tensor, "t p"]
     flow: FlowRequest | None
+    space: SpatialTransform | None = None
 
 
 def fill(request: SampleRequest, reader: ShardReader) -> Stopwatch:
@@ -49,18 +54,45 @@ def fill(request: SampleRequest, reader: ShardReader) -> Stopwatch:
     with watch("read"):
         video = reader.member(request.row, "mp4")
     with watch("decode"):
-        decode = decode_rgb if request.frames.ndim == 4 else decode_planes
-        decode(video, request.src_index.tolist(), request.frames.numpy())
+        _decode(video, request)
     if request.flow is not None:
         with watch("read"):
             blobs = reader.fields(request.row, request.flow.supervision.fields)
         with watch("flow"):
-            answer_pairs(request.flow, blobs)
+            answer_pairs(request.flow, blobs, request.space)
     return watch
 
 
-def answer_pairs(request: FlowRequest, blobs: Sequence[bytes]) -> None:
+def _decode(video: bytes, request: SampleRequest) -> None:
+    shown, out = request.src_index.tolist(), request.frames.numpy()
+    if request.frames.ndim == 2:
+        decode_planes(video, shown, out)
+    elif request.space is None:
+        decode_rgb(video, shown, out)
+    else:
+        decode_rgb(video, shown, out, request.space.write)
+
+
+def answer_pairs(
+    request: FlowRequest, blobs: Sequence[bytes], space: SpatialTransform | None = None
+) -> None:
     """Decode the fields of the supervision, compose what is a chain, write each pair's flow."""
+    if space is None:
+        _write_pairs(request, blobs)
+        return
+    pairs = len(request.flow)
+    whole = FlowRequest(
+        supervision=request.supervision,
+        flow=torch.empty(pairs, 2, *space.stored),
+        visible=torch.empty(pairs, *space.stored, dtype=torch.bool),
+    )
+    _write_pairs(whole, blobs)
+    shown = space.on_flow(FlowField(flow=whole.flow, visible=whole.visible))
+    request.flow.copy_(shown.flow)
+    request.visible.copy_(shown.visible)
+
+
+def _write_pairs(request: FlowRequest, blobs: Sequence[bytes]) -> None:
     chains = request.supervision.chains
     coded = dict(zip(request.supervision.fields, blobs, strict=True))
     alone = [index for index, chain in enumerate(chains) if len(chain) == 1]

@@ -3,8 +3,7 @@
 Nothing here grows with the clips: the index of the shards of a few windows is held.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,16 +12,21 @@ import numpy as np
 
 from flow_cache import FlowSpec, Pair, level_pairs
 from shards import DamagedDataset, Order, ShardReader, UsageError
-from shards.manifest import sha256_of
-from shards.order import Mixture
 from shards.reader import Held
 from trainer.config import StreamConfig
+from trainer.spatial.framing import Framing, fits
 from trainer.stream.batch import Damage
-from trainer.stream.source import COLUMNS, Source, check_columns, only_size, pick, survey
-from trainer.stream.where import Where
+from trainer.stream.filter.where import Where
+from trainer.stream.source import (
+    COLUMNS,
+    Source,
+    check_columns,
+    draw_caption,
+    only_size,
+    pick,
+    survey,
+)
 from trainer.temporal.recipe import ClipFacts
-
-_MOST_NAMED = 900  # bytes of JSON that say what decides the order; a state stays under 2 kB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +38,7 @@ class Found:
         position: in the stream.
         number: of the sample, among those of its source.
         row: of the clip in the dataset.
+        stored: (height, width) of the clip.
         facts: what a recipe may know of it.
         damaged: the clip whose place it takes, if any.
     """
@@ -42,49 +47,93 @@ class Found:
     position: int
     number: int
     row: int
+    stored: tuple[int, int]
     facts: ClipFacts
     damaged: Damage | None
 
 
-class Samples:
-    """The endless samples of one source, in their order.
+class Opened:
+    """A source, as all of its buckets use it.
 
     Attributes:
-        size: (height, width) of the clips.
+        source, config: what it is, and how it is streamed.
+        where: its filter.
+        found: its survey.
+        reader: of its clips and flow.
+        picked: of a shard by number, the samples in each bucket.
+
+    Raises:
+        UsageError: see `survey`; columns that no clip has.
+    """
+
+    def __init__(self, source: Source, config: StreamConfig) -> None:
+        self.source, self.config = source, config
+        self.found, self.where = survey(source, config), Where(source.where)
+        check_columns(source, config)
+        # This window, the next one, and that which threads may still be filling from; buckets go
+        # through the shards in one order, about as far.
+        held = (2 + len(config.shapes)) * config.window
+        columns = (*COLUMNS, config.captions, *self.where.columns, *source.columns)
+        self.reader = ShardReader(source.dataset, source.layer, columns=columns, held=held)
+        self.picked = Held(self._pick, held)
+
+    def identity(self) -> Mapping[str, int | str]:
+        """What decides the order, besides the seed."""
+        facts = {"dataset": self.source.dataset.digest[:16], "where": str(self.where)}
+        if self.config.windows == "all":
+            lengths = dict.fromkeys(str(bucket.frames) for bucket in self.config.shapes)
+            facts["windows"] = f"all of {', '.join(lengths)} frames"
+        return facts
+
+    def _pick(self, shard: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        table = self.reader.clips(shard)
+        return pick(table, self.where.places(table), self.config)
+
+
+class Samples:
+    """The endless samples of one source in one bucket, in their order.
+
+    Args:
+        opened: the source.
+        seed: of the order.
+        number: of the bucket, among those of the configuration.
+
+    Attributes:
+        bucket: how large they are.
+        framings: how the clips of each stored size are shown.
+        of_source: samples that the source has in all of its buckets.
         bad: samples known to be damaged, by number, and why.
 
     Raises:
-        UsageError: see `survey`; clips that are too short.
+        UsageError: clips that are too short, or smaller than they are shown.
     """
 
-    def __init__(self, source: Source, config: StreamConfig, seed: int) -> None:
-        self.source, self._config, self._where = source, config, Where(source.where)
-        found = survey(source, config)
-        check_columns(source)
-        self.size = found.size
-        self._check_frames(found.shortest)
-        self.order = Order(shard_rows=found.samples, seed=seed, window=config.window)
-        # This window, the next one, and that which threads may still be filling from.
-        held = 3 * config.window
-        columns = (*COLUMNS, *self._where.columns, *source.columns)
-        self.reader = ShardReader(source.dataset, source.layer, columns=columns, held=held)
-        self._picked = Held(self._pick, held)
+    def __init__(self, opened: Opened, seed: int, number: int = 0) -> None:
+        config, source = opened.config, opened.source
+        self.source, self.reader, self._picked = source, opened.reader, opened.picked
+        self._config, self._number, self.bucket = config, number, config.shapes[number]
+        found, size = opened.found, self.bucket.size
+        those = [one for one in found.sizes if not config.buckets or fits(one, size or one)]
+        self.framings = [self._framing(stored) for stored in those]
+        if found.shortest is not None:
+            self._check_frames(found.shortest)
+        counts = found.samples[number]
+        self.of_source = sum(map(sum, found.samples))
+        self.order = Order(shard_rows=counts, seed=seed, window=config.window)
         self._spec = None if source.layer is None else FlowSpec.from_json(source.layer.spec)
-        self._ends = np.cumsum(found.samples)
+        self._ends = np.cumsum(counts)
         self._starts = np.cumsum((0, *source.dataset.shard_rows))
         self.bad: dict[int, Damage] = {}
         self._lost: dict[int, str] = {}  # shards whose index cannot be read
 
-    def check_size(self, size: tuple[int, int]) -> None:
-        """UsageError unless clips are of this (height, width)."""
-        only_size(self.source.dataset, {self.size, size})
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the stored clips, of some of them where there are several."""
+        return self.framings[0].stored
 
-    def identity(self) -> Mapping[str, int | str]:
-        """What decides the order, besides the seed."""
-        facts = {"dataset": self.source.dataset.digest[:16], "where": str(self._where)}
-        if self._config.windows == "all":
-            facts["windows"] = f"all of {self._config.frames} frames"
-        return facts
+    def check_size(self, size: tuple[int, int]) -> None:
+        """UsageError unless all clips are of this (height, width)."""
+        only_size(self.source.dataset, {*(framing.stored for framing in self.framings), size})
 
     def load(self, shard: int) -> None:
         """Read the index of a shard, if it is not held."""
@@ -104,12 +153,13 @@ class Samples:
         for number in self.order.candidates(own):
             damage = self.bad.get(number) or avoid.get(number) or self._missing(number)
             if damage is None:
-                row, facts = self._look_up(number)
+                row, stored, facts = self._look_up(number)
                 return Found(
                     samples=self,
                     position=position,
                     number=number,
                     row=row,
+                    stored=stored,
                     facts=facts,
                     damaged=first,
                 )
@@ -124,10 +174,10 @@ class Samples:
         key: str = self.reader.value(row, "key")
         return key
 
-    def caption(self, row: int) -> str | None:
-        """Of a clip, if the dataset has captions."""
-        caption: str | None = self.reader.value(row, "caption")
-        return caption
+    def caption(self, row: int, position: int) -> str | None:
+        """Of a clip, as a position of the stream shows it; None if it has none."""
+        told = self.value(row, self._config.captions)
+        return draw_caption(told, self.order.seed, position, self._config.caption_dropout)
 
     def value(self, row: int, column: str) -> Any:
         """What a column of the source tells of a clip; None where its shard lacks the column."""
@@ -149,32 +199,35 @@ class Samples:
         name = self.source.dataset.shards[shard]
         return Damage(key=f"sample {place} of shard {name}", reason=self._lost[shard])
 
-    def _look_up(self, number: int) -> tuple[int, ClipFacts]:
-        """The row of a sample, and what a recipe may know of it."""
+    def _look_up(self, number: int) -> tuple[int, tuple[int, int], ClipFacts]:
+        """The row of a sample, its stored size, and what a recipe may know of it."""
         shard = int(np.searchsorted(self._ends, number, side="right"))
-        places, firsts = self._picked(shard)
+        places, firsts = self._picked(shard)[self._number]
         index = number - int(self._ends[shard]) + self.order.shard_rows[shard]
         row, first = int(self._starts[shard] + places[index]), int(firsts[index])
         stored, height, width = (
             self.reader.value(row, name) for name in ("frames", "height", "width")
         )
-        self.check_size((height, width))
         self._check_frames(stored)
-        return row, ClipFacts(
-            frames=self._config.frames if self._config.windows == "all" else stored,
+        if self.bucket.size is None:
+            self.check_size((height, width))
+        facts = ClipFacts(
+            frames=self.bucket.frames if self._config.windows == "all" else stored,
             flow_pairs=() if self._spec is None else _stored_pairs(stored, self._spec),
             first=first,
+            framing=self._framing((height, width)),
         )
+        return row, (height, width), facts
 
-    def _pick(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
-        return pick(self.reader.clips(shard), self._where, self._config)
+    def _framing(self, stored: tuple[int, int]) -> Framing:
+        return Framing(stored=stored, bucket=self.bucket, config=self._config)
 
     def _check_frames(self, frames: int) -> None:
-        if frames < self._config.frames:
+        if frames < self.bucket.frames:
             raise UsageError(
                 f"the shortest clip of {self.source.dataset.url} has {frames} frames, "
-                f"stream.frames asks for {self._config.frames}: lower it, filter with "
-                f"--stream.where 'frames >= {self._config.frames}', or build the dataset with "
+                f"stream.frames asks for {self.bucket.frames}: lower it, filter with "
+                f"--stream.where 'frames >= {self.bucket.frames}', or build the dataset with "
                 "more --frames"
             )
 
@@ -208,24 +261,6 @@ class Windows:
             shards, self._next = self._order.window_at(self._next)
             for shard in shards:
                 self._submit(self._samples.load, shard)
-
-
-def identity(
-    samples: Sequence[Samples], mixture: Mixture, config: StreamConfig
-) -> dict[str, int | str]:
-    """What decides the order of a stream, by name."""
-    common: dict[str, int | str] = {"seed": mixture.seed, "window": config.window}
-    if len(samples) == 1:
-        return {**samples[0].identity(), **common}
-    common["weights"] = ":".join(map(str, mixture.weights))
-    named = {
-        f"{name} {number}": value
-        for number, one in enumerate(samples, 1)
-        for name, value in one.identity().items()
-    }
-    if len(text := json.dumps(named | common)) > _MOST_NAMED:
-        return {"sources": sha256_of(text.encode())[:32], "seed": mixture.seed}
-    return named | common
 
 
 @lru_cache(maxsize=64)

@@ -3,23 +3,28 @@
 A filter leaves a count for each shard; which rows those are is found again when its index is read.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64
+from jaxtyping import Int
 
-from shards import Dataset, Layer, UsageError
+from shards import Dataset, Layer, UsageError, fold
 from trainer.config import StreamConfig
-from trainer.stream.kept import kept
-from trainer.stream.where import Where
+from trainer.spatial.buckets import dropped, members
+from trainer.stream.filter.kept import kept
+from trainer.stream.filter.where import Where
 
 _SHAPE = ("frames", "height", "width")
-COLUMNS = ("caption", *_SHAPE)  # that a stream needs of each clip
+COLUMNS = _SHAPE  # that a stream needs of each clip
+_CAPTION = "caption"  # the column that every dataset has
 _AT_ONCE = 64  # shards that a filter looks at together
 _WORTH_KEEPING = 256  # shards; fewer are counted in less than half a second
+Rows = Int[np.ndarray, " _"]  # of no one length
 _ALIGNED = 4  # windows begin where every level's flow is stored and every stride decodes alone
 
 
@@ -46,74 +51,102 @@ class Survey:
     """What opening a source has to know of its clips.
 
     Attributes:
-        samples: taken of each shard.
-        size: (height, width) of the clips.
-        shortest: frames that each clip has at least.
+        samples: of each bucket, taken of each shard.
+        sizes: (height, width) of the clips.
+        shortest: frames that each clip has at least; None where clips go to buckets, which drop
+            those that are too short.
+        dropped: clips that are in no bucket, by reason.
     """
 
-    samples: tuple[int, ...]
-    size: tuple[int, int]
-    shortest: int
+    samples: tuple[tuple[int, ...], ...]
+    sizes: tuple[tuple[int, int], ...]
+    shortest: int | None
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
-def check_columns(source: Source) -> None:
+def check_columns(source: Source, config: StreamConfig) -> None:
     """UsageError unless some shard has each column that is asked for."""
-    for name in source.columns:
-        if not any(name in schema.names for schema in source.dataset.schemas()):
+    for name in (*source.columns, config.captions):
+        if name != _CAPTION and not any(name in s.names for s in source.dataset.schemas()):
             raise UsageError(
                 f"{source.dataset.url} has no column {name}: `fluxshard info` lists those it has"
             )
 
 
 def survey(source: Source, config: StreamConfig) -> Survey:
-    """Counts, size and length, from the manifest where it tells them, else from all of the index.
+    """Counts, sizes and length, from the manifest where it tells them, else from all of the index.
 
     Raises:
-        UsageError: no clip is taken, clips of several sizes, a filter that names no column.
+        UsageError: no clip is taken, clips of several sizes without one to show them at, a filter
+            that names no column.
         DamagedDataset: the index is not what the manifest records.
     """
     dataset, told = source.dataset, source.dataset.manifest.config
-    if not source.where and config.windows == "drawn" and told.get("size") and told.get("frames"):
+    plain = not source.where and not config.buckets and config.windows == "drawn"
+    if plain and told.get("size") and told.get("frames"):
         height, width = told["size"]
-        return Survey(samples=dataset.shard_rows, size=(height, width), shortest=told["frames"])
+        counts = (dataset.shard_rows,)
+        return Survey(samples=counts, sizes=((height, width),), shortest=told["frames"])
     if len(dataset.shards) < _WORTH_KEEPING:
-        return _count(source, config)
+        return _checked(source, config, _count(source, config))
+    every = config.windows == "all"
     facts = {
         "dataset": dataset.digest,
         "where": source.where,
-        "windows": f"all of {config.frames}" if config.windows == "all" else "drawn",
+        "windows": f"all of {config.frames}" if every and not config.buckets else config.windows,
+        "buckets": [*config.buckets, config.fill, config.resize] if config.buckets else [],
         "computed by": f"pyarrow {pa.__version__}",
     }
     found = kept(facts, lambda: asdict(_count(source, config)))
-    height, width = found["size"]
-    return Survey(samples=tuple(found["samples"]), size=(height, width), shortest=found["shortest"])
+    found |= {name: tuple(map(tuple, found[name])) for name in ("samples", "sizes")}
+    return _checked(source, config, Survey(**found))
 
 
 def _count(source: Source, config: StreamConfig) -> Survey:
     """`survey`, from all of the index."""
     dataset, where = source.dataset, Where(source.where)
-    samples: list[int] = []
+    samples: list[list[int]] = [[] for _ in config.shapes]
     shortest: list[int] = []
-    unseen, sizes = {*where.columns}, set[tuple[int, int]]()
+    unseen, sizes, lost = {*where.columns}, set[tuple[int, int]](), Counter[str]()
     for tables in _alike(dataset.each([*_SHAPE, *where.columns])):
         table = pa.concat_tables(tables).combine_chunks()
         unseen -= {*table.column_names}
-        places, _ = pick(table, where, config)
+        taken = where.places(table)
         ends = np.cumsum([len(one) for one in tables])
-        samples += np.diff(np.searchsorted(places, ends), prepend=0).tolist()
-        if len(places):
-            frames, *sides = (table[name].to_numpy()[places] for name in _SHAPE)
-            sizes |= {(height, width) for height, width in np.unique(sides, axis=1).T.tolist()}
-            shortest.append(int(frames.min()))
+        for counts, (places, _) in zip(samples, pick(table, taken, config), strict=True):
+            counts += np.diff(np.searchsorted(places, ends), prepend=0).tolist()
+            if len(places):
+                frames, *sides = (table[name].to_numpy()[places] for name in _SHAPE)
+                sizes |= {(height, width) for height, width in np.unique(sides, axis=1).T.tolist()}
+                shortest.append(int(frames.min()))
+        if config.buckets:
+            frames, heights, widths = (table[name].to_numpy()[taken] for name in _SHAPE)
+            lost += dropped(frames, heights, widths, config)
     if unseen:
         columns = ", ".join(next(dataset.schemas()).names)
         raise UsageError(
             f"the filter {source.where!r} names {', '.join(sorted(unseen))}, which the clips of "
             f"{dataset.url} do not have; there are {columns}"
         )
-    if not sizes:
-        raise UsageError(f"the filter {source.where!r} leaves no clip of {dataset.url}: widen it")
-    return Survey(samples=tuple(samples), size=only_size(dataset, sizes), shortest=min(shortest))
+    return Survey(
+        samples=tuple(map(tuple, samples)),
+        sizes=tuple(sorted(sizes)),
+        shortest=None if config.buckets else min(shortest, default=0),
+        dropped=dict(lost),
+    )
+
+
+def _checked(source: Source, config: StreamConfig, found: Survey) -> Survey:
+    """The survey itself; UsageError if there is nothing to stream, or of several sizes."""
+    url = source.dataset.url
+    if found.dropped and not found.sizes:
+        why = ", ".join(f"{count} are {reason}" for reason, count in found.dropped.items())
+        raise UsageError(f"no clip of {url} fills a bucket of {', '.join(config.buckets)}: {why}")
+    if not found.sizes:
+        raise UsageError(f"the filter {source.where!r} leaves no clip of {url}: widen it")
+    if config.shapes[0].size is None:
+        only_size(source.dataset, {*found.sizes})
+    return found
 
 
 def _alike(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
@@ -123,18 +156,57 @@ def _alike(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
             yield some
 
 
-def pick(
-    table: pa.Table, where: Where, config: StreamConfig
-) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-    """The samples of a shard: the place of each one's clip, and its first frame there."""
-    places = where.places(table)
+def pick(table: pa.Table, places: Rows, config: StreamConfig) -> list[tuple[Rows, Rows]]:
+    """The samples of a shard in each bucket: the place of each one's clip, its first frame there.
+
+    Args:
+        places: of the clips that are taken.
+    """
+    frames, heights, widths = (table[name].to_numpy()[places] for name in _SHAPE)
+    inside = np.ones((1, len(places)), bool)
+    if config.buckets:
+        inside = members(frames, heights, widths, config)
+    parts = zip(config.shapes, inside, strict=True)
+    return [_windows(places[row], frames[row], bucket.frames, config) for bucket, row in parts]
+
+
+def _windows(places: Rows, frames: Rows, length: int, config: StreamConfig) -> tuple[Rows, Rows]:
+    """The samples that clips give: one each, or one for each window of a length."""
     if config.windows == "drawn":
         return places, np.zeros_like(places)
-    step = max(_ALIGNED, config.frames // _ALIGNED * _ALIGNED)
-    frames = table["frames"].to_numpy()[places]
-    counts = np.maximum(0, (frames - config.frames) // step + 1).astype(np.int64)
+    step = max(_ALIGNED, length // _ALIGNED * _ALIGNED)
+    counts = np.maximum(0, (frames - length) // step + 1).astype(np.int64)
     numbers = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.repeat(places, counts), step * numbers
+
+
+def draw_caption(
+    told: str | Sequence[str] | None, seed: int, position: int, dropout: float
+) -> str | None:
+    """The caption that a position shows: one of those that the index tells, or an empty one.
+
+    Args:
+        told: a text, a list of texts, or the JSON of one; None or no text at all gives None.
+        dropout: share of the positions whose caption is left empty.
+    """
+    texts = _texts(told)
+    if not texts:
+        return None
+    if fold(seed, position, "caption dropout") < dropout * 2**64:
+        return ""
+    return texts[fold(seed, position, "caption") % len(texts)]
+
+
+def _texts(told: str | Sequence[str] | None) -> Sequence[str]:
+    if not isinstance(told, str):
+        return told or ()
+    try:
+        several = json.loads(told) if told.startswith("[") else None
+    except ValueError:  # "[music] a crowd sings" is a caption
+        several = None
+    if isinstance(several, list) and all(isinstance(text, str) for text in several):
+        return several
+    return (told,)
 
 
 def only_size(dataset: Dataset, sizes: set[tuple[int, int]]) -> tuple[int, int]:

@@ -20,6 +20,8 @@ from trainer.config import TrainConfig
 from trainer.process.build import build_process
 from trainer.process.laws import Part, parts
 from trainer.process.pyramid import NoiseInterval
+from trainer.spatial.framing import Framing
+from trainer.spatial.transform import SpatialTransform
 from trainer.temporal.fluxflow import draw_shuffle
 from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
 from trainer.temporal.stages import Stage, stages
@@ -36,11 +38,21 @@ class ClipFacts:
         frames: that may be shown.
         flow_pairs: (source frame, target frame) whose flow the opened layer holds; none without.
         first: the first frame that may be shown; above 0 where a clip gives several samples.
+        framing: which part of the pictures the stream is configured to show; None: all of them.
     """
 
     frames: int
     flow_pairs: tuple[Pair, ...]
     first: int = 0
+    framing: Framing | None = None
+
+    def span(self, otherwise: int) -> int:
+        """Stored frames that a sample spans: those of its bucket; `otherwise` if it has none."""
+        return otherwise if self.framing is None else self.framing.bucket.frames
+
+    def draw_space(self, seed: int, position: int) -> SpatialTransform | None:
+        """What a position shows of the pictures; None: all, as they are stored."""
+        return None if self.framing is None else self.framing.draw(seed, position)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,11 +63,13 @@ class SamplePlan:
         shown: the stored frame in each slot.
         levels: the noise level of each slot; None where whoever trains draws their own.
         supervision: the pairs whose flow is wanted; None reads none.
+        space: what is shown of the pictures, of flow and of visibility; None: all, as stored.
     """
 
     shown: TemporalPlan
     levels: Float32[np.ndarray, " t"] | None
     supervision: Supervision | None
+    space: SpatialTransform | None = None
 
     def __post_init__(self) -> None:
         levels = self.levels
@@ -81,13 +95,13 @@ class PlainRecipe:
     """Clips in order, at one stride, without noise levels: for trainers that draw their own.
 
     Attributes:
-        frames: stored frames that a sample spans.
+        frames: stored frames that a sample spans; None: those of its bucket, or all of a clip.
         stride: stored frames from slot to slot: 1, 2 or 4.
         seed: of the window, where clips are longer.
         flow: whether stored flow between neighbouring slots is wanted.
     """
 
-    frames: int
+    frames: int | None = None
     stride: int = 1
     seed: int = 0
     flow: bool = False
@@ -99,12 +113,14 @@ class PlainRecipe:
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
         """A window, and the pairs of neighbours in it."""
-        starts = (clip.frames - self.frames) // _ALIGNED + 1
+        frames = self.frames or clip.span(clip.frames)
+        starts = (clip.frames - frames) // _ALIGNED + 1
         start = _ALIGNED * (fold(self.seed, position, "plan") % starts)
-        shown = subsample(window(clip.first + start, self.frames), self.stride, group.number)
+        shown = subsample(window(clip.first + start, frames), self.stride, group.number)
         wanted = self.flow and clip.flow_pairs and len(shown) > 1
         flow = supervise(shown, clip.flow_pairs, "restored", _MOST_HOPS) if wanted else None
-        return SamplePlan(shown=shown, levels=None, supervision=flow)
+        space = clip.draw_space(self.seed, position)
+        return SamplePlan(shown=shown, levels=None, supervision=flow, space=space)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +144,8 @@ class TrainRecipe:
         shown = self._shown(position, clip, group)
         levels = self._levels(position, len(shown), law_parts(self.config)[group.number - 1])
         supervision = self._supervision(shown, levels, clip)
-        return SamplePlan(shown=shown, levels=levels, supervision=supervision)
+        space = clip.draw_space(self.config.seed, position)
+        return SamplePlan(shown=shown, levels=levels, supervision=supervision, space=space)
 
     def _levels(self, position: int, slots: int, part: Part) -> Float32[np.ndarray, " t"]:
         """One level for all slots or, in a share of the clips, one for each (FVDM's PTSS); 0 for
@@ -150,7 +167,7 @@ class TrainRecipe:
         The window starts at a multiple of the largest stride, where every level's flow is stored
         and a stage's frames are those that the clip video can give without decoding the others.
         """
-        frames, coarsest = self.config.stream.frames, self.config.pyramid.coarsest
+        frames, coarsest = clip.span(self.config.stream.frames), self.config.pyramid.coarsest
         rng = np.random.default_rng(fold(self.config.seed, position, "plan"))
         starts = (clip.frames - frames) // coarsest + 1
         start = coarsest * int(rng.integers(starts)) if starts > 1 else 0

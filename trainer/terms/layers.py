@@ -1,11 +1,13 @@
 """Whether a flow layer can serve training, and which estimator runs live beside it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from flow_cache import FlowEstimator, FlowSpec, load_estimator
 from flow_cache.estimators import IMPORTED
 from shards import UsageError
 from trainer.config import FlowLossConfig
+from trainer.spatial.framing import Framing
 
 
 def live_estimator(spec: FlowSpec, config: FlowLossConfig) -> FlowEstimator:
@@ -87,3 +89,12 @@ def _identity(source: FlowEstimator | FlowSpec) -> dict[str, Any]:
 def _named(identity: dict[str, Any], keys: list[str]) -> str:
     details = ", ".join(f"{key} {identity[key]}" for key in keys if key != "name")
     return f"{identity['name']!r}" + (f" ({details})" if details else "")
+
+
+def check_sizes(estimator: FlowEstimator, framings: Sequence[Framing]) -> None:
+    """UsageError if frames are shown smaller than an estimator can take."""
+    for framing in framings:
+        try:
+            estimator.check_size(framing.size)
+        except ValueError as error:
+            raise UsageError(f"stream.size {framing.bucket}: {error}") from error

@@ -72,6 +72,23 @@ def test_the_first_samples_are_drawn(dataset: str, run: Run, tmp_path: Path) -> 
     assert decode_clip(out.read_bytes()).shape == (5, 3, 2 * 52, 3 * 68)
 
 
+def test_buckets_are_a_table_and_what_fills_none_is_counted(dataset: str, run: Run) -> None:
+    buckets = ("--buckets", "32x32@8", "9999x9999x4")
+    code, out, err = run("stream", dataset, *SMALL, "--batches=1", *buckets)
+    assert code == 0, err
+    clips = len(Dataset(dataset))
+    table = [line.split() for line in out.splitlines()]
+    assert ["bucket", "samples", "of", "the", "batches"] in table
+    assert ["32x32x8", f"{clips}", "100.0%"] in table
+    code, out, err = run("stream", dataset, *SMALL, "--batches=3", *buckets, "--json")
+    facts = json.loads(out)
+    assert facts["buckets"] == [{"bucket": "32x32x8", "samples": clips, "share": 1.0}]
+    assert facts["dropped"] == {}
+    code, _, err = run("stream", dataset, *SMALL, "--batches=1", "--buckets", "9999x9999x4")
+    assert code == 2
+    assert f"fills a bucket of 9999x9999x4: {clips} are too small for every bucket" in err
+
+
 def test_damage_is_named_and_stood_in_for(dataset: str, run: Run, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     for file in Path(dataset).rglob("*"):

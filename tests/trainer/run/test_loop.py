@@ -226,6 +226,7 @@ def test_pairs_without_a_finite_flow_are_named_by_key_and_stored_frames(
         return torch.where(torch.arange(len(flow)).view(-1, 1, 1, 1) == 1, torch.nan, flow)
 
     estimator = SimpleNamespace(differentiable=True, pair=failing, name="failing")
+    estimator.check_size = lambda size: None
     monkeypatch.setattr("trainer.run.loop.live_estimator", lambda *_: estimator)
     config = replace(config, steps=3, flow_loss=FlowLossConfig(psi=100.0))
     _, seen = run(made, tmp_path, config)
@@ -320,3 +321,19 @@ def test_half_of_the_threads_compute_while_it_trains() -> None:
         assert torch.get_num_threads() == 5
     finally:
         torch.set_num_threads(before)
+
+
+def test_flow_loss_refuses_resized_frames_unless_that_is_accepted(made, tmp_path, config) -> None:
+    small = replace(config, steps=1, stream=replace(config.stream, size="40x32"))
+    with pytest.raises(UsageError, match=r"60x48 are shown at 40x32 .*accept-resize"):
+        run(made, tmp_path, small)
+    accepted = replace(small, flow_loss=FlowLossConfig(psi=1e3, accept_resize=True))
+    _, seen = run(made, tmp_path, accepted)
+    assert seen[-1]["flow_loss"] > 0
+
+
+def test_flow_loss_takes_frames_that_are_cut_and_mirrored(made, tmp_path, config) -> None:
+    cut = replace(config.stream, size="40x32", resize=False, crop="random", flip=0.5)
+    config = replace(config, steps=1, stream=cut, flow_loss=FlowLossConfig(psi=1e3))
+    _, seen = run(made, tmp_path, config)
+    assert seen[-1]["flow_loss"] > 0

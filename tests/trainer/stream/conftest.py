@@ -33,7 +33,11 @@ class Index(Dataset):
     url = "memory"
 
     def __init__(
-        self, shard_rows: Sequence[int], frames: Sequence[int] = (), name: str = "clip"
+        self,
+        shard_rows: Sequence[int],
+        frames: Sequence[int] = (),
+        name: str = "clip",
+        sizes: Sequence[tuple[int, int]] = (),
     ) -> None:
         total = sum(shard_rows)
         self.shard_rows = tuple(shard_rows)
@@ -46,8 +50,8 @@ class Index(Dataset):
                 "key": [f"{name}-{row}" for row in range(total)],
                 "caption": [f"caption {row}" for row in range(total)],
                 "frames": list(frames) or [4] * total,
-                "height": [SIZE[0]] * total,
-                "width": [SIZE[1]] * total,
+                "height": [height for height, _ in sizes] or [SIZE[0]] * total,
+                "width": [width for _, width in sizes] or [SIZE[1]] * total,
                 "number": list(range(total)),
             }
         )
@@ -78,7 +82,9 @@ class Straight:
         return stages(PyramidConfig(enabled=False))[0]
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
-        return SamplePlan(shown=window(clip.first, self.frames), levels=None, supervision=None)
+        shown = window(clip.first, clip.span(self.frames))
+        space = clip.draw_space(0, position)
+        return SamplePlan(shown=shown, levels=None, supervision=None, space=space)
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Shown:
     key: str
     start: int
     stands_in: bool
+    shape: tuple[int, ...] = ()
 
 
 OpenStream = Callable[..., Stream]
@@ -124,7 +131,7 @@ def shown_by(stream: Stream, batches: int) -> list[Shown]:
         batch = next(generator)
         bad = {damage.position for damage in batch.damaged}
         found += [
-            Shown(position, key, plan.start, position in bad)
+            Shown(position, key, plan.start, position in bad, tuple(batch.frames.shape[1:]))
             for position, key, plan in zip(batch.positions, batch.keys, batch.plans, strict=True)
         ]
     generator.close()

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from shards.order import Cursor
-from trainer.config import StreamConfig, TrainConfig
+from trainer.config import FlowLossConfig, StreamConfig, TrainConfig
 from trainer.stream.assemble import assemble
 from trainer.stream.batch import Damage
 from trainer.stream.fill import fill
-from trainer.stream.samples import Samples
+from trainer.stream.samples import Opened, Samples
 from trainer.stream.source import Source
 from trainer.temporal.recipe import TrainRecipe
 from trainer.temporal.stages import stages
@@ -18,7 +18,7 @@ CONFIG = TrainConfig(stream=StreamConfig(frames=8))
 
 def test_parts_fill_their_place_of_the_batch(made) -> None:
     layer = made.dataset.layer("variational")
-    samples = Samples(Source(dataset=made.dataset, layer=layer), CONFIG.stream, seed=0)
+    samples = Samples(Opened(Source(dataset=made.dataset, layer=layer), CONFIG.stream), seed=0)
     found = [samples.find(position, position, {}) for position in (3, 4)]
     first, cursor = stages(CONFIG.pyramid)[0], Cursor(order={}, position=5)
     batch, parts = assemble(found, TrainRecipe(CONFIG), first, cursor, torch.zeros)
@@ -36,7 +36,7 @@ def test_parts_fill_their_place_of_the_batch(made) -> None:
 
 def test_a_batch_brings_the_columns_that_its_source_was_asked_for(made) -> None:
     source = Source(dataset=made.dataset, columns=("frames", "caption"))
-    samples = Samples(source, CONFIG.stream, seed=0)
+    samples = Samples(Opened(source, CONFIG.stream), seed=0)
     found = [samples.find(position, position, {}) for position in (3, 4)]
     batch, _ = assemble(
         found, TrainRecipe(CONFIG), stages(CONFIG.pyramid)[0], Cursor(order={}), torch.zeros
@@ -45,13 +45,43 @@ def test_a_batch_brings_the_columns_that_its_source_was_asked_for(made) -> None:
 
 
 def test_a_clip_that_stands_in_is_marked_with_its_position(made) -> None:
-    samples = Samples(Source(dataset=made.dataset), CONFIG.stream, seed=0)
+    samples = Samples(Opened(Source(dataset=made.dataset), CONFIG.stream), seed=0)
     own = samples.find(7, 1, {}).number
     found = [samples.find(7, 1, {own: Damage(key="clip-x", reason="gone")})]
     batch, _ = assemble(
         found, TrainRecipe(CONFIG), stages(CONFIG.pyramid)[0], Cursor(order={}), torch.zeros
     )
     assert batch.damaged == (Damage(key="clip-x", reason="gone", position=7),)
+
+
+def test_a_batch_is_as_large_as_its_samples_are_shown(made) -> None:
+    stream = StreamConfig(frames=8, size="40x32", crop="random", flip=0.5)
+    config = TrainConfig(stream=stream, flow_loss=FlowLossConfig(psi=1e9))
+    source = Source(dataset=made.dataset, layer=made.dataset.layer("variational"))
+    samples, first = Samples(Opened(source, stream), seed=0), stages(config.pyramid)[0]
+    found = [samples.find(position, position, {}) for position in (3, 4, 5)]
+    batch, parts = assemble(found, TrainRecipe(config), first, Cursor(order={}), torch.zeros)
+    assert batch.frames.shape == (3, 8, 3, 32, 40)
+    assert batch.flow is not None
+    assert batch.flow.flow.shape[2:] == (2, 32, 40)
+    assert batch.flow.visible.shape[2:] == (32, 40)
+    assert batch.spaces == tuple(one.facts.draw_space(0, one.position) for one in found)
+    assert [part.request.space for part in parts] == [*batch.spaces]
+    planes, _ = assemble(
+        found, TrainRecipe(config), first, Cursor(order={}), torch.zeros, planes=True
+    )
+    assert planes.frames.shape == (3, 8, 48 * 64 * 3 // 2), "all is sent, and cut there"
+
+
+def test_samples_of_a_batch_are_shown_at_one_size(made) -> None:
+    stream = StreamConfig(frames=8, size="40x32")
+    samples = [
+        Samples(Opened(Source(dataset=made.dataset), config), seed=0)
+        for config in (CONFIG.stream, stream)
+    ]
+    found = [one.find(position, position, {}) for position, one in enumerate(samples)]
+    with pytest.raises(ValueError, match=r"height and width, not \[\(8, 32, 40\), \(8, 48, 64\)\]"):
+        assemble(found, TrainRecipe(CONFIG), stages(CONFIG.pyramid)[0], Cursor(order={}))
 
 
 def test_levels_are_drawn_for_all_or_none(made) -> None:
@@ -62,7 +92,7 @@ def test_levels_are_drawn_for_all_or_none(made) -> None:
                 object.__setattr__(plan, "levels", None)
             return plan
 
-    samples = Samples(Source(dataset=made.dataset), CONFIG.stream, seed=0)
+    samples = Samples(Opened(Source(dataset=made.dataset), CONFIG.stream), seed=0)
     found = [samples.find(position, position, {}) for position in (0, 1)]
     with pytest.raises(ValueError, match="for all samples or none, not 1"):
         assemble(found, Some(CONFIG), stages(CONFIG.pyramid)[0], Cursor(order={}))

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from shards.clip_video import decode_planes, decode_rgb, encode_clip
+from shards.store import UsageError
 from trainer.config import FlowLossConfig, PyramidConfig, StreamConfig, TrainConfig
 from trainer.stream.batch import Batch
 from trainer.stream.device import Delivery, rgb_of
@@ -82,9 +83,10 @@ def test_frames_too_small_for_the_filters_are_refused():
         rgb_of(torch.zeros(384, dtype=torch.uint8), (8, 32))
 
 
-def first_batches(made, rgb_on: Place) -> list[Batch]:
+def first_batches(made, rgb_on: Place, **stream_config: Any) -> list[Batch]:
+    small = {"frames": 8, "batch": 2, "window": 2, "threads": 2, "rgb_on": rgb_on}
     config = TrainConfig(
-        stream=StreamConfig(frames=8, batch=2, window=2, threads=2, rgb_on=rgb_on),
+        stream=StreamConfig(**small | stream_config),
         pyramid=PyramidConfig(enabled=True),
         flow_loss=FlowLossConfig(psi=1.0),
     )
@@ -94,13 +96,21 @@ def first_batches(made, rgb_on: Place) -> list[Batch]:
         return [*islice(batches, 6), stream[3]]
 
 
-def test_a_stream_gives_the_same_batches_wherever_colours_become_rgb(made):
-    on_host, on_device = (first_batches(made, place) for place in PLACES)
+@pytest.mark.parametrize(
+    "space", [{}, {"size": "37x31", "resize": False, "crop": "random", "flip": 0.5}]
+)
+def test_a_stream_gives_the_same_batches_wherever_colours_become_rgb(made, space: dict):
+    on_host, on_device = (first_batches(made, place, **space) for place in PLACES)
     for ours, theirs in zip(on_host, on_device, strict=True):
         assert torch.equal(ours.frames, theirs.frames)
-        assert ours.keys == theirs.keys
+        assert (ours.keys, ours.spaces) == (theirs.keys, theirs.spaces)
         for one, other in zip(ours.pixels(), theirs.pixels(), strict=True):
             assert torch.equal(one, other)
+
+
+def test_pictures_are_not_resized_on_the_device(made):
+    with pytest.raises(UsageError, match=r"does not resize them: use --stream.no-resize"):
+        first_batches(made, "device", size="32x24")
 
 
 def test_half_of_the_bytes_are_prepared_for_the_device(made, monkeypatch: pytest.MonkeyPatch):

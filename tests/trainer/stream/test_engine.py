@@ -28,8 +28,8 @@ from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainCo
 from trainer.stream import engine
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Stream
+from trainer.stream.filter.where import Where
 from trainer.stream.source import Source
-from trainer.stream.where import Where
 from trainer.temporal.plan import subsample, window
 from trainer.temporal.recipe import ClipFacts, SamplePlan, TrainRecipe
 from trainer.temporal.stages import Stage, stages
@@ -282,7 +282,7 @@ def test_the_index_of_the_next_window_is_read_by_threads_ahead(
         return index(*arguments)
 
     monkeypatch.setattr(opened, "rows", rows)
-    first, _ = stream.samples[0].order.window_at(0)
+    first, _ = stream.places.samples[0].order.window_at(0)
     reads.clear()
     keys = [key for batch in take(stream, 9) for key in batch.keys]
     assert len(keys) == 18
@@ -315,13 +315,16 @@ once = settings(
 
 def damaged_index(data: st.DataObject) -> tuple[Index, dict]:
     """An index of which some rows are damaged, and a way to stream it."""
-    index = Index(data.draw(indices))
-    total = sum(index.shard_rows)
+    rows = data.draw(indices)
+    total = sum(rows)
+    lengths = st.lists(st.sampled_from([4, 8, 9]), min_size=total, max_size=total)
+    index = Index(rows, frames=data.draw(lengths))
     where = data.draw(st.sampled_from(["", "number != 2", "number >= 2 or number == 0"]))
     index.damaged = {*data.draw(st.sets(st.integers(0, total - 1), max_size=3))}
     window = data.draw(st.integers(1, 3))
-    options = {"window": window, "seed": data.draw(st.integers(0, 99)), "where": where}
-    return index, options
+    buckets = data.draw(st.sampled_from([(), ("2x2x4", "1x2@8"), ("2x2x9", "2x2x8", "2x1x4")]))
+    seed = data.draw(st.integers(0, 99))
+    return index, {"window": window, "seed": seed, "where": where, "buckets": buckets}
 
 
 def told(open_stream: OpenStream, index: Index, batches: int, **options) -> list[Shown]:
@@ -380,6 +383,28 @@ def test_only_damaged_clips_are_lost_and_only_their_places_repeat(
     for epoch in (found[: len(keys)], found[len(keys) :]):
         assert sorted(s.key for s in epoch if not s.stands_in) == sorted({*keys} - bad)
         assert {s.key for s in epoch} == {*keys} - bad
+
+
+def test_a_batch_is_of_one_bucket_and_each_bucket_has_its_own_epochs(open_stream) -> None:
+    index = Index([9, 7, 8], frames=[4, 9, 9, 5] * 6)
+    buckets = {"buckets": ("2x2x9", "2x2x4"), "window": 1}
+    found = shown_by(open_stream(index, batch=4, **buckets), 18)  # three epochs of 12 + 12 clips
+    batches = [found[n : n + 4] for n in range(0, 72, 4)]
+    lengths = [{sample.shape[0] for sample in batch} for batch in batches]
+    assert all(len(those) == 1 for those in lengths)
+    assert Counter(map(min, lengths)) == {9: 9, 4: 9}
+    for length, of in ((9, {1, 2}), (4, {0, 3})):
+        keys = [sample.key for sample in found if sample.shape[0] == length]
+        epochs = [keys[n : n + 12] for n in range(0, 36, 12)]
+        everything = sorted(f"clip-{row}" for row in range(24) if row % 4 in of)
+        assert [sorted(epoch) for epoch in epochs] == [everything] * 3
+        assert epochs[0] != epochs[1]
+    one = open_stream(index, batch=4, **buckets)[9]
+    assert (one.keys[0], one.frames.shape[1]) == (found[9].key, found[9].shape[0])
+    state = open_stream(index, batch=4, **buckets).state_dict()
+    for changed in ({"batch": 8}, {"buckets": ("2x2x9", "2x2x5")}, {"fill": "all"}):
+        with pytest.raises(UsageError, match=r"cannot resume: (batch|buckets) was"):
+            open_stream(index, **{"batch": 4, **buckets, **changed}).load_state_dict(state)
 
 
 def test_damage_is_recorded_once_a_clip_and_counted(open_stream) -> None:

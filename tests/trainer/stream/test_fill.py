@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from flow_cache import FlowField
 from shards.clip_video import decode_clip
 from shards.reader import ShardReader
+from trainer.spatial.transform import SpatialTransform
 from trainer.stream.fill import FlowRequest, SampleRequest, answer_pairs, fill
 from trainer.temporal.plan import Supervision
 
@@ -43,6 +45,29 @@ def test_stored_pairs_are_answered_and_unsupervised_ones_cleared(made) -> None:
     apart = (request.flow[2] - made.fields[1][2, 0].flow[0]).abs()[:, both]
     assert both.float().mean() > 0.5
     assert apart.median() < 0.5
+
+
+@pytest.mark.parametrize("size", [(32, 40), (16, 20)])
+def test_frames_flow_and_visibility_show_the_same_box(made, size: tuple[int, int]) -> None:
+    space = SpatialTransform(stored=SIZE, top=6, left=9, height=32, width=40, size=size, flip=True)
+    chains, reader = (((0, 2),), (), ((2, 1), (1, 0))), reader_of(made)
+    flow = FlowRequest(
+        supervision=flow_request(chains).supervision,
+        flow=torch.full((3, 2, *size), 7.0),
+        visible=torch.ones(3, *size, dtype=torch.bool),
+    )
+    out, index = torch.empty(2, 3, *size, dtype=torch.uint8), np.array([2, 0])
+    fill(SampleRequest(row=1, src_index=index, frames=out, flow=flow, space=space), reader)
+    whole = flow_request(chains)
+    answer_pairs(whole, reader.fields(1, whole.supervision.fields))
+    frames = torch.from_numpy(decode_clip(reader.member(1, "mp4"))[index])
+    assert torch.equal(out, space.on_frames(frames))
+    shown = space.on_flow(FlowField(flow=whole.flow, visible=whole.visible))
+    assert torch.equal(flow.flow, shown.flow)
+    assert torch.equal(flow.visible, shown.visible)
+    assert 0.2 < flow.visible[0].float().mean() < 1
+    assert not flow.visible[1].any()
+    assert not flow.flow[1].any()
 
 
 def test_a_sample_without_flow_reads_none(made, monkeypatch) -> None:

@@ -1,22 +1,22 @@
 """The clip at a position: its facts, who stands in, and which windows are read ahead."""
 
+import pyarrow as pa
 import pytest
 
 from flow_cache.spec import level_pairs
 from shards.manifest import DamagedDataset
-from shards.order import Mixture
 from shards.store import UsageError
 from tests.trainer.stream.conftest import Index
 from trainer.config import StreamConfig
 from trainer.stream.batch import Damage
-from trainer.stream.samples import Samples, Windows, identity
+from trainer.stream.samples import Opened, Samples, Windows
 from trainer.stream.source import Source
 
 CONFIG = StreamConfig(frames=4, window=2)
 
 
 def samples_of(index: Index, config: StreamConfig = CONFIG, **source) -> Samples:
-    return Samples(Source(dataset=index, **source), config, seed=3)
+    return Samples(Opened(Source(dataset=index, **source), config), seed=3)
 
 
 def test_a_position_leads_to_a_clip_that_the_filter_takes() -> None:
@@ -26,14 +26,15 @@ def test_a_position_leads_to_a_clip_that_the_filter_takes() -> None:
     assert sorted(one.row for one in found) == [2, 3, 4, 5, 6]
     for one in found:
         assert samples.key(one.row) == f"clip-{one.row}"
-        assert samples.caption(one.row) == f"caption {one.row}"
+        assert samples.caption(one.row, 0) == f"caption {one.row}"
         assert (one.facts.frames, one.facts.first) == (4 + one.row, 0)
         assert one.damaged is None
 
 
 def test_stored_pairs_are_those_of_the_layer(made) -> None:
     layer = made.dataset.layer("variational")
-    found = Samples(Source(dataset=made.dataset, layer=layer), CONFIG, seed=0).find(0, 0, {})
+    opened = Opened(Source(dataset=made.dataset, layer=layer), CONFIG)
+    found = Samples(opened, seed=0).find(0, 0, {})
     assert found.facts.flow_pairs == level_pairs(9, (1, 2, 4), made.spec.directions)
 
 
@@ -75,22 +76,27 @@ def test_what_the_index_says_against_the_manifest_is_noticed() -> None:
         samples.check_size((8, 2))
 
 
-def test_what_decides_the_order_has_names() -> None:
-    one = samples_of(Index([2]))
-    weights = Mixture(weights=(1,), seed=3)
-    assert identity([one], weights, CONFIG) == {
-        "dataset": "clip[2]",
-        "where": "all",
-        "seed": 3,
-        "window": 2,
-    }
-    two = [one, samples_of(Index([3]), where="number > 0")]
-    named = identity(two, Mixture(weights=(2, 1), seed=3), CONFIG)
-    assert named["where 2"] == "number > 0"
-    assert named["weights"] == "2:1"
-    many = [one] * 40
-    short = identity(many, Mixture(weights=(1,) * 40, seed=3), CONFIG)
-    assert {*short} == {"sources", "seed"}
+def test_captions_come_from_the_column_that_is_named() -> None:
+    index = Index([2, 1])
+    index.table = index.table.append_column("captions", pa.array([["a", "b"], None, ["c"]]))
+    samples = samples_of(index, StreamConfig(frames=4, captions="captions"))
+    assert {samples.caption(0, position) for position in range(20)} == {"a", "b"}
+    assert (samples.caption(1, 0), samples.caption(2, 0)) == (None, "c")
+    with pytest.raises(UsageError, match="has no column texts"):
+        samples_of(index, StreamConfig(frames=4, captions="texts"))
+
+
+def test_a_shard_without_the_column_of_captions_has_none() -> None:
+    class Uneven(Index):
+        def rows(self, shard, columns=None, layer=None) -> pa.Table:
+            table = super().rows(shard, columns, layer)
+            kept = [n for n in table.column_names if shard == "000001" or n != "captions"]
+            return table.select(kept)
+
+    index = Uneven([1, 1])
+    index.table = index.table.append_column("captions", pa.array(["", '["a"]']))
+    samples = samples_of(index, StreamConfig(frames=4, captions="captions"))
+    assert [samples.caption(row, 0) for row in range(2)] == [None, "a"]
 
 
 def test_columns_that_the_source_asks_for_come_with_each_clip() -> None:
@@ -102,4 +108,4 @@ def test_columns_that_the_source_asks_for_come_with_each_clip() -> None:
 
 def test_a_column_that_no_shard_has_is_refused(made) -> None:
     with pytest.raises(UsageError, match=r"no column kind"):
-        Samples(Source(dataset=made.dataset, columns=("kind",)), CONFIG, seed=0)
+        Opened(Source(dataset=made.dataset, columns=("kind",)), CONFIG)

@@ -1,11 +1,14 @@
 """A survey of a source, and the samples that its filter and windows leave."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import platformdirs
 import pyarrow as pa
 import pytest
@@ -16,8 +19,8 @@ from shards.store import UsageError
 from tests.trainer.stream.conftest import Index
 from trainer.config import StreamConfig
 from trainer.stream import source
-from trainer.stream.source import Source, pick, survey
-from trainer.stream.where import Where
+from trainer.stream.filter.where import Where
+from trainer.stream.source import Source, draw_caption, pick, survey
 
 CONFIG = StreamConfig(frames=4)
 
@@ -27,13 +30,13 @@ def test_the_manifest_tells_all_where_nothing_is_filtered() -> None:
     index.manifest = SimpleNamespace(config={"size": [16, 32], "frames": 9})
     index.damaged = {"000000", "000001"}  # the index is not read
     found = survey(Source(dataset=index), CONFIG)
-    assert (found.samples, found.size, found.shortest) == ((3, 2), (16, 32), 9)
+    assert (found.samples, found.sizes, found.shortest) == (((3, 2),), ((16, 32),), 9)
 
 
 def test_a_filter_counts_what_it_takes_of_each_shard() -> None:
     index = Index([3, 2, 4], frames=[4, 9, 9, 9, 9, 5, 9, 9, 7])
     found = survey(Source(dataset=index, where="number >= 4"), CONFIG)
-    assert (found.samples, found.size, found.shortest) == ((0, 1, 4), (2, 2), 5)
+    assert (found.samples, found.sizes, found.shortest) == (((0, 1, 4),), ((2, 2),), 5)
 
 
 class Uneven(Index):
@@ -51,11 +54,11 @@ class Uneven(Index):
 def test_shards_are_counted_together_as_each_alone(rows: list[int], at_once: int) -> None:
     index = Uneven(rows, frames=[4 + 3 * n % 7 for n in range(sum(rows))])
     where = "abs(frames - 7) < 2 or score > 1"
-    expected = [len(pick(one, Where(where), CONFIG)[0]) for one in index.each()]
+    expected = [len(Where(where).places(one)) for one in index.each()]
     assume(any(expected) and len(rows) > 3)
     with patch.object(source, "_AT_ONCE", at_once):
         found = survey(Source(dataset=index, where=where), CONFIG)
-    assert found.samples == tuple(expected)
+    assert found.samples == (tuple(expected),)
 
 
 def test_a_large_dataset_is_counted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -75,10 +78,12 @@ def test_a_large_dataset_is_counted_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
         (first, "number >= 5", CONFIG),
         (first, "number >= 4", windows),
         (first, "number >= 4", replace(windows, frames=2)),
+        (first, "number >= 4", replace(CONFIG, buckets=("2x2x4",))),
+        (first, "number >= 4", replace(CONFIG, buckets=("2x2x4",), fill="all")),
         (other, "number >= 4", CONFIG),
     ]
     found = [survey(Source(dataset=index, where=where), how) for index, where, how in asked]
-    assert found[0].samples == (0, 1, 4)
+    assert found[0].samples == ((0, 1, 4),)
     assert len(reads) == len(asked)
     again = [survey(Source(dataset=index, where=where), how) for index, where, how in asked]
     assert (again, len(reads)) == (found, len(asked))
@@ -103,7 +108,7 @@ def test_clips_of_several_sizes_need_a_filter() -> None:
     with pytest.raises(UsageError, match=r"heights \[2, 4\] and widths \[2\]; .*filter"):
         survey(Source(dataset=index), CONFIG)
     found = survey(Source(dataset=index, where="height == 4"), CONFIG)
-    assert (found.samples, found.size) == ((0, 2), (4, 2))
+    assert (found.samples, found.sizes) == (((0, 2),), ((4, 2),))
 
 
 @pytest.mark.parametrize(
@@ -111,14 +116,56 @@ def test_clips_of_several_sizes_need_a_filter() -> None:
     [(4, [0, 4, 8, 12]), (5, [0, 4, 8, 12]), (16, [0]), (9, [0, 8]), (3, [0, 4, 8, 12])],
 )
 def test_windows_begin_where_all_levels_of_flow_do(frames: int, starts: list[int]) -> None:
-    table = pa.table({"frames": [17]})
+    table = pa.table({"frames": [17], "height": [2], "width": [2]})
     config = StreamConfig(frames=frames, windows="all")
-    places, firsts = pick(table, Where(), config)
+    ((places, firsts),) = pick(table, np.arange(1), config)
     assert firsts.tolist() == starts
     assert places.tolist() == [0] * len(starts)
 
 
 def test_clips_that_are_too_short_give_no_window() -> None:
-    table = pa.table({"frames": [3, 8, 4]})
-    places, firsts = pick(table, Where(), StreamConfig(frames=4, windows="all"))
+    table = pa.table({"frames": [3, 8, 4], "height": [2] * 3, "width": [2] * 3})
+    ((places, firsts),) = pick(table, np.arange(3), StreamConfig(frames=4, windows="all"))
     assert (places.tolist(), firsts.tolist()) == ([1, 1, 2], [0, 4, 0])
+
+
+@pytest.mark.parametrize(
+    ("told", "texts"),
+    [
+        ("a dog", {"a dog"}),
+        (["a dog", "a cat", "an owl"], {"a dog", "a cat", "an owl"}),
+        ('["a dog", "a cat"]', {"a dog", "a cat"}),
+        ("[music] a crowd sings", {"[music] a crowd sings"}),
+        ("[1, 2]", {"[1, 2]"}),
+        ("", {""}),
+        ("[]", {None}),
+        (None, {None}),
+    ],
+)
+def test_each_position_shows_one_of_the_captions(told: Any, texts: set[str | None]) -> None:
+    drawn = [draw_caption(told, 5, position, 0.0) for position in range(300)]
+    assert {*drawn} == texts
+    assert drawn == [draw_caption(told, 5, position, 0.0) for position in range(300)]
+    if len(texts) > 1:
+        assert min(Counter(drawn).values()) > 60
+        assert drawn != [draw_caption(told, 6, position, 0.0) for position in range(300)]
+
+
+def test_a_share_of_the_captions_is_left_empty_by_position() -> None:
+    told = ["a dog", "a cat"]
+    whole = [draw_caption(told, 5, position, 0.0) for position in range(2000)]
+    some = [draw_caption(told, 5, position, 0.2) for position in range(2000)]
+    dropped = [position for position, text in enumerate(some) if text == ""]
+    assert abs(len(dropped) - 400) < 5 * (2000 * 0.2 * 0.8) ** 0.5
+    kept = [p for p in range(2000) if p not in {*dropped}]
+    assert [some[p] for p in kept] == [whole[p] for p in kept], "dropping changes no other draw"
+    assert {draw_caption(told, 5, position, 1.0) for position in range(50)} == {""}
+    assert draw_caption(None, 5, 0, 1.0) is None
+
+
+def test_each_bucket_has_windows_of_its_own_length() -> None:
+    table = pa.table({"frames": [17, 8, 3], "height": [4, 4, 4], "width": [4, 4, 4]})
+    config = StreamConfig(buckets=("4x4x16", "2x2x4"), windows="all", fill="all")
+    long, short = pick(table, np.arange(3), config)
+    assert (long[0].tolist(), long[1].tolist()) == ([0], [0])
+    assert (short[0].tolist(), short[1].tolist()) == ([0] * 4 + [1] * 2, [0, 4, 8, 12, 0, 4])

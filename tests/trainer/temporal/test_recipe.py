@@ -17,6 +17,7 @@ from trainer.config import (
     StreamConfig,
     TrainConfig,
 )
+from trainer.spatial.framing import Framing
 from trainer.temporal.plan import supervise, window
 from trainer.temporal.recipe import (
     ClipFacts,
@@ -156,6 +157,28 @@ def test_a_sample_is_a_function_of_its_position(stage, before_stride: bool) -> N
         assert frames.max() < start + 8
         if not before_stride:
             assert (frames % stage.stride == 0).all()
+
+
+@pytest.mark.parametrize("recipe", [PlainRecipe(8, seed=3), TrainRecipe(replace(CONFIG, seed=3))])
+def test_what_is_shown_of_the_pictures_is_drawn_by_seed_and_position(recipe) -> None:
+    config = StreamConfig(size="32x32", crop="random", flip=0.5)
+    framing = Framing(stored=(48, 64), bucket=config.shapes[0], config=config)
+    clip = ClipFacts(frames=17, flow_pairs=(), framing=framing)
+    for position in range(20):
+        plan = recipe.sample(position, clip, STAGES[0])
+        assert plan.space == framing.draw(3, position) != framing.draw(4, position)
+        assert recipe.sample(position, FACTS, STAGES[0]).space is None
+
+
+@pytest.mark.parametrize("recipe", [PlainRecipe(seed=3), TrainRecipe(replace(CONFIG, seed=3))])
+def test_a_sample_spans_the_frames_of_its_bucket(recipe) -> None:
+    config = StreamConfig(buckets=("64x48x12", "64x48x16"))
+    for bucket in config.shapes:
+        framing = Framing(stored=(48, 64), bucket=bucket, config=config)
+        clip = ClipFacts(frames=17, flow_pairs=(), framing=framing)
+        assert len(recipe.sample(5, clip, STAGES[0]).shown) == bucket.frames
+        assert len(recipe.sample(5, clip, STAGES[1]).shown) in (bucket.frames, bucket.frames // 2)
+    assert len(PlainRecipe(8).sample(5, clip, STAGES[0]).shown) == 8
 
 
 @pytest.mark.parametrize("before_stride", [False, True])

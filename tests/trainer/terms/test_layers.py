@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 
 from shards import UsageError
-from trainer.config import FlowLossConfig
-from trainer.terms.layers import check_layer, live_estimator
+from trainer.config import FlowLossConfig, StreamConfig
+from trainer.spatial.framing import Framing
+from trainer.terms.layers import check_layer, check_sizes, live_estimator
 
 CONFIG = FlowLossConfig(weight=1.0)
 
@@ -57,3 +58,12 @@ def test_a_layer_must_have_the_clips_geometry_and_the_levels(made) -> None:
     check_layer(forward_only, CONFIG, (48, 64), 4)
     with pytest.raises(UsageError, match=r"'composed' compares .*--directions forward,backward"):
         check_layer(forward_only, replace(CONFIG, order="composed"), (48, 64), 4)
+
+
+def test_frames_may_be_too_small_for_the_live_estimator(made) -> None:
+    config = StreamConfig(buckets=("64x48x8", "24x24x8"))
+    framings = [Framing(stored=(48, 64), bucket=one, config=config) for one in config.shapes]
+    estimator = live_estimator(made.spec, CONFIG)
+    check_sizes(estimator, framings[:1])
+    with pytest.raises(UsageError, match=r"stream\.size 24x24x8: frames of 24x24 are too small"):
+        check_sizes(estimator, framings)

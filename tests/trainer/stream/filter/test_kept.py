@@ -7,8 +7,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from trainer.stream import kept as module
-from trainer.stream.kept import kept
+from trainer.stream.filter import kept as module
+from trainer.stream.filter.kept import kept
 
 FACTS = {"dataset": "ab", "where": "frames > 4"}
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from shards.store import UsageError
-from trainer.stream.where import Where
+from trainer.stream.filter.where import Where
 
 TABLE = pa.table(
     {

@@ -1,0 +1,4 @@
+"""Which clips of a dataset a stream takes.
+
+where   a filter over the columns of the index      kept    what it leaves, for the next start
+"""
