@@ -38,15 +38,15 @@ def start(url: str, where: str, window: int = 64) -> dict[str, Any]:
         source = Source(dataset=dataset, where=where, layer=dataset.layer())
         stream = Stream(source, config, PlainRecipe(16, flow=True), seed=0)
     state = stream.state_dict()
-    state["position"] = stream.samples[0].order.total // 2
+    state["position"] = stream.places.samples[0].order.total // 2
     with measured(figures, "state, rows of the next batch"):
         stream.load_state_dict(state)
         batch, _ = stream.prepare(stream.cursor.position)
     assert len(batch) == 32
     with measured(figures, "index of three windows"):  # as many as are held
         for shard in range(min(3 * window, len(dataset.shards))):
-            stream.samples[0].load(shard)
-    return figures | {"samples": stream.samples[0].order.total}
+            stream.places.samples[0].load(shard)
+    return figures | {"samples": stream.places.samples[0].order.total}
 
 
 def run(url: str, where: str, window: int, cache: str) -> dict[str, Any]:
