@@ -23,7 +23,7 @@ class FlowTargets:
     at it on a GPU would wait for all work queued there.
 
     Attributes:
-        rows: the sample in the batch.
+        rows: the sample in the batch; rising.
         slots: the slots that form each pair, first to second.
         hops: stored fields that the pair's flow is composed of; 0: not supervised.
         flow: from the first to the second slot's frame, pixels.
@@ -39,6 +39,15 @@ class FlowTargets:
     def pixels(self) -> list[Tensor]:
         """What is large."""
         return [self.flow, self.visible]
+
+    def of_rows(self, first: int, end: int) -> "FlowTargets | None":
+        """Those of the samples from `first` up to `end`, counted from `first`; None if none."""
+        low, high = torch.searchsorted(self.rows, torch.tensor([first, end])).tolist()
+        if low == high:
+            return None
+        names = ("slots", "hops", "flow", "visible")
+        cut = {name: getattr(self, name)[low:high] for name in names}
+        return replace(self, rows=self.rows[low:high] - first, **cut)
 
     def to(self, device: torch.device) -> "FlowTargets":
         """The same with flow and visibility on `device`."""
@@ -115,6 +124,25 @@ class Batch:
     def clean(self) -> Float32[Tensor, "b t 3 h w"]:
         """The frames as the model's signal."""
         return to_signal(self.frames)
+
+    def split(self, parts: int) -> "list[Batch]":
+        """The batch in as many equal parts, views of it; the cursor of each is the whole's."""
+        size, rest = divmod(len(self), parts)
+        if rest:
+            raise ValueError(f"a batch of {len(self)} clips has no {parts} equal parts")
+        return [self._of_rows(first, first + size) for first in range(0, len(self), size)]
+
+    def _of_rows(self, first: int, end: int) -> "Batch":
+        names = ("frames", "plans", "keys", "captions", "positions", "spaces")
+        positions = self.positions[first:end]
+        return replace(
+            self,
+            **{name: getattr(self, name)[first:end] for name in names},
+            levels=None if self.levels is None else self.levels[first:end],
+            columns={name: values[first:end] for name, values in self.columns.items()},
+            flow=None if self.flow is None else self.flow.of_rows(first, end),
+            damaged=tuple(damage for damage in self.damaged if damage.position in positions),
+        )
 
     def pixels(self) -> list[Tensor]:
         """What is large: frames, flow and visibility."""

@@ -39,6 +39,11 @@ TABLE = pa.table(
         ("matches(caption, '^d')", [3]),
         ("starts(caption, 'a')", [0]),
         ("len(caption) == 3", [1]),
+        ("share(caption) < 0.5", [0, 1, 3]),
+        ("share(caption) >= 0.5", []),
+        ("share(frames) >= 0 and share(frames) < 1", [0, 1, 3]),
+        ("share('cat') == share(caption)", [1]),
+        ("share(absent) < 2", []),
         ("nothing is None", [0, 1, 2, 3]),
         ("absent is None", [0, 1, 2, 3]),
         ("absent == 3 or frames == 17", [0]),
@@ -100,3 +105,13 @@ def test_one_filter_has_one_name_however_it_is_written() -> None:
     names = [str(Where(text)) for text in long]
     assert names[0] != names[1]
     assert all(len(name) < 90 for name in names)
+
+
+def test_a_share_is_of_values_and_not_of_rows() -> None:
+    table = pa.table({"source": [f"video {n // 3}" for n in range(3000)]})
+    taken = set(Where("share(source) < 0.1").places(table).tolist())
+    assert all({3 * n, 3 * n + 1, 3 * n + 2} <= taken for n in range(1000) if 3 * n in taken)
+    assert 3 * 70 < len(taken) < 3 * 130
+    assert taken < set(Where("share(source) < 0.2").places(table).tolist())
+    later = {row - 300 for row in taken if row >= 300}
+    assert set(Where("share(source) < 0.1").places(table.slice(300)).tolist()) == later
