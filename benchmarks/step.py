@@ -53,7 +53,7 @@ from trainer.terms.term import Step
 Row = dict[str, Any]
 CONFIG = TrainConfig(
     device="cpu",
-    checkpoint_every=10_000,
+    checkpoint_clips=40_000,
     stream=StreamConfig(frames=16, batch=4, threads=1, window=1),
     fluxflow=FluxFlowConfig(mode="off"),
     flow_loss=FlowLossConfig(weight=0.0),
@@ -72,7 +72,7 @@ def step_seconds(data: str, pyramid: PyramidConfig, steps: int) -> float:
     """Processor time of a step: that of a run of so many, less that of a run of one."""
     seconds = []
     for count in (steps + 1, 1):
-        config = replace(CONFIG, steps=count, pyramid=pyramid)
+        config = replace(CONFIG, clips=4 * count, pyramid=pyramid)
         with tempfile.TemporaryDirectory() as out:
             seconds.append(cost(partial(train, data, out, config)))
     return (seconds[0] - seconds[1]) / steps

@@ -86,6 +86,10 @@ ROOMS: dict[str, set[str]] = {
         *("pipeline/source", "pipeline/planning", "pipeline/building", "pipeline/exchange"),
         *("shards", "shards/foreign", "flow_cache", "flow_cache/reuse"),
     },
+    "fluxshard/commands/runs": {
+        *("fluxshard", "fluxshard/report", "shards"),
+        *("trainer", "trainer/config", "trainer/run", "trainer/sample"),
+    },
     "fluxshard/commands/views": {"fluxshard", "fluxshard/report", "pipeline/planning", "shards"},
 }
 PACKAGES = ("shards", "flow_cache", "pipeline", "trainer", "fluxshard")

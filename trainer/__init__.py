@@ -29,6 +29,7 @@ from trainer.config import (
     SmoothnessConfig,
     StreamConfig,
     TrainConfig,
+    ValidationConfig,
     WarpingConfig,
 )
 from trainer.metrics.features import FeatureNetwork, load_features
@@ -72,7 +73,7 @@ __all__ = [  # noqa: RUF022 - grouped
     # configuration
     "CodecConfig", "ConditioningConfig", "FlowLossConfig", "FluxFlowConfig", "ModelConfig",
     "OptimConfig", "PRESETS", "ProcessConfig", "PyramidConfig", "SmoothnessConfig",
-    "StreamConfig", "TrainConfig", "WarpingConfig", "Bucket",
+    "StreamConfig", "TrainConfig", "ValidationConfig", "WarpingConfig", "Bucket",
     # what is shown: plans and recipes
     "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
     "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "PlainRecipe",

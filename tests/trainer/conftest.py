@@ -161,11 +161,11 @@ def add_flow(tar: ShardTar, number: int, fields: dict[Pair, FlowField], spec: Fl
 def config() -> TrainConfig:
     """A run small enough for tests."""
     return TrainConfig(
-        steps=6,
+        clips=12,
         device="cpu",
-        log_every=1,
-        checkpoint_every=3,
+        log_steps=1,
+        checkpoint_clips=6,
         stream=StreamConfig(frames=8, batch=2, threads=2, window=2),
         model=ModelConfig(dim=16, depth=1, heads=2, patch=8),
-        optim=OptimConfig(learning_rate=1e-3, warmup=2, ema_halflife=2),
+        optim=OptimConfig(learning_rate=1e-3, warmup_clips=4, ema_clips=4),
     )

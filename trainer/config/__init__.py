@@ -13,6 +13,7 @@ from trainer.config.process import ProcessConfig
 from trainer.config.run import TrainConfig
 from trainer.config.stream import StreamConfig
 from trainer.config.temporal import FluxFlowConfig, PyramidConfig
+from trainer.config.validation import ValidationConfig
 
 __all__ = [
     "Bucket",
@@ -27,5 +28,6 @@ __all__ = [
     "SmoothnessConfig",
     "StreamConfig",
     "TrainConfig",
+    "ValidationConfig",
     "WarpingConfig",
 ]

@@ -11,20 +11,24 @@ class OptimConfig:
 
     learning_rate: float = 3e-4
     """Rate after the warm-up."""
-    warmup: int = 1000
-    """Steps over which the rate rises from zero."""
+    warmup_clips: int = 8000
+    """Clips over which the rate rises from zero."""
     weight_decay: float = 0.01
     """Of AdamW."""
     clip_norm: float = 1.0
     """The gradient is scaled down to this norm where it is longer."""
-    ema_halflife: int = 1000
-    """Steps after which a weight's share in the average has halved; 0 keeps no average."""
+    ema_clips: int = 8000
+    """Clips after which a weight's share in the average has halved; 0 keeps no average."""
+    accumulate: int = 1
+    """Parts that each rank's share of a batch is cut into, one after another: less memory, the same
+    step."""
 
     def __post_init__(self) -> None:
         require(
             self.learning_rate > 0, f"optim.learning_rate must be > 0, got {self.learning_rate}"
         )
         require(self.clip_norm > 0, f"optim.clip_norm must be > 0, got {self.clip_norm}")
-        for name in ("warmup", "weight_decay", "ema_halflife"):
+        for name in ("warmup_clips", "weight_decay", "ema_clips"):
             value = getattr(self, name)
             require(value >= 0, f"optim.{name} must not be negative, got {value}")
+        require(self.accumulate >= 1, f"optim.accumulate must be at least 1, got {self.accumulate}")

@@ -11,22 +11,41 @@ from trainer.config.process import ProcessConfig
 from trainer.config.rules import require
 from trainer.config.stream import StreamConfig
 from trainer.config.temporal import FluxFlowConfig, PyramidConfig, slots_at
+from trainer.config.validation import ValidationConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """One training run; where it reads and writes is not part of it."""
 
-    steps: int = 100_000
-    """Optimizer steps in all; a finished run can be continued with a larger number."""
+    clips: int = 800_000
+    """Clips to train on in all, rounded up to whole batches; a finished run can be continued with a
+    larger number."""
     seed: int = 0
     """Decides the weights at the start, the order of clips, plans and noise."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto: on a GPU if there is one."""
-    log_every: int = 10
+    parallel: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
+    """How the processes that `torchrun` started share the work. ddp: each holds the whole model.
+    fsdp2: each holds a part of it, of its gradients and of the optimizer's state. auto: ddp where
+    there are several."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What the network computes in; weights and losses are float32. auto: bf16 on a GPU."""
+    log_steps: int = 10
     """Steps between writes of metrics.jsonl, which holds every step."""
-    checkpoint_every: int = 1000
-    """Steps between checkpoints."""
+    tensorboard: bool = False
+    """Write for TensorBoard, too, into the folder of the run; needs the extra `tensorboard`."""
+    wandb: str = ""
+    """Project of Weights & Biases to send metrics to; needs the extra `wandb`."""
+    checkpoint_clips: int = 8000
+    """Clips between checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the latest checkpoints stay; older ones are deleted."""
+    init_from: str = ""
+    """Folder of a run whose weights to begin with, for a model of the same shape; the optimizer and
+    the order begin anew."""
+    init_with: Literal["average", "last"] = "average"
+    """Which of its weights: their average, or those of its last step."""
     stream: StreamConfig = field(default_factory=StreamConfig)
     fluxflow: FluxFlowConfig = field(default_factory=FluxFlowConfig)
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
@@ -38,11 +57,17 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "checkpoint_every"):
+        for name in ("clips", "log_steps", "checkpoint_clips", "keep_checkpoints"):
             value = getattr(self, name)
             require(value >= 1, f"{name} must be at least 1, got {value}")
+        require(
+            self.stream.batch % self.optim.accumulate == 0,
+            f"stream.batch must be a multiple of optim.accumulate, got {self.stream.batch} clips "
+            f"in {self.optim.accumulate} parts",
+        )
         for frames in dict.fromkeys(bucket.frames for bucket in self.stream.shapes):
             self._check_frames(frames)
 

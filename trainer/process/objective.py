@@ -51,7 +51,7 @@ def reconstruct(
     Slots of level 0 are given, not learned: they count for nothing.
 
     Args:
-        network: any with the call of `model.SpaceTimeTransformer`; in bfloat16 on a GPU.
+        network: any with the call of `model.SpaceTimeTransformer`.
         noise: unit normal.
         levels: on the clips' device.
         interval: noise levels of the clips' pyramid stage.
@@ -60,9 +60,7 @@ def reconstruct(
     """
     at = process.coefficients(levels)
     noisy = each(at.gamma) * noisy_mean(clips, levels, interval) + each(at.sigma) * noise
-    device = clips.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        prediction = denoise(network, noisy, at, time, context)
+    prediction = denoise(network, noisy, at, time, context)
     squares = (prediction - target(clips, interval)).square()
     if share is not None:
         squares = each(share) * squares

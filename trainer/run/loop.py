@@ -1,35 +1,43 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from flow_cache import FlowSpec
-from shards import Cursor, Dataset, Layer, UsageError, fold
+from shards import Dataset
+from trainer.codec.choose import load_codec
+from trainer.codec.codec import check_stages
 from trainer.config import TrainConfig
-from trainer.model.network import load_network, require_per_slot
 from trainer.model.text import Conditioner, told
 from trainer.process.build import build_process
 from trainer.process.noise import noise_like
 from trainer.process.objective import reconstruct
-from trainer.run.checkpoint import METRICS, TrainState, open_run
-from trainer.run.log import MetricsLog, Record
-from trainer.spatial.framing import Framing, check_motion
-from trainer.stream.batch import Batch
-from trainer.stream.engine import Stream
-from trainer.stream.source import Source
+from trainer.run.checkpoint import METRICS, begin_from, open_run, restore, save
+from trainer.run.failures import explained
+from trainer.run.ingredients import (
+    choose_source,
+    frame_levels,
+    in_precision,
+    open_stream,
+    open_terms,
+)
+from trainer.run.log import MetricsLog, Record, check_loss, describe
+from trainer.run.ranks import Ranks, join
+from trainer.run.sinks import listening
+from trainer.run.state import TrainState, build_network, fresh_state
+from trainer.run.validation import Validation, split
 from trainer.temporal.recipe import TrainRecipe
-from trainer.terms.flowloss import FlowLoss
-from trainer.terms.layers import check_layer, check_sizes, live_estimator
-from trainer.terms.smoothness import Smoothness
-from trainer.terms.term import Step, Term
-from trainer.terms.warping import WarpingLoss
+from trainer.terms.term import Step
 from trainer.terms.weights import reconstruction_share
+
+Watcher = Callable[[nn.Module, int], None]
+"""Is shown a network that has its average weights, and how many clips it was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +50,7 @@ class Summary:
         seconds: that it took.
         last: the newest value of each metric.
         stream: where the stream's time went (`Totals.facts`); empty if there was nothing to do.
+        leads: whether this process is rank 0, which speaks for all.
     """
 
     first_step: int
@@ -50,6 +59,7 @@ class Summary:
     seconds: float
     last: Record
     stream: Record
+    leads: bool
 
 
 @contextmanager
@@ -74,123 +84,157 @@ def train(
     out: str | Path,
     config: TrainConfig,
     progress: Callable[[Record], None] | None = None,
+    watch: Watcher | None = None,
 ) -> Summary:
-    """Train on a dataset until `config.steps`, from the checkpoint in `out` if there is one.
+    """Train on a dataset until `config.clips`, from the checkpoint in `out` if there is one.
 
-    Writes config.json, metrics.jsonl and checkpoint.pt to `out`. A resumed run computes what the
-    uninterrupted one would have, bit for bit on a CPU.
+    Writes config.json, metrics.jsonl and checkpoints to `out`. A resumed run computes what the
+    uninterrupted one would have: bit for bit on a CPU, and on another number of ranks up to
+    rounding. Under torchrun each process calls it alike.
 
     Args:
         data: dataset folder or URL.
-        progress: called with each step's record, in order.
+        progress: called with each step's record, in order, on rank 0.
+        watch: called before the first step and at every checkpoint, on all ranks together.
 
     Raises:
         UsageError: the data cannot serve the configuration, or `out` holds another run.
         FloatingPointError: the loss is no longer a number.
+        RunFailed: out of memory, a full disk, a lost rank.
     """
+    with join(config) as ranks, explained(ranks.count):
+        return _train(data, Path(out), config, ranks, progress, watch)
+
+
+def _train(
+    data: str,
+    out: Path,
+    config: TrainConfig,
+    ranks: Ranks,
+    progress: Callable[[Record], None] | None,
+    watch: Watcher | None,
+) -> Summary:
     # Data and what judges it.
-    if config.codec.name != "pixels":
-        raise UsageError(f"codec.name {config.codec.name}: `train` learns pixels only so far")
-    device, process = torch.device(_device(config.device)), build_process(config.process)
-    dataset, out, began = Dataset(data), Path(out), time.perf_counter()
-    conditioner = Conditioner(config.conditioning, device)
-    source = replace(choose_source(dataset, config), columns=conditioner.columns)
-    stream = Stream(source, config.stream, TrainRecipe(config), seed=config.seed, device=device)
+    device, process, began = ranks.device, build_process(config.process), time.perf_counter()
+    codec, conditioner = load_codec(config.codec, device), Conditioner(config.conditioning, device)
+    for bucket in config.stream.shapes:
+        check_stages(codec.rule, bucket.frames, config.pyramid.strides)
+    source = replace(choose_source(Dataset(data), config), columns=conditioner.columns)
+    source, kept = split(source, config)
+    stream = open_stream(source, TrainRecipe(config), config.seed, config, ranks)
     layer = source.layer
-    terms, shown = open_terms(layer, stream.framings, config), stream.framings[0].size
-    resumes = open_run(out, config, None if layer is None else layer.name, shown)
+    terms = open_terms(layer, stream.framings, config)
+    validation = (
+        Validation(kept, config, ranks, codec, conditioner) if config.validation.share else None
+    )
+    resumes = ranks.lead(
+        lambda: open_run(out, config, layer.name if layer else None, stream.framings[0].size, data)
+    )
 
     # State.
-    state = fresh_state(config, stream.cursor, device, conditioner.width, conditioner.classes)
+    state = fresh_state(
+        config, build_network(config, codec, conditioner).to(device), stream.cursor, ranks
+    )
     if resumes:
-        state.restore(out, device)
+        restore(state, resumes)
         stream.load_state_dict(state.cursor.to_json())
+    elif config.init_from:
+        begin_from(state, Path(config.init_from), config.init_with)
     first_step, last, bounded = state.step, Record(), False
-    metrics = MetricsLog(out / METRICS, keep_steps=first_step)
+    metrics = MetricsLog(out / METRICS, ranks, keep_steps=first_step)
+    network, model = (in_precision(n, config, device) for n in (state.network, state.model))
     state.model.train()
+    if not resumes:
+        show(state, watch)
 
-    with closing(iter(stream)) as batches:
-        while state.step < config.steps:
+    with (
+        closing(iter(stream)) as batches,
+        listening(config, out, state.clips, ranks, progress) as listeners,
+    ):
+        while state.clips < config.clips:
             # Batch.
-            step_began = time.perf_counter()
+            step_began, before = time.perf_counter(), state.clips
             batch = next(batches)
-
-            # Forward: reconstruction, then what is asked of the clean estimate beside it.
-            clips, levels = batch.clean(), batch.levels
-            assert levels is not None, "TrainRecipe draws noise levels"
-            share = reconstruction_share(levels, config.flow_loss, config.process.sigma_data)
-            heard = told(config.seed, batch.positions, config.conditioning.dropout)
-            denoised = reconstruct(
-                process,
-                state.model,
-                clips,
-                noise_like(clips, config.seed, batch.positions),
-                levels.to(device, non_blocking=True),
-                batch.time.to(device),
-                batch.stage.interval,
-                conditioner(batch.captions, batch.columns, heard),
-                share=None if share is None else share.to(device, non_blocking=True),
-            )
-            step = Step(
-                clean=denoised.clean,
-                levels=levels,
-                targets=batch.flow,
-                true=batch.frames,
-                plans=batch.plans,
-                keys=batch.keys,
-            )
-            loss, record = denoised.loss, describe(batch)
-            for term in terms:
-                added, logs = term(step)
-                loss, record = loss + added, record | logs
-
-            # Backward.
+            parts, records = batch.split(config.optim.accumulate), list[Record]()
             state.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optim.clip_norm)
+
+            for number, part in enumerate(parts, 1):
+                # Forward: reconstruction, then what is asked of the clean estimate beside it.
+                ranks.share_gradients(state.network, now=number == len(parts))
+                assert part.levels is not None, "TrainRecipe draws noise levels"
+                clips, slots = codec.encode(part.frames), part.frames.shape[1]
+                shown = codec.rule.first_frames(slots)
+                levels = part.levels[:, shown]
+                share = reconstruction_share(levels, config.flow_loss, config.process.sigma_data)
+                heard = told(config.seed, part.positions, config.conditioning.dropout)
+                denoised = reconstruct(
+                    process,
+                    network,
+                    clips,
+                    noise_like(clips, config.seed, part.positions),
+                    levels.to(device, non_blocking=True),
+                    part.time[shown].to(device),
+                    part.stage.interval,
+                    conditioner(part.captions, part.columns, heard),
+                    share=None if share is None else share.to(device, non_blocking=True),
+                )
+                step = Step(
+                    clean=denoised.clean,
+                    levels=frame_levels(levels, codec.rule, slots),
+                    targets=part.flow,
+                    true=part.frames,
+                    plans=part.plans,
+                    keys=part.keys,
+                    decode=codec.decode,
+                )
+                loss, record = denoised.loss, describe(part)
+                for term in terms:
+                    added, logs = term(step)
+                    loss, record = loss + added, record | logs
+
+                # Backward: gradients add up to those of the mean over all parts and ranks.
+                (loss / len(parts)).backward()
+                records.append(record | {"loss": loss.detach(), "recon": denoised.loss.detach()})
+                if part.flow and not bounded:
+                    for term in terms:
+                        records[-1] |= term.bounds(step)
+                    bounded = True
 
             # Step.
-            rate = learning_rate(state.step, config)
+            norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optim.clip_norm)
+            rate = learning_rate(batch.cursor.position, config)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
             state.optimizer.step()
             if state.average is not None:
-                state.average.update_parameters(state.model)
+                state.average.update(state.model, average_share(state.step, config))
             state.step, state.cursor = state.step + 1, batch.cursor
 
             # Status.
-            record |= {
+            records[0] |= {
                 "step": state.step,
-                "loss": loss.detach(),
-                "recon": denoised.loss.detach(),
-                "grad_norm": norm,
+                "grad_norm": _whole(norm),
                 "learning_rate": rate,
+                "seconds": {**batch.seconds, "step": time.perf_counter() - step_began},
             }
-            if batch.flow and not bounded:
-                for term in terms:
-                    record |= term.bounds(step)
-                bounded = True
-            if batch.damaged:
-                record["damaged"] = {clip.key: clip.reason for clip in batch.damaged}
-            record["seconds"] = {**batch.seconds, "step": time.perf_counter() - step_began}
-            metrics.add(record)
-            done = state.step == config.steps
-            saves = done or state.step % config.checkpoint_every == 0
-            if saves or state.step % config.log_every == 0:
+            done = state.clips >= config.clips
+            saves = done or passed(config.checkpoint_clips, before, state.clips)
+            judges = done or passed(config.validation.every_clips, before, state.clips)
+            if validation and judges:
+                with state.judged():
+                    records[0] |= validation(model)
+            metrics.add(records)
+            if saves or judges or state.step % config.log_steps == 0:
                 for line in metrics.flush():
-                    if line["loss"] is None:
-                        raise FloatingPointError(
-                            f"the loss is not a number at step {line['step']}{lost_flow(line)}: "
-                            "lower optim.learning_rate or flow_loss.weight; the last checkpoint is "
-                            "intact"
-                        )
+                    check_loss(line)
                     last |= {key: value for key, value in line.items() if value is not None}
-                    if progress is not None:
-                        progress(line)
+                    for listen in listeners:
+                        listen(line)
 
             # Checkpoint.
             if saves:
-                state.save(out)
+                save(state, out, ranks, config.keep_checkpoints)
+                show(state, watch)
 
     return Summary(
         first_step=first_step,
@@ -199,99 +243,32 @@ def train(
         seconds=time.perf_counter() - began,
         last=last,
         stream=stream.totals.facts() if stream.totals.batches else {},
+        leads=ranks.leads,
     )
 
 
-def choose_source(dataset: Dataset, config: TrainConfig) -> Source:
-    """What to stream, with the flow layer where a loss that needs it has a weight.
-
-    Raises:
-        UsageError: there is no such layer.
-    """
-    source = Source(dataset=dataset, where=config.stream.where)
-    needing = [o for o in ("flow_loss", "warping") if getattr(config, o).weight > 0]
-    if not needing:
-        return source
-    if not dataset.manifest.layers:
-        off = " ".join(f"--{name.replace('_', '-')}.weight 0" for name in needing)
-        raise UsageError(
-            f"{dataset.url} holds no flow, which {' and '.join(needing)} need: add it with "
-            f"`fluxshard flow {dataset.url} --estimator variational`, or train with {off}"
-        )
-    return replace(source, layer=dataset.layer(config.stream.layer))
+def learning_rate(clips: int, config: TrainConfig) -> float:
+    """Of the step that ends at so many clips: a linear warm-up, then constant, whatever follows."""
+    return config.optim.learning_rate * min(1.0, clips / max(config.optim.warmup_clips, 1))
 
 
-def open_terms(layer: Layer | None, framings: Sequence[Framing], config: TrainConfig) -> list[Term]:
-    """The losses that have a weight; UsageError if the layer does not suit them or the clips.
-
-    Args:
-        framings: how clips are shown, of each stored size.
-    """
-    terms: list[Term] = []
-    if layer is not None:
-        spec = FlowSpec.from_json(layer.spec)
-        for stored in dict.fromkeys(framing.stored for framing in framings):
-            check_layer(spec, config.flow_loss, stored, config.pyramid.coarsest)
-        if config.flow_loss.weight:
-            check_motion(framings, accepted=config.flow_loss.accept_resize)
-            estimator = live_estimator(spec, config.flow_loss)
-            check_sizes(estimator, framings)
-            terms.append(FlowLoss(config.flow_loss, estimator, config.process.sigma_data))
-        if config.warping.weight:
-            terms.append(WarpingLoss(config.warping, config.flow_loss.psi))
-    if config.smoothness.weight:
-        terms.append(Smoothness(config.smoothness))
-    return terms
+def average_share(step: int, config: TrainConfig) -> float:
+    """The share of a step's weights in their average, of which the first step's are all."""
+    return 1 - 0.5 ** (config.stream.batch / config.optim.ema_clips) if step else 1.0
 
 
-def fresh_state(
-    config: TrainConfig, cursor: Cursor, device: torch.device, text: int = 0, classes: int = 0
-) -> TrainState:
-    """The state of a run before its first step; fresh weights are a function of the seed.
-
-    Args:
-        text, classes: that the network is told of, see `load_network`.
-
-    Raises:
-        UsageError: the network does not suit what it is to be shown and told.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(fold(config.seed, "weights"))
-        model = load_network(config.model, text=text, classes=classes).to(device)
-    if config.process.per_slot:
-        require_per_slot(model)
-    average = None
-    if config.optim.ema_halflife:
-        decay = 0.5 ** (1 / config.optim.ema_halflife)
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=config.optim.learning_rate,
-        betas=(0.9, 0.99),
-        weight_decay=config.optim.weight_decay,
-    )
-    return TrainState(model=model, average=average, optimizer=optimizer, step=0, cursor=cursor)
+def passed(every: int, before: int, now: int) -> bool:
+    """Whether a multiple of `every` was reached."""
+    return before // every != now // every
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then constant: it does not depend on how long the run will be."""
-    return config.optim.learning_rate * min(1.0, (step + 1) / max(config.optim.warmup, 1))
+def show(state: TrainState, watch: Watcher | None) -> None:
+    """Have the network looked at as evaluation has it."""
+    if watch is not None:
+        with state.judged() as network:
+            watch(network, state.clips)
 
 
-def describe(batch: Batch) -> Record:
-    """What a batch was made of; `moved` is a share of slots."""
-    return {
-        "samples": batch.cursor.position,
-        "stage": batch.stage.number,
-        "moved": batch.moved,
-    }
-
-
-def lost_flow(line: Record) -> str:
-    """Which pairs of a step had flow that is not finite, to follow a sentence; often none."""
-    names = line.get("flow_lost")
-    return f" (no finite flow between frames {', '.join(names)})" if names else ""
-
-
-def _device(name: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+def _whole(norm: Tensor) -> Tensor:
+    """Of all shards."""
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -1,21 +1,20 @@
 """A run as others use it: its configuration, and its model as it was last saved."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from shards import UsageError
 from trainer.codec.choose import load_codec
 from trainer.codec.codec import Codec
 from trainer.config import TrainConfig
-from trainer.model.network import load_network
 from trainer.model.text import Conditioner
-from trainer.run.checkpoint import CHECKPOINT, CONFIG
+from trainer.run.checkpoint import CONFIG, read_weights
+from trainer.run.state import build_network
+from trainer.settings import config_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,15 +24,17 @@ class RunFacts:
     Attributes:
         config: of the training.
         size: height and width of its clips.
+        data: the dataset that it trained on, folder or URL.
     """
 
     config: TrainConfig
     size: tuple[int, int]
+    data: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trained:
-    """What a run made, ready to sample from.
+    """What a run made, ready to sample from or to judge.
 
     Attributes:
         network: in evaluation mode.
@@ -55,15 +56,16 @@ def read_run(run: str | Path) -> RunFacts:
     path = Path(run) / CONFIG
     if not path.is_file():
         raise UsageError(f"{run} is no run: it has no {CONFIG}; `fluxshard train` makes one")
-    tree = json.loads(path.read_text())
-    tree.pop("flow_layer", None)
-    if "size" not in tree:
-        raise UsageError(
-            f"{path} does not say how large its clips are: it is of an earlier version; one more "
-            "step of training with this one adds it"
-        )
-    height, width = tree.pop("size")
-    return RunFacts(config=_from_tree(TrainConfig, tree, str(path)), size=(height, width))
+    table = json.loads(path.read_text())
+    try:
+        (height, width), data = table.pop("size"), table.pop("data")
+        table.pop("flow_layer")
+    except KeyError as error:
+        raise UsageError(f"{path} is of another version: it does not say its {error}") from error
+    try:
+        return RunFacts(config=config_of(table), size=(height, width), data=data)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def load_trained(
@@ -75,39 +77,9 @@ def load_trained(
         average: of its weights over the last steps, which samples better; else as they are.
 
     Raises:
-        UsageError: there is no checkpoint, or it holds no average.
+        UsageError: there is no checkpoint, it holds no average, or one of another network.
     """
-    weights = _weights(run, device, average)
     codec, conditioner = load_codec(config.codec, device), Conditioner(config.conditioning, device)
-    network = load_network(config.model, codec.channels, conditioner.width, conditioner.classes)
-    network.load_state_dict(weights)
-    return Trained(network=network.to(device).eval(), codec=codec, conditioner=conditioner)
-
-
-def _weights(run: str | Path, device: torch.device, average: bool) -> Mapping[str, Tensor]:
-    path = Path(run) / CHECKPOINT
-    if not path.is_file():
-        raise UsageError(f"{run} has no {CHECKPOINT} yet; it is written as the run goes on")
-    state = torch.load(path, map_location=device, weights_only=True)
-    if not average:
-        return state["model"]
-    if state["average"] is None:
-        raise UsageError(
-            f"{run} keeps no average of its weights (optim.ema_halflife is 0): sample with --no-ema"
-        )
-    named = state["average"].items()
-    return {name.removeprefix("module."): x for name, x in named if name != "n_averaged"}
-
-
-def _from_tree(kind: Any, tree: dict[str, Any], where: str) -> Any:
-    """A configuration of its JSON; what is left out has its default."""
-    hints = get_type_hints(kind)
-    unknown = sorted(tree.keys() - {field.name for field in fields(kind)})
-    if unknown:
-        raise UsageError(f"{where} has {', '.join(unknown)}, which this version does not know")
-    values = {}
-    for name, value in tree.items():
-        if is_dataclass(hints[name]):
-            value = _from_tree(hints[name], value, where)
-        values[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
+    network = build_network(config, codec, conditioner).to(device).eval()
+    read_weights(network, Path(run), "average" if average else "last")
+    return Trained(network=network, codec=codec, conditioner=conditioner)

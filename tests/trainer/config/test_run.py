@@ -6,13 +6,14 @@ import pytest
 from shards.store import UsageError
 from trainer.config import (
     FluxFlowConfig,
+    OptimConfig,
     PyramidConfig,
     StreamConfig,
     TrainConfig,
 )
 
 
-@pytest.mark.parametrize("name", ["steps", "log_every", "checkpoint_every"])
+@pytest.mark.parametrize("name", ["clips", "log_steps", "checkpoint_clips", "keep_checkpoints"])
 def test_counts_begin_at_one(name: str) -> None:
     bad: dict[str, Any] = {name: 0}
     with pytest.raises(UsageError, match=name):
@@ -74,3 +75,8 @@ def test_the_frames_of_every_bucket_fit_the_pyramid() -> None:
     TrainConfig(stream=StreamConfig(frames=18, buckets=("64x48x16", "64x48x32")))
     with pytest.raises(UsageError, match=r"frames of stream\.buckets must be a multiple of 4.*18"):
         TrainConfig(stream=StreamConfig(buckets=("64x48x16", "64x48x18")))
+
+
+def test_a_batch_has_equal_parts() -> None:
+    with pytest.raises(UsageError, match=r"optim\.accumulate, got 8 clips in 3 parts"):
+        TrainConfig(stream=StreamConfig(batch=8), optim=OptimConfig(accumulate=3))

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from shards.manifest import DamagedDataset, write_manifest
-from shards.order import Cursor
 from shards.store import Store, UsageError
 from tests.trainer.model.test_adapted import SETTINGS
 from trainer.config import (
@@ -23,11 +24,19 @@ from trainer.config import (
     PyramidConfig,
     SmoothnessConfig,
     TrainConfig,
+    ValidationConfig,
     WarpingConfig,
 )
-from trainer.run.checkpoint import CHECKPOINT, CONFIG, METRICS
+from trainer.run.checkpoint import CONFIG, METRICS, latest
 from trainer.run.log import Record
-from trainer.run.loop import Summary, cores_for_the_stream, fresh_state, learning_rate, train
+from trainer.run.loop import (
+    Summary,
+    average_share,
+    cores_for_the_stream,
+    learning_rate,
+    passed,
+    train,
+)
 
 
 def run(made, out: Path, config: TrainConfig) -> tuple[Summary, list[Record]]:
@@ -43,18 +52,30 @@ def computed(out: Path) -> list[dict]:
     return [{key: line[key] for key in line if key not in skipped} for line in lines]
 
 
+def stored(out: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a run's newest checkpoint, by name."""
+    checkpoint = latest(out)
+    assert checkpoint is not None
+    reader = dcp.FileSystemReader(checkpoint)
+    tensors = {
+        name: torch.empty(about.size)
+        for name, about in reader.read_metadata().state_dict_metadata.items()
+        if isinstance(about, TensorStorageMetadata)
+    }
+    with pytest.warns(UserWarning, match="in a single process"):
+        dcp.load(tensors, storage_reader=reader, no_dist=True)
+    return tensors
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(made, tmp_path: Path, config) -> None:
-    config = replace(config, steps=8)
+    config = replace(config, clips=16)
     run(made, tmp_path / "whole", config)
-    for steps in (3, 4, 8):
-        run(made, tmp_path / "parts", replace(config, steps=steps))
+    for clips in (6, 8, 16):
+        run(made, tmp_path / "parts", replace(config, clips=clips))
     assert computed(tmp_path / "parts") == computed(tmp_path / "whole")
-    whole, parts = (
-        torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("whole", "parts")
-    )
-    assert whole["cursor"] == parts["cursor"]
-    for part in ("model", "average"):
-        assert all(torch.equal(whole[part][key], parts[part][key]) for key in whole[part])
+    whole, parts = (stored(tmp_path / name) for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_a_run_killed_between_checkpoints_repeats_those_steps(made, tmp_path: Path, config) -> None:
@@ -74,10 +95,10 @@ def test_a_run_killed_between_checkpoints_repeats_those_steps(made, tmp_path: Pa
 
 
 def test_each_step_is_reported_in_full(made, tmp_path: Path, config: TrainConfig) -> None:
-    summary, seen = run(made, tmp_path, replace(config, steps=12, log_every=5))
+    summary, seen = run(made, tmp_path, replace(config, clips=24, log_steps=5))
     assert [record["step"] for record in seen] == list(range(1, 13))
-    assert [record["samples"] for record in seen] == [2 * n for n in range(1, 13)]
-    keys = {"step", "samples", "stage", "moved", "loss", "recon", "grad_norm", "learning_rate"}
+    assert [record["clips"] for record in seen] == [2 * n for n in range(1, 13)]
+    keys = {"step", "clips", "stage", "moved", "loss", "recon", "grad_norm", "learning_rate"}
     keys |= {"flow_loss", "flow_error", "flow_lost", "gate", "supervised", "seconds"}
     for record in seen:
         assert keys <= set(record) <= keys | {"flow_floor", "flow_still"}
@@ -100,7 +121,7 @@ def test_each_step_is_reported_in_full(made, tmp_path: Path, config: TrainConfig
 def test_every_loss_is_added_as_weighted(made, tmp_path: Path, config: TrainConfig) -> None:
     config = replace(
         config,
-        steps=4,
+        clips=8,
         flow_loss=FlowLossConfig(psi=2.0, balance="w_ls"),
         warping=WarpingConfig(weight=0.5),
         smoothness=SmoothnessConfig(weight=0.1),
@@ -119,7 +140,7 @@ def test_stored_flow_of_any_estimator_guides_the_warping_loss(
 ) -> None:
     """No estimator runs live: what FlowLoss would refuse of the layer does not matter."""
     off = FlowLossConfig(weight=0.0, psi=100.0, estimator="dis")
-    config = replace(config, steps=1, flow_loss=off, warping=WarpingConfig(weight=1.0))
+    config = replace(config, clips=2, flow_loss=off, warping=WarpingConfig(weight=1.0))
     _, (record,) = run(made, tmp_path, config)
     assert record["warping_loss"] > 0
     assert "flow_loss" not in record
@@ -150,11 +171,13 @@ def test_a_damaged_clip_is_told_and_ends_no_run(made, tmp_path: Path, config: Tr
 def test_a_run_trains_on_what_its_filter_takes(made, tmp_path: Path, config: TrainConfig) -> None:
     where = "caption in ('scene 2', 'scene 4')"
     config = replace(config, stream=replace(config.stream, where=where))
-    config = replace(config, steps=2, flow_loss=FlowLossConfig(weight=0))
+    config = replace(config, clips=4, flow_loss=FlowLossConfig(weight=0))
     train(made.dataset.url, tmp_path, config)
-    cursor = torch.load(tmp_path / CHECKPOINT, weights_only=True)["cursor"]
+    checkpoint = latest(tmp_path)
+    assert checkpoint is not None
+    cursor = json.loads((checkpoint / "state.json").read_text())["cursor"]
     assert cursor["order"]["where"] == where
-    other = replace(config, steps=4, stream=replace(config.stream, where=""))
+    other = replace(config, clips=8, stream=replace(config.stream, where=""))
     with pytest.raises(UsageError, match=r"stream\.where: caption in .* -> \n"):
         train(made.dataset.url, tmp_path, other)
 
@@ -171,12 +194,12 @@ def test_it_learns(made, tmp_path: Path, config: TrainConfig) -> None:
     """On few clips, at noise levels where a still guess is poor, the loss must fall."""
     config = replace(
         config,
-        steps=60,
-        checkpoint_every=1000,
+        clips=120,
+        checkpoint_clips=2000,
         process=ProcessConfig(mean=0.0, std=0.3),
         pyramid=PyramidConfig(enabled=False),
         flow_loss=FlowLossConfig(weight=0.0),
-        optim=OptimConfig(learning_rate=3e-3, warmup=5, ema_halflife=0),
+        optim=OptimConfig(learning_rate=3e-3, warmup_clips=10, ema_clips=0),
         model=replace(config.model, dim=32),
     )
     _, seen = run(made, tmp_path, config)
@@ -194,7 +217,7 @@ def test_without_flow_the_dataset_trains_only_without_flowloss(
     write_manifest(Store(bare), replace(made.dataset.manifest, layers={}))
     with pytest.raises(UsageError, match=r"holds no flow.*--flow-loss.weight 0"):
         train(str(bare), tmp_path / "run", config)
-    off = replace(config, steps=2, flow_loss=FlowLossConfig(weight=0))
+    off = replace(config, clips=4, flow_loss=FlowLossConfig(weight=0))
     assert train(str(bare), tmp_path / "run", off).last_step == 2
 
 
@@ -204,14 +227,36 @@ def test_another_configuration_is_refused(made, tmp_path: Path, config: TrainCon
         run(made, tmp_path, replace(config, optim=replace(config.optim, learning_rate=2e-3)))
 
 
-def test_latents_are_refused_rather_than_not_learned(tmp_path: Path, config: TrainConfig) -> None:
-    latents = CodecConfig(name="vae", family="AutoencoderKLWan")
-    with pytest.raises(UsageError, match=r"codec.name vae: `train` learns pixels only"):
-        train("nowhere", tmp_path, replace(config, codec=latents))
+@pytest.mark.parametrize("per_slot", [0.0, 1.0])
+def test_latents_are_learned_and_flow_is_of_what_they_show(
+    made, tmp_path: Path, config: TrainConfig, per_slot: float
+) -> None:
+    """Nine frames are three latents of a tiny Wan; frames that share one have one noise level."""
+    arguments = {"base_dim": 3, "z_dim": 16, "dim_mult": [1] * 4, "num_res_blocks": 1}
+    arguments |= {"temperal_downsample": [False, True, True]}
+    codec = CodecConfig(name="vae", family="AutoencoderKLWan", arguments=json.dumps(arguments))
+    config = replace(
+        config,
+        clips=4,
+        codec=codec,
+        stream=replace(config.stream, frames=9),
+        pyramid=PyramidConfig(enabled=False),
+        process=replace(config.process, per_slot=per_slot),
+        flow_loss=FlowLossConfig(psi=100.0, weight=0.1),
+        model=replace(config.model, patch=1),
+        validation=ValidationConfig(share=0.4, by="key", clips=2, levels=1),
+    )
+    summary, seen = run(made, tmp_path, config)
+    assert all(line["flow_loss"] > 0 for line in seen)
+    assert math.isfinite(summary.last["val/loss"])
+    assert stored(tmp_path)["model.embed.weight"].shape == (16, 16)
+    other = replace(config, stream=replace(config.stream, frames=8))
+    with pytest.raises(UsageError, match=r"4·k \+ 1 frames"):
+        run(made, tmp_path / "other", other)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(made, tmp_path: Path, config) -> None:
-    config = replace(config, flow_loss=FlowLossConfig(weight=1e38, sigma_floor=1e-8), steps=20)
+    config = replace(config, flow_loss=FlowLossConfig(weight=1e38, sigma_floor=1e-8), clips=40)
     with pytest.raises(FloatingPointError, match="not a number at step"):
         run(made, tmp_path, config)
 
@@ -227,8 +272,8 @@ def test_pairs_without_a_finite_flow_are_named_by_key_and_stored_frames(
 
     estimator = SimpleNamespace(differentiable=True, pair=failing, name="failing")
     estimator.check_size = lambda size: None
-    monkeypatch.setattr("trainer.run.loop.live_estimator", lambda *_: estimator)
-    config = replace(config, steps=3, flow_loss=FlowLossConfig(psi=100.0))
+    monkeypatch.setattr("trainer.run.ingredients.live_estimator", lambda *_: estimator)
+    config = replace(config, clips=6, flow_loss=FlowLossConfig(psi=100.0))
     _, seen = run(made, tmp_path, config)
     for record in seen:
         assert record["loss"] is not None
@@ -239,10 +284,8 @@ def test_a_run_is_told_the_class_of_each_clip(made, tmp_path: Path, config: Trai
     """All clips have 9 frames, so of ten classes one gets a gradient, and none where they drop."""
     told = ConditioningConfig(labels="frames", classes=10, dropout=0.5)
     run(made, tmp_path, replace(config, conditioning=told))
-    weights = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    moments = weights["optimizer"]["state"]
-    names = list(weights["model"])
-    moved = moments[names.index("classes.weight")]["exp_avg_sq"].sum(1) > 0
+    moments = stored(tmp_path)["optimizer.state.classes.weight.exp_avg_sq"]
+    moved = moments.sum(1) > 0
     assert moved.nonzero().flatten().tolist() == [9, 10]
 
 
@@ -269,15 +312,14 @@ def test_a_run_hears_the_captions_of_its_clips(
     assert {*heard} <= captions | {""}
     assert "" in heard
     assert len({*heard} & captions) > 1
-    weights = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    moments = weights["optimizer"]["state"][[*weights["model"]].index("text.project.weight")]
-    assert moments["exp_avg_sq"].abs().sum() > 0
+    moments = stored(tmp_path)["optimizer.state.text.project.weight.exp_avg_sq"]
+    assert moments.abs().sum() > 0
 
 
 def test_a_network_of_diffusers_trains(made, tmp_path: Path, config: TrainConfig) -> None:
     wan = SETTINGS["WanTransformer3DModel"] | {"in_channels": 3, "out_channels": 3}
     model = ModelConfig(family="WanTransformer3DModel", arguments=json.dumps(wan))
-    summary, lines = run(made, tmp_path, replace(config, model=model, steps=2))
+    summary, lines = run(made, tmp_path, replace(config, model=model, clips=4))
     assert len(lines) == 2
     assert math.isfinite(summary.last["loss"])
 
@@ -293,23 +335,20 @@ def test_levels_of_slots_are_refused_by_a_network_of_one(
         run(made, tmp_path, replace(config, model=model, process=process))
 
 
-def test_the_rate_warms_up_and_stays(config: TrainConfig) -> None:
-    rates = [learning_rate(step, config) for step in range(4)]
+def test_schedules_count_clips_whatever_the_batch(config: TrainConfig) -> None:
+    rates = [learning_rate(clips, config) for clips in (2, 4, 6, 8)]
     assert rates == pytest.approx([5e-4, 1e-3, 1e-3, 1e-3])
-
-
-def test_weights_are_a_function_of_the_seed_and_leave_the_global_state_alone(config) -> None:
-    torch.manual_seed(1)
-    expected = torch.rand(1)
-    torch.manual_seed(1)
-    first, again, other = (
-        fresh_state(replace(config, seed=seed), Cursor(order={}), torch.device("cpu"))
-        for seed in (0, 0, 1)
-    )
-    assert torch.equal(torch.rand(1), expected)
-    weights = [state.model.state_dict()["embed.weight"] for state in (first, again, other)]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
+    shares = []
+    for batch in (2, 4):
+        sized = replace(config, stream=replace(config.stream, batch=batch))
+        kept = 1.0
+        for step in range(1, 1 + 8 // batch):
+            kept *= 1 - average_share(step, sized)
+        shares.append(kept)
+    assert shares == pytest.approx([0.25, 0.25]), "two half-lives of 4 clips"
+    assert average_share(0, config) == 1
+    assert [now for now in range(1, 13) if passed(4, now - 1, now)] == [4, 8, 12]
+    assert [passed(4, now - 3, now) for now in (3, 6, 9, 12)] == [False, True, True, True]
 
 
 def test_half_of_the_threads_compute_while_it_trains() -> None:
@@ -324,7 +363,7 @@ def test_half_of_the_threads_compute_while_it_trains() -> None:
 
 
 def test_flow_loss_refuses_resized_frames_unless_that_is_accepted(made, tmp_path, config) -> None:
-    small = replace(config, steps=1, stream=replace(config.stream, size="40x32"))
+    small = replace(config, clips=2, stream=replace(config.stream, size="40x32"))
     with pytest.raises(UsageError, match=r"60x48 are shown at 40x32 .*accept-resize"):
         run(made, tmp_path, small)
     accepted = replace(small, flow_loss=FlowLossConfig(psi=1e3, accept_resize=True))
@@ -334,6 +373,42 @@ def test_flow_loss_refuses_resized_frames_unless_that_is_accepted(made, tmp_path
 
 def test_flow_loss_takes_frames_that_are_cut_and_mirrored(made, tmp_path, config) -> None:
     cut = replace(config.stream, size="40x32", resize=False, crop="random", flip=0.5)
-    config = replace(config, steps=1, stream=cut, flow_loss=FlowLossConfig(psi=1e3))
+    config = replace(config, clips=2, stream=cut, flow_loss=FlowLossConfig(psi=1e3))
     _, seen = run(made, tmp_path, config)
     assert seen[-1]["flow_loss"] > 0
+
+
+def test_a_watcher_sees_the_average_before_the_first_step_and_at_checkpoints(
+    made, tmp_path: Path, config: TrainConfig
+) -> None:
+    seen: list[tuple[int, torch.Tensor]] = []
+
+    def watch(network: torch.nn.Module, clips: int) -> None:
+        assert not network.training
+        seen.append((clips, network.get_parameter("head.bias").detach().clone()))
+
+    config = replace(config, clips=12, flow_loss=FlowLossConfig(weight=0.0))
+    train(made.dataset.url, tmp_path, config, watch=watch)
+    assert [clips for clips, _ in seen] == [0, 6, 12]
+    tensors = stored(tmp_path)
+    assert torch.equal(seen[-1][1], tensors["average.head.bias"])
+    assert not torch.equal(seen[-1][1], tensors["model.head.bias"])
+    train(made.dataset.url, tmp_path, replace(config, clips=14), watch=watch)
+    assert [clips for clips, _ in seen[3:]] == [14], "a resumed run does not begin again"
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    made, tmp_path: Path, config: TrainConfig
+) -> None:
+    config = replace(config, clips=4, flow_loss=FlowLossConfig(weight=0.0))
+    train(made.dataset.url, tmp_path / "first", config)
+    begun: list[torch.Tensor] = []
+    tuned = replace(config, init_from=str(tmp_path / "first"), seed=1)
+    summary = train(
+        made.dataset.url,
+        tmp_path / "second",
+        tuned,
+        watch=lambda network, _: begun.append(network.get_parameter("head.bias").detach().clone()),
+    )
+    assert summary.first_step == 0
+    assert torch.equal(begun[0], stored(tmp_path / "first")["average.head.bias"])

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from shards import UsageError
+from tests.trainer.run.test_loop import stored
 from trainer.config import OptimConfig, PyramidConfig, TrainConfig
-from trainer.run.checkpoint import CHECKPOINT, CONFIG, open_run
+from trainer.run.checkpoint import CONFIG, open_run
 from trainer.run.loop import train
 from trainer.run.restore import load_trained, read_run
 
@@ -30,13 +31,13 @@ def test_what_is_no_run_of_this_version_is_refused(tmp_path: Path, config: Train
     open_run(tmp_path, config, None, (48, 64))
     tree = json.loads((tmp_path / CONFIG).read_text())
     for changed, problem in (
-        ({**tree, "model": {"width": 3}}, "has width, which this version does not know"),
-        ({name: tree[name] for name in tree if name != "size"}, "does not say how large"),
+        ({**tree, "model": {"width": 3}}, r"config\.json: there is no setting model\.width"),
+        ({name: tree[name] for name in tree if name != "size"}, "does not say its 'size'"),
     ):
         (tmp_path / CONFIG).write_text(json.dumps(changed))
         with pytest.raises(UsageError, match=problem):
             read_run(tmp_path)
-    with pytest.raises(UsageError, match=r"has no checkpoint\.pt yet"):
+    with pytest.raises(UsageError, match="holds no checkpoint"):
         load_trained(tmp_path, config, CPU)
 
 
@@ -44,18 +45,18 @@ def test_what_is_no_run_of_this_version_is_refused(tmp_path: Path, config: Train
 def test_the_weights_are_the_average_or_the_last(
     made, tmp_path: Path, config: TrainConfig, halflife: int
 ) -> None:
-    optim = OptimConfig(learning_rate=1e-2, warmup=0, ema_halflife=halflife)
-    config = replace(config, steps=2, optim=optim)
+    optim = OptimConfig(learning_rate=1e-2, warmup_clips=0, ema_clips=halflife)
+    config = replace(config, clips=4, optim=optim)
     train(made.dataset.url, tmp_path, config)
     assert read_run(tmp_path).size == made.spec.size
-    saved = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    saved = stored(tmp_path)
     last = load_trained(tmp_path, config, CPU, average=False).network
     assert not last.training
-    assert all(torch.equal(x, saved["model"][name]) for name, x in last.state_dict().items())
+    assert all(torch.equal(x, saved[f"model.{name}"]) for name, x in last.state_dict().items())
     if not halflife:
-        with pytest.raises(UsageError, match=r"keeps no average.*sample with --no-ema"):
+        with pytest.raises(UsageError, match=r"keeps no average.*sample --no-ema"):
             load_trained(tmp_path, config, CPU)
         return
     average = load_trained(tmp_path, config, CPU).network.state_dict()
-    assert all(torch.equal(x, saved["average"][f"module.{name}"]) for name, x in average.items())
-    assert any(not torch.equal(x, saved["model"][name]) for name, x in average.items())
+    assert all(torch.equal(x, saved[f"average.{name}"]) for name, x in average.items())
+    assert any(not torch.equal(x, saved[f"model.{name}"]) for name, x in average.items())
