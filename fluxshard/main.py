@@ -27,10 +27,17 @@ COMMANDS = {
     "stream": "Stream a dataset as training would: how fast that is, and where the time goes.",
     "train": "Train a video diffusion model on a dataset, or continue a run from its checkpoint.",
     "sample": "Sample clips from a trained model, as mp4 files, and as a grid in an mp4 and a GIF.",
+    "eval": "Judge a training run: the loss, at fixed noise levels, of clips kept from it.",
     "demo": "Make sample videos with known motion, build shards, train on them, write a report.",
 }
 # `inspect` is one of the standard library's.
-_VIEWS = {"info": "views.info", "rejects": "views.rejects", "inspect": "views.draw"}
+_ROOMS = {
+    "info": "views.info",
+    "rejects": "views.rejects",
+    "inspect": "views.draw",
+    "sample": "runs.sample",
+    "eval": "runs.eval",
+}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -104,7 +111,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
 def command_of(name: str) -> Any:
     """The function of a subcommand."""
-    module = _VIEWS.get(name, name)
+    module = _ROOMS.get(name, name)
     return getattr(import_module(f"fluxshard.commands.{module}"), name)
 
 

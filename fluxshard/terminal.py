@@ -43,7 +43,7 @@ def write(*lines: str) -> None:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars(*, hidden: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Live bars on the terminal: call the value with (what, done, total)."""
     columns = (
         TextColumn("{task.description:<8}", markup=False),
@@ -51,13 +51,14 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal) as progress:
+    with Progress(*columns, console=terminal, disable=hidden) as progress:
         bars: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int) -> None:
             name = what.partition(" ")[0]
             if name not in bars:
-                bars[name] = progress.add_task(name)
+                # What was done before does not count for the time that remains.
+                bars[name] = progress.add_task(name, completed=done, total=total)
             progress.update(bars[name], description=what, completed=done, total=total)
 
         yield show

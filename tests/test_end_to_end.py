@@ -131,8 +131,8 @@ def test_the_readme_s_example_runs(
 
 def test_training_resumes_with_the_same_losses(dataset: Dataset, tmp_path: Path):
     def train(out: str, steps: int) -> list[dict]:
-        options = ["--preset=tiny", f"--steps={steps}", "--checkpoint-every=2", "--device=cpu"]
-        options += ["--model.dim=48", "--stream.batch=2", "--flow-loss.psi=2"]
+        options = ["--preset=tiny", f"--clips={2 * steps}", "--checkpoint-clips=4"]
+        options += ["--device=cpu", "--model.dim=48", "--stream.batch=2", "--flow-loss.psi=2"]
         assert main(["train", "--data", dataset.url, "--out", str(tmp_path / out), *options]) == 0
         lines = (tmp_path / out / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]

@@ -207,7 +207,7 @@ def run_figures(run: Path) -> dict[str, Any]:
     errors = [r["flow_error"] for r in tail if r.get("flow_error") is not None]
     return {
         "steps": records[-1]["step"],
-        "samples": records[-1]["samples"],
+        "samples": records[-1]["clips"],
         "chart": loss_chart(records),
         "floor": floors[0] if floors else None,
         "flow_error": float(np.mean(errors)) if errors else None,

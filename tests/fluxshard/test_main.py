@@ -129,7 +129,7 @@ def test_it_is_a_module_too():
         (["inspect", "/nowhere", "--out", "x"], "ends in .png"),
         (["train", "--data", "/nowhere", "--out", "x"], "holds no dataset"),
         (["train", "--data", "/nowhere", "--out", "video.mp4"], "video.mp4 cannot be written to"),
-        (["train", "--data", "/nowhere", "--out", "x", "--steps", "0"], "steps must be at least 1"),
+        (["train", "--data", "/nowhere", "--out", "x", "--clips", "0"], "clips must be at least 1"),
         (["demo", "--out", "video.mp4/x"], "video.mp4/x cannot be written to"),
         (["conquer"], "'conquer' is no command"),
     ],

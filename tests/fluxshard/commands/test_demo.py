@@ -15,7 +15,7 @@ Run = Callable[..., tuple[int, str, str]]
 def test_everything_is_made(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
     two = [video for video in VIDEOS if video.name in ("h264.mp4", "slow.mp4")]
     monkeypatch.setattr("fluxshard.demo.videos.VIDEOS", two)
-    tiny = replace(PRESETS["tiny"](), steps=2)
+    tiny = replace(PRESETS["tiny"](), clips=8)
     monkeypatch.setitem(PRESETS, "tiny", lambda: tiny)
     out = tmp_path / "[demo]"
     code, _, err = run("demo", "--out", str(out))

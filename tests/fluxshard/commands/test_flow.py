@@ -26,10 +26,10 @@ def test_a_layer_is_added_listed_and_chosen_by_name(
     assert (variational["frames_from"], variational["levels"]) == ("source", [1, 2])
     train = ["train", "--data", copy, "--out", str(tmp_path / "r"), "--preset", "tiny"]
     for layer, message in (("", "is ambiguous"), ("raft", "does not exist")):
-        code, _, err = run(*train, "--stream.layer", layer, "--steps", "1")
+        code, _, err = run(*train, "--stream.layer", layer, "--clips", "4")
         assert code == 2
         assert message in err
-    code, _, err = run(*train, "--stream.layer", "dis", "--steps", "1")
+    code, _, err = run(*train, "--stream.layer", "dis", "--clips", "4")
     assert code == 2, "DIS carries no gradient"
 
 
@@ -84,7 +84,7 @@ def test_a_layer_goes_to_files_and_files_come_as_a_layer(
     layers = {layer["estimator"]: layer for layer in facts_of(copy)["layers"].values()}
     assert layers["imported:sea"]["levels"] == [2]
     assert not list(verify(Store(copy)))
-    train = ["train", "--data", copy, "--out", str(tmp_path / "r"), "--steps", "1"]
+    train = ["train", "--data", copy, "--out", str(tmp_path / "r"), "--clips", "4"]
     code, _, err = run(*train, "--stream.layer", "imported:sea", "--stream.frames", "8")
     assert code == 2
     assert "needs level 1 forward" in err

@@ -25,7 +25,7 @@ def test_merged_datasets_train_also_when_all_were_moved_together(
     assert clips[0] + clips[1] == clips[2]
     merged = str(together.rename(tmp_path / "moved") / "merged")
     assert run("verify", merged)[0] == 0
-    options = ["--preset", "tiny", "--steps", "2"]
+    options = ["--preset", "tiny", "--clips", "8"]
     code, _, err = run("train", "--data", merged, "--out", str(tmp_path / "r"), *options)
     assert code == 0, err
 

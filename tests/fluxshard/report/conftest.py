@@ -17,7 +17,7 @@ def records() -> list[dict]:
     return [
         {
             "step": step,
-            "samples": 4 * step,
+            "clips": 4 * step,
             "stage": 1 + step % 3,
             "moved": 0.125,
             "recon": 1 / step,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxshard.commands.sample import Conditions
+from fluxshard.commands.runs.sample import Conditions
 from shards.clip_video import decode_clip
 from trainer.config import ConditioningConfig
 from trainer.model.text import Conditioner
@@ -23,7 +23,7 @@ def trained(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     from fluxshard.main import main
 
     out = str(tmp_path_factory.mktemp("run") / "run")
-    options = ["--preset=tiny", "--steps=2", "--model.dim=32", "--model.heads=2", "--device=cpu"]
+    options = ["--preset=tiny", "--clips=8", "--model.dim=32", "--model.heads=2", "--device=cpu"]
     assert main(["train", "--data", dataset, "--out", out, *options, "--flow-loss.weight=0"]) == 0
     return out
 
