@@ -19,10 +19,10 @@ Gather = Callable[[Tensor], Tensor]
 """[rows, n] of each rank to [ranks·rows, n], with rank r's rows at r, r + ranks, … of the batch."""
 
 
-def aligned_noise(
+def aligned(
     clips: Clips, seed: int, positions: Sequence[int], everyone: Sequence[int], gather: Gather
-) -> Clips:
-    """Unit normal noise for some clips of a global batch, dealt out over all of it.
+) -> dict[int, int]:
+    """Whose noise each of some clips of a global batch gets, by position, dealt out over all of it.
 
     Every rank makes every noise anew by position, and knows the distances of its own clips alone:
     only these numbers travel, and any number of ranks deals alike.
@@ -34,8 +34,7 @@ def aligned_noise(
         gather: the distances of all clips, in the order of `everyone`.
     """
     dealt = assignment(gather(distances(clips, seed, everyone)).cpu().numpy())
-    mine = [everyone[dealt[everyone.index(position)]] for position in positions]
-    return noise_like(clips, seed, mine)
+    return {position: everyone[dealt[everyone.index(position)]] for position in positions}
 
 
 def distances(clips: Clips, seed: int, everyone: Sequence[int]) -> Float64[Tensor, "b n"]:
