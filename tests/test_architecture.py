@@ -81,6 +81,7 @@ ROOMS: dict[str, set[str]] = {
     "fluxshard/demo": {"shards", "pipeline/planning", "flow_cache"},
     "fluxshard/report": {"shards", *FLOW},
     "fluxshard/commands": {
+        "fluxshard/commands/runs",
         *("fluxshard", "fluxshard/demo", "fluxshard/report", "trainer", "trainer/config"),
         *("trainer/run", "trainer/sample", "trainer/metrics"),
         *("pipeline/source", "pipeline/planning", "pipeline/building", "pipeline/exchange"),

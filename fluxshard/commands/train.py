@@ -21,6 +21,8 @@ def train(
     *,
     data: str,
     out: str,
+    samples: int = 0,
+    prompts: str = "",
     config: Annotated[TrainConfig, arg(name="")] = TrainConfig(),  # noqa: B008 - frozen
 ) -> int:
     """Train a video diffusion model on a dataset, or continue a run from its checkpoint.
@@ -32,7 +34,12 @@ def train(
     Args:
         data: folder or URL of the dataset.
         out: folder of the run.
+        samples: clips to sample from the model before the first step and at every checkpoint, as
+            samples/CLIPS.mp4 in the folder of the run; 0: none.
+        prompts: file with a text on each line, which samples take in turn; for a model that learns
+            from captions. Without samples: as many as there are lines.
     """
+    from fluxshard.commands.runs.samples import sampling
     from fluxshard.terminal import print_table, progress_bars, say
     from trainer import stage_table
     from trainer.run.failures import RunFailed
@@ -43,7 +50,11 @@ def train(
     try:
         with progress_bars(hidden=os.environ.get("RANK", "0") != "0") as show:
             summary = run(
-                data, out, config, lambda line: show(status(line), line["clips"], config.clips)
+                data,
+                out,
+                config,
+                lambda line: show(status(line), line["clips"], config.clips),
+                sampling(out, config, samples, prompts),
             )
     except RunFailed as failure:
         say(str(failure), "error", "red")

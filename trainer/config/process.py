@@ -38,6 +38,9 @@ class ProcessConfig:
     per_slot_by: Literal["sample", "batch"] = "sample"
     """Whether that is decided for each clip or, as in FVDM's code, for a whole batch."""
 
+    align: bool = False
+    """Deal the noises of a global batch out so that clips and noises lie close (TPDiff, arXiv
+    2503.09566, algorithm 1)."""
     given: int = 0
     """So many first slots are clean context that the network sees and is not asked for: training
     to go on from them."""

@@ -1,6 +1,6 @@
 """What a run is made of beside its state: what is streamed, the losses, the network's precision."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,13 @@ from torch import Tensor
 
 from flow_cache import FlowSpec
 from shards import Dataset, Layer, UsageError
-from trainer.codec.codec import FrameRule
+from trainer.codec.codec import Codec, FrameRule
 from trainer.config import TrainConfig
+from trainer.process.alignment import aligned
 from trainer.process.process import Network
 from trainer.run.ranks import Ranks
 from trainer.spatial.framing import Framing, check_motion
+from trainer.stream.batch import Batch
 from trainer.stream.engine import Stream
 from trainer.stream.source import Source
 from trainer.temporal.recipe import Recipe
@@ -98,3 +100,23 @@ def frame_levels(
 ) -> Float[Tensor, "b {frames}"]:
     """Each frame's noise level: that of the latent that holds it."""
     return levels[:, [rule.latent_of(frame) for frame in range(frames)]]
+
+
+def noise_positions(
+    batch: Batch, codec: Codec, config: TrainConfig, ranks: Ranks
+) -> Mapping[int, int]:
+    """Whose noise each clip of this rank gets, by position: its own or, aligned, one of the batch.
+
+    Rank r has the positions r, r + ranks, … of a global batch.
+    """
+    if not config.process.align:
+        return dict(zip(batch.positions, batch.positions, strict=True))
+    first = batch.positions[0] - ranks.rank
+    everyone = range(first, first + config.stream.batch)
+
+    def gather(own: Tensor) -> Tensor:
+        of_ranks = ranks.gather(own.cpu())
+        return torch.stack(of_ranks, dim=1).flatten(0, 1)
+
+    clips = codec.encode(batch.frames)
+    return aligned(clips, config.seed, batch.positions, everyone, gather)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from shards import Dataset
 from trainer.codec.choose import load_codec
-from trainer.codec.codec import check_stages
+from trainer.codec.codec import Codec, check_stages
 from trainer.config import TrainConfig
 from trainer.model.text import Conditioner, told
 from trainer.process.build import build_process
@@ -24,11 +24,13 @@ from trainer.run.ingredients import (
     choose_source,
     frame_levels,
     in_precision,
+    noise_positions,
     open_stream,
     open_terms,
 )
 from trainer.run.log import MetricsLog, Record, check_loss, describe
 from trainer.run.ranks import Ranks, join
+from trainer.run.restore import Trained
 from trainer.run.sinks import listening
 from trainer.run.state import TrainState, build_network, fresh_state
 from trainer.run.validation import Validation, split
@@ -36,8 +38,8 @@ from trainer.temporal.recipe import TrainRecipe
 from trainer.terms.term import Step
 from trainer.terms.weights import reconstruction_share
 
-Watcher = Callable[[nn.Module, int], None]
-"""Is shown a network that has its average weights, and how many clips it was trained on."""
+Watcher = Callable[[Trained, int], None]
+"""Is shown a model that has its average weights, and how many clips it was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,9 +134,8 @@ def _train(
     )
 
     # State.
-    state = fresh_state(
-        config, build_network(config, codec, conditioner).to(device), stream.cursor, ranks
-    )
+    fresh = build_network(config, codec, conditioner).to(device)
+    state = fresh_state(config, fresh, stream.cursor, ranks)
     if resumes:
         restore(state, resumes)
         stream.load_state_dict(state.cursor.to_json())
@@ -145,7 +146,7 @@ def _train(
     network, model = (in_precision(n, config, device) for n in (state.network, state.model))
     state.model.train()
     if not resumes:
-        show(state, watch)
+        show(state, codec, conditioner, watch)
 
     with (
         closing(iter(stream)) as batches,
@@ -156,6 +157,7 @@ def _train(
             step_began, before = time.perf_counter(), state.clips
             batch = next(batches)
             parts, records = batch.split(config.optim.accumulate), list[Record]()
+            noises = noise_positions(batch, codec, config, ranks)
             state.optimizer.zero_grad(set_to_none=True)
 
             for number, part in enumerate(parts, 1):
@@ -171,7 +173,7 @@ def _train(
                     process,
                     network,
                     clips,
-                    noise_like(clips, config.seed, part.positions),
+                    noise_like(clips, config.seed, [noises[p] for p in part.positions]),
                     levels.to(device, non_blocking=True),
                     part.time[shown].to(device),
                     part.stage.interval,
@@ -234,7 +236,7 @@ def _train(
             # Checkpoint.
             if saves:
                 save(state, out, ranks, config.keep_checkpoints)
-                show(state, watch)
+                show(state, codec, conditioner, watch)
 
     return Summary(
         first_step=first_step,
@@ -262,11 +264,11 @@ def passed(every: int, before: int, now: int) -> bool:
     return before // every != now // every
 
 
-def show(state: TrainState, watch: Watcher | None) -> None:
-    """Have the network looked at as evaluation has it."""
+def show(state: TrainState, codec: Codec, conditioner: Conditioner, watch: Watcher | None) -> None:
+    """Have the model looked at as evaluation has it."""
     if watch is not None:
         with state.judged() as network:
-            watch(network, state.clips)
+            watch(Trained(network=network, codec=codec, conditioner=conditioner), state.clips)
 
 
 def _whole(norm: Tensor) -> Tensor:

@@ -1,10 +1,7 @@
 """`fluxshard sample`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -15,10 +12,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
     from torch import Tensor
 
-    from trainer import Conditioner, Context
     from trainer.run.restore import RunFacts
-
-_AT_ONCE = 8  # clips
 
 
 def sample(
@@ -64,11 +58,10 @@ def sample(
     """
     import torch
 
+    from fluxshard.commands.runs.wishes import Wish, evaluations, sample_clips
     from fluxshard.terminal import progress_bars, say
-    from trainer import build_process
     from trainer.run.restore import load_trained, read_run
-    from trainer.sample.loop import Sampler
-    from trainer.sample.request import Request, fulfil, plan, usual
+    from trainer.sample.request import Request, usual
 
     check_counts(count, steps)
     check_writable(out)
@@ -78,30 +71,20 @@ def sample(
     chosen = "cuda" if torch.cuda.is_available() else "cpu"
     place = torch.device(chosen if device == "auto" else device)
     trained = load_trained(run, facts.config, place, average=not no_ema)
-    times = trained.codec.rule.first_frames(facts.config.stream.frames)
-    sampler = Sampler(
-        network=trained.network,
-        process=build_process(facts.config.process),
-        time=torch.tensor(times, dtype=torch.float32, device=place),
+    common = usual(facts.config, trained.codec.rule)
+    request = Request(
+        frames=frames or common.frames, steps=steps, overlap=overlap or common.overlap, seed=seed
+    )
+    wish = Wish(
+        count=count,
+        request=request,
+        given=given,
+        prompts=prompt,
+        label=None if label < 0 else label,
         guidance=guidance,
         heun=solver == "heun",
     )
-    common = usual(facts.config, trained.codec.rule)
-    request = Request(
-        frames=frames or common.frames,
-        steps=steps,
-        overlap=overlap or common.overlap,
-        seed=seed,
-    )
-    plans = plan(facts.config, trained.codec.rule, request, given)
-    conditions = Conditions(
-        conditioner=trained.conditioner,
-        prompts=prompt,
-        column=facts.config.conditioning.labels,
-        label=None if label < 0 else label,
-    )
-    total, done = ceil(count / _AT_ONCE) * sum(map(len, plans)), 0
-    clips: list[np.ndarray] = []
+    total, done = evaluations(facts.config, trained, wish), 0
     with progress_bars() as show:
 
         def step() -> None:
@@ -109,39 +92,10 @@ def sample(
             done += 1
             show("sampling", done, total)
 
-        for first in range(0, count, _AT_ONCE):
-            numbers = range(first, min(first + _AT_ONCE, count))
-            told = replace(sampler, context=conditions.of(numbers))
-            found = fulfil(told, trained.codec, plans, request, numbers, given, facts.size, step)
-            clips += list(found.cpu().numpy())
-    write_clips(clips, Path(out))
+        clips = sample_clips(facts.config, facts.size, trained, wish, step)
+    write_clips(list(clips.numpy()), Path(out))
     say(f"{count} clips of {request.frames} frames → {out}")
     return 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conditions:
-    """What the network is told of clips by their numbers.
-
-    Attributes:
-        prompts: texts, taken in turn.
-        column: of the index that had the classes.
-        label: class of all clips; None: none.
-    """
-
-    conditioner: "Conditioner"
-    prompts: tuple[str, ...]
-    column: str
-    label: int | None
-
-    def of(self, numbers: Sequence[int]) -> "Context | None":
-        """Of some clips; None for a network that is told nothing ever."""
-        texts = [self.prompts[n % len(self.prompts)] if self.prompts else "" for n in numbers]
-        columns: dict[str, list[Any]] = {
-            name: [self.label if name == self.column else None] * len(texts)
-            for name in self.conditioner.columns
-        }
-        return self.conditioner(texts, columns, [True] * len(texts))
 
 
 def check_counts(count: int, steps: int) -> None:

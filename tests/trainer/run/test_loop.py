@@ -37,6 +37,7 @@ from trainer.run.loop import (
     passed,
     train,
 )
+from trainer.run.restore import Trained
 
 
 def run(made, out: Path, config: TrainConfig) -> tuple[Summary, list[Record]]:
@@ -383,9 +384,9 @@ def test_a_watcher_sees_the_average_before_the_first_step_and_at_checkpoints(
 ) -> None:
     seen: list[tuple[int, torch.Tensor]] = []
 
-    def watch(network: torch.nn.Module, clips: int) -> None:
-        assert not network.training
-        seen.append((clips, network.get_parameter("head.bias").detach().clone()))
+    def watch(model: Trained, clips: int) -> None:
+        assert not model.network.training
+        seen.append((clips, model.network.get_parameter("head.bias").detach().clone()))
 
     config = replace(config, clips=12, flow_loss=FlowLossConfig(weight=0.0))
     train(made.dataset.url, tmp_path, config, watch=watch)
@@ -408,7 +409,7 @@ def test_a_run_begins_with_the_weights_of_another(
         made.dataset.url,
         tmp_path / "second",
         tuned,
-        watch=lambda network, _: begun.append(network.get_parameter("head.bias").detach().clone()),
+        watch=lambda model, _: begun.append(model.network.get_parameter("head.bias").clone()),
     )
     assert summary.first_step == 0
     assert torch.equal(begun[0], stored(tmp_path / "first")["average.head.bias"])

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxshard.commands.runs.sample import Conditions
 from shards.clip_video import decode_clip
-from trainer.config import ConditioningConfig
-from trainer.model.text import Conditioner
 
 Run = Callable[..., tuple[int, str, str]]
 SIZE = (48, 64)
@@ -87,26 +84,3 @@ def test_wrong_wishes_are_refused(
     code, _, err = run("sample", str(tmp_path), "--out", str(tmp_path / "out"))
     assert code == 2
     assert "is no run" in err
-
-
-class Reader(Conditioner):
-    """Remembers the captions that it is given."""
-
-    def __call__(self, captions, columns, told):
-        self.read = list(captions)
-        return super().__call__(captions, columns, told)
-
-
-def test_prompts_are_taken_in_turn_and_all_clips_have_the_class() -> None:
-    conditioner = Reader(ConditioningConfig(labels="kind", classes=3))
-    conditions = Conditions(conditioner=conditioner, prompts=("a", "b"), column="kind", label=2)
-    context = conditions.of([3, 4, 5])
-    assert conditioner.read == ["b", "a", "b"]
-    assert context is not None
-    assert context.labels is not None
-    assert context.labels.tolist() == [2, 2, 2]
-    none = Conditions(conditioner=conditioner, prompts=(), column="kind", label=None)
-    unsaid = none.of([0])
-    assert unsaid is not None
-    assert unsaid.labels is not None
-    assert unsaid.labels.tolist() == [-1]
