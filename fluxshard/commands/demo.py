@@ -4,13 +4,14 @@ from pathlib import Path
 
 
 def demo(out: str = "demo") -> int:
-    """Make sample videos with known motion, build shards, train on them, write a report.
+    """Make videos with known motion, build shards, train on them, sample clips, write a report.
 
     Args:
         out: folder for all of it; report.html in it is the page to open.
     """
     from fluxshard.arguments import Resources, check_writable
     from fluxshard.commands.build import build
+    from fluxshard.commands.runs.sample import sample
     from fluxshard.commands.train import train
     from fluxshard.demo.truth import true_flow
     from fluxshard.demo.videos import DEMO_CONFIG, make_videos
@@ -28,10 +29,19 @@ def demo(out: str = "demo") -> int:
         code = build((*sources, data), DEMO_CONFIG, Resources(no_flow_cache=True))
     with watch("train"):
         code = code or train(data=data, out=str(run), config=PRESETS["tiny"]())
+    with watch("sample"):
+        code = code or sample(str(run), out=str(folder / "samples"), count=4, steps=12)
     if code:
         return code
     with watch("report"):
-        scores = write_report(folder / "report.html", data, run, true_flow, seconds=watch.seconds)
+        scores = write_report(
+            folder / "report.html",
+            data,
+            run,
+            true_flow,
+            seconds=watch.seconds,
+            samples=folder / "samples" / "grid.mp4",
+        )
     for layer, score in scores.items():
         errors = ", ".join(f"{n} apart {s.end_point_error:.3f}" for n, s in score.total.items())
         say(f"{layer}: mean end-point error against the truth, px, frames {errors}")

@@ -33,6 +33,7 @@ def write_report(
     truth: Truth | None = None,
     *,
     seconds: Mapping[str, float] | None = None,
+    samples: Path | None = None,
 ) -> dict[str, LayerScores]:
     """Write the page of a dataset; it holds all its pictures itself and needs no other file.
 
@@ -44,6 +45,7 @@ def write_report(
         run: folder of a training run, for its curves.
         truth: tells the true flow of any pair of slots of a clip, for a comparison.
         seconds: what took how long, to be listed.
+        samples: video of clips that the run's model made.
 
     Returns:
         The comparison of each layer with the truth; empty without truth.
@@ -63,6 +65,7 @@ def write_report(
         "truth": comparison,
         "run": None if run is None else run_figures(Path(run)),
         "seconds": bars(seconds or {}),
+        "samples": None if samples is None else samples.read_bytes(),
     }
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(render(page), encoding="utf-8")

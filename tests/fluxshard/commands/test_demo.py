@@ -22,4 +22,6 @@ def test_everything_is_made(tmp_path: Path, run: Run, monkeypatch: pytest.Monkey
     assert code == 0, err
     for line in ("variational-", "dis-", "not_a_video.mp4", f"open {out / 'report.html'}\n"):
         assert line in err
-    assert "True flow beside stored flow" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "True flow beside stored flow" in page
+    assert "What the model makes" in page
