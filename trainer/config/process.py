@@ -53,6 +53,8 @@ class ProcessConfig:
             "std": self.kind != "ddim" and not self.uniform,
             "uniform": self.kind == "flow",
             "shift": self.kind == "flow",
+            "sigma_data": self.kind == "edm",
+            "sigma_max": self.kind == "edm",
             "predicts": self.kind == "ddim",
             "betas": self.kind == "ddim",
         }
