@@ -40,7 +40,7 @@ class ProcessConfig:
 
     given: int = 0
     """So many first slots are clean context that the network sees and is not asked for: training
-    to go on from them."""
+    to go on from them. With the pyramid, or a codec that compresses time, 1 at most."""
 
     def __post_init__(self) -> None:
         require(self.given >= 0, f"process.given must be at least 0, got {self.given}")
