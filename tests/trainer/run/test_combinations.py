@@ -17,6 +17,7 @@ from fluxshard.demo.scenes import random_scene
 from shards.index import Dataset
 from tests.autoencoders import TINY
 from tests.trainer.conftest import small_spec, write_dataset
+from trainer.codec.codec import FrameRule
 from trainer.config import (
     CodecConfig,
     FlowLossConfig,
@@ -28,6 +29,7 @@ from trainer.config import (
     StreamConfig,
     TrainConfig,
 )
+from trainer.process.objective import reconstruct
 from trainer.run.log import Record
 from trainer.run.loop import train
 from trainer.temporal.recipe import TrainRecipe
@@ -157,3 +159,24 @@ def test_a_combination_trains(dataset: Dataset, tmp_path: Path, combination: Com
 def test_any_two_values_are_tried_together_without_the_drill() -> None:
     assert set[tuple[Any, ...]]().union(*(each.pairs for each in FEW)) == PAIRS
     assert len(PAIRS) == 9 + 2 * 3 * 8 + 6 * 4
+
+
+def test_latents_of_a_stage_are_told_the_time_and_level_of_their_first_frame(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As sampling tells them, too: the first times of the full rate, by the stride."""
+    told: list[list[float]] = []
+
+    def noting(*given: Any, **more: Any) -> Any:
+        _, _, clips, _, levels, time, interval, _ = given
+        told.append(time.tolist())
+        assert levels.shape == clips.shape[:2] == (2, len(time))
+        assert ((interval.end <= levels) & (levels <= interval.start + 1e-6)).all()
+        assert len(levels.unique()) == levels.numel()
+        return reconstruct(*given, **more)
+
+    monkeypatch.setattr("trainer.run.loop.reconstruct", noting)
+    train(dataset.url, tmp_path, settings(Combination("flow", "off", 3, True, False, "wan")))
+    assert told == [[0, 4], [0, 2, 10], [0, 1, 5, 9, 13]]
+    times = FrameRule(factor=4, step=4).first_frames(FRAMES)
+    assert told == [[stride * time for time in times[:n]] for stride, n in ((4, 2), (2, 3), (1, 5))]
