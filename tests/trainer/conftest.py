@@ -1,7 +1,7 @@
 """A real little dataset: scenes of known motion, H.264 clips, flow by the variational estimator."""
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -106,8 +106,20 @@ def made(tmp_path_factory: pytest.TempPathFactory, one_compute_thread: None) -> 
     times = [float(t) for t in range(FRAMES)]
     sources = [random_scene(seed, SIZE, speed=2.0).clip(times) for seed in range(sum(SHARDS))]
     fields = [estimate_clip(estimator, torch.from_numpy(clip), spec) for clip in sources]
+    dataset = write_dataset(url, spec, sources, fields, SHARDS)
+    return Made(dataset=dataset, spec=spec, sources=sources, fields=fields)
+
+
+def write_dataset(
+    url: Path,
+    spec: FlowSpec,
+    sources: Sequence[np.ndarray],
+    fields: Sequence[Mapping[Pair, FlowField]],
+    shards_of: Sequence[int],
+) -> Dataset:
+    """Clips [t, 3, h, w] and their flow, as many in each shard as `shards_of` says."""
     store, shards, layers, row = Store(url), {}, {}, 0
-    for shard, count in enumerate(SHARDS):
+    for shard, count in enumerate(shards_of):
         name, rows = shard_name(shard), range(row, row + count)
         row += count
         with shard_tar(store, f"clips/{name}.tar") as tar:
@@ -122,18 +134,20 @@ def made(tmp_path_factory: pytest.TempPathFactory, one_compute_thread: None) -> 
     layer = Layer(name=spec.layer, spec=spec.to_json(), shards=layers)
     manifest = Manifest(state="complete", config={}, shards=shards, layers={spec.layer: layer})
     write_manifest(store, manifest)
-    return Made(dataset=Dataset(str(url)), spec=spec, sources=sources, fields=fields)
+    return Dataset(str(url))
 
 
 def add_clip(tar: ShardTar, number: int, frames: np.ndarray) -> dict:
     key, caption = f"clip-{number}", f"scene {number}"
+    height, width = frames.shape[-2:]
     members = {"mp4": encode_clip(frames, Fraction(12)), "txt": caption.encode(), "json": b"{}"}
-    facts = {"frames": len(frames), "height": SIZE[0], "width": SIZE[1], "caption": caption}
+    facts = {"frames": len(frames), "height": height, "width": width, "caption": caption}
     return {"key": key, **facts, **span_columns(tar.add(key, members))}
 
 
-def add_flow(tar: ShardTar, number: int, fields: dict[Pair, FlowField], spec: FlowSpec) -> dict:
-    key, pairs = f"clip-{number}", level_pairs(FRAMES, spec.levels, spec.directions)
+def add_flow(tar: ShardTar, number: int, fields: Mapping[Pair, FlowField], spec: FlowSpec) -> dict:
+    """A clip's fields, in the order of `level_pairs`."""
+    key, pairs = f"clip-{number}", list(fields)
     blobs = [
         encode_field(
             fields[pair].flow[0],

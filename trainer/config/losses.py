@@ -18,7 +18,8 @@ class FlowLossConfig:
     occluded_weight: float = 0.3
     """Weight of pixels that are occluded in the true clip."""
     sigma_floor: float = 0.05
-    """The weight 1/sigma^2 stops growing below this noise level."""
+    """The weight 1/sigma^2 stops growing below this noise level, where most of the loss is that of
+    compression, which the true clip has, too."""
     reduction: Literal["mean", "sum"] = "mean"
     """Over pairs and pixels: their mean, or the paper's sum times 1e-6."""
     balance: Literal["added", "w_ss", "w_ls"] = "added"

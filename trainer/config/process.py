@@ -43,7 +43,7 @@ class ProcessConfig:
     2503.09566, algorithm 1)."""
     given: int = 0
     """So many first slots are clean context that the network sees and is not asked for: training
-    to go on from them."""
+    to go on from them. With the pyramid, or a codec that compresses time, 1 at most."""
 
     def __post_init__(self) -> None:
         require(self.given >= 0, f"process.given must be at least 0, got {self.given}")
@@ -56,6 +56,8 @@ class ProcessConfig:
             "std": self.kind != "ddim" and not self.uniform,
             "uniform": self.kind == "flow",
             "shift": self.kind == "flow",
+            "sigma_data": self.kind == "edm",
+            "sigma_max": self.kind == "edm",
             "predicts": self.kind == "ddim",
             "betas": self.kind == "ddim",
         }

@@ -70,20 +70,42 @@ class TrainConfig:
         )
         for frames in dict.fromkeys(bucket.frames for bucket in self.stream.shapes):
             self._check_frames(frames)
+        self._check_flow_loss()
 
     def _check_frames(self, frames: int) -> None:
+        """Each stage has whole slots, some of them to learn, and what is given is given in all."""
+        coarsest, given = self.pyramid.coarsest, self.process.given
         require(
-            frames % self.pyramid.coarsest in (0, 1),
+            frames % coarsest in (0, 1),
             f"{'frames of stream.buckets' if self.stream.buckets else 'stream.frames'} must be a "
-            f"multiple of {self.pyramid.coarsest}, the stride of the coarsest pyramid stage, or "
-            f"one more, got {frames}",
+            f"multiple of {coarsest}, the stride of the coarsest pyramid stage, or one more, got "
+            f"{frames}",
         )
-        slots = slots_at(frames, self.pyramid.coarsest)
+        slots = slots_at(frames, coarsest)
         require(
-            self.process.given < slots,
-            f"process.given {self.process.given} leaves nothing to learn in the {slots} slots of "
+            given < slots,
+            f"process.given {given} leaves nothing to learn in the {slots} slots of "
             f"the coarsest stage: give fewer, or longer clips by stream.frames",
+        )
+        require(
+            given <= 1 or coarsest == 1,
+            f"process.given {given} counts slots, which are other frames at each stage of the "
+            "pyramid, and no sampling could give them: set it to 1, or pyramid.enabled off",
         )
         if self.fluxflow.mode != "off":
             for stride in (1,) if self.fluxflow.before_stride else self.pyramid.strides:
                 self.fluxflow.check(frames, stride)
+
+    def _check_flow_loss(self) -> None:
+        """What is asked of motion is asked somewhere, and averaged with EDM's loss alone."""
+        loss = self.flow_loss
+        require(
+            loss.psi > 0 or loss.weight == self.warping.weight == 0,
+            f"flow_loss.psi {loss.psi:g} keeps flow_loss and warping off at all noise levels: "
+            "raise it, or set their weights to 0",
+        )
+        require(
+            loss.weight == 0 or loss.balance == "added" or self.process.kind == "edm",
+            f"flow_loss.balance {loss.balance} divides EDM's weight of the reconstruction, and "
+            f"process.kind {self.process.kind} has another: use added, or process.kind edm",
+        )

@@ -12,7 +12,8 @@ from torch.distributed.tensor import DTensor
 
 from shards import Dataset
 from trainer.codec.choose import load_codec
-from trainer.codec.codec import Codec, check_stages
+from trainer.codec.codec import Codec
+from trainer.codec.suits import check_codec
 from trainer.config import TrainConfig
 from trainer.model.text import Conditioner, told
 from trainer.process.build import build_process
@@ -119,8 +120,7 @@ def _train(
     # Data and what judges it.
     device, process, began = ranks.device, build_process(config.process), time.perf_counter()
     codec, conditioner = load_codec(config.codec, device), Conditioner(config.conditioning, device)
-    for bucket in config.stream.shapes:
-        check_stages(codec.rule, bucket.frames, config.pyramid.strides)
+    check_codec(codec.rule, config)
     source = replace(choose_source(Dataset(data), config), columns=conditioner.columns)
     source, kept = split(source, config)
     stream = open_stream(source, TrainRecipe(config), config.seed, config, ranks)

@@ -112,7 +112,7 @@ def build_network(config: TrainConfig, codec: Codec, conditioner: Conditioner) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(config.seed, "weights"))
         network = load_network(config.model, codec.channels, conditioner.width, conditioner.classes)
-    if config.process.per_slot:
+    if config.process.per_slot or config.process.given:
         require_per_slot(network)
     return network
 

@@ -17,6 +17,7 @@ from jaxtyping import Float32
 from flow_cache import Pair
 from shards import fold
 from trainer.config import TrainConfig
+from trainer.config.rules import require
 from trainer.process.build import build_process
 from trainer.process.laws import Part, parts
 from trainer.process.pyramid import NoiseInterval
@@ -128,9 +129,15 @@ class TrainRecipe:
     """FluxFlow × temporal pyramid × a process's noise levels, with FlowLoss, as configured.
 
     All that is random is a function of (seed, position, purpose).
+
+    Raises:
+        UsageError: a stage of the pyramid has none of the process's noise levels.
     """
 
     config: TrainConfig
+
+    def __post_init__(self) -> None:
+        law_parts(self.config)
 
     def group(self, batch_number: int) -> Stage:
         """The stage of a global batch, drawn by the odds of the stages."""
@@ -196,10 +203,18 @@ class TrainRecipe:
 
 @lru_cache(maxsize=8)
 def law_parts(config: TrainConfig) -> tuple[Part, ...]:
-    """What part of the process's law of levels each stage trains on."""
-    intervals = [(stage.interval.end, stage.interval.start) for stage in stages(config.pyramid)]
-    law = build_process(config.process).law
-    return parts(law, intervals, shared=config.pyramid.odds == "law")
+    """What part of the process's law of levels each stage trains on; UsageError if one has none."""
+    choices, law = stages(config.pyramid), build_process(config.process).law
+    intervals = [(stage.interval.end, stage.interval.start) for stage in choices]
+    found = parts(law, intervals, shared=config.pyramid.odds == "law")
+    for stage, part in zip(choices, found, strict=True):
+        require(
+            part.odds > 0,
+            f"pyramid.ends {config.pyramid.ends}: process.kind {config.process.kind} has no noise "
+            f"levels for stage {stage.number}, from {stage.interval.end:g} to "
+            f"{stage.interval.start:g}; the highest that matters is {law.level(1 - 1e-9):.3g}",
+        )
+    return found
 
 
 def _share(seed: int, number: int, purpose: str) -> float:

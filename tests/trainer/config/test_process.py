@@ -16,6 +16,8 @@ from trainer.config import ProcessConfig
         {"uniform": True},
         {"betas": "linear"},
         {"mean": 0.0, "kind": "ddim"},
+        {"sigma_data": 1.0, "kind": "flow"},
+        {"sigma_max": 20.0, "kind": "ddim"},
         {"std": 1.0, "kind": "flow", "uniform": True},
     ],
     ids=str,

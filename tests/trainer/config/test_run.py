@@ -5,11 +5,14 @@ import pytest
 
 from shards.store import UsageError
 from trainer.config import (
+    FlowLossConfig,
     FluxFlowConfig,
     OptimConfig,
+    ProcessConfig,
     PyramidConfig,
     StreamConfig,
     TrainConfig,
+    WarpingConfig,
 )
 
 
@@ -75,6 +78,32 @@ def test_the_frames_of_every_bucket_fit_the_pyramid() -> None:
     TrainConfig(stream=StreamConfig(frames=18, buckets=("64x48x16", "64x48x32")))
     with pytest.raises(UsageError, match=r"frames of stream\.buckets must be a multiple of 4.*18"):
         TrainConfig(stream=StreamConfig(buckets=("64x48x16", "64x48x18")))
+
+
+def test_given_slots_are_the_same_frames_at_every_stage() -> None:
+    TrainConfig(process=ProcessConfig(given=1))
+    TrainConfig(process=ProcessConfig(given=4), pyramid=PyramidConfig(enabled=False))
+    with pytest.raises(UsageError, match=r"process.given 2 counts slots.* set it to 1"):
+        TrainConfig(process=ProcessConfig(given=2))
+
+
+@pytest.mark.parametrize("balance", ["w_ss", "w_ls"])
+@pytest.mark.parametrize("kind", ["flow", "ddim"])
+def test_weighted_averages_are_of_edms_loss(balance: Any, kind: Any) -> None:
+    loss, process = FlowLossConfig(balance=balance), ProcessConfig(kind=kind)
+    with pytest.raises(UsageError, match=rf"balance {balance} divides .* process.kind {kind} has"):
+        TrainConfig(flow_loss=loss, process=process)
+    TrainConfig(flow_loss=loss)
+    TrainConfig(flow_loss=replace(loss, weight=0.0), process=process)
+
+
+def test_a_gate_that_never_opens_is_refused() -> None:
+    shut, warping = FlowLossConfig(psi=0.0), WarpingConfig(weight=1.0)
+    with pytest.raises(UsageError, match=r"flow_loss.psi 0 keeps flow_loss and warping off"):
+        TrainConfig(flow_loss=shut)
+    with pytest.raises(UsageError, match=r"flow_loss.psi 0 keeps flow_loss and warping off"):
+        TrainConfig(flow_loss=replace(shut, weight=0.0), warping=warping)
+    TrainConfig(flow_loss=replace(shut, weight=0.0))
 
 
 def test_a_batch_has_equal_parts() -> None:

@@ -75,6 +75,8 @@ def test_given_slots_count_for_nothing() -> None:
     assert made.loss.isfinite()
     assert made.each[1] == 0
     assert torch.equal(made.clean[0, 0], clips(0)[0, 0])
+    # Of a stage, too, where what is learned is not the clip that is given.
+    assert run(torch.zeros(2, 4), HALF_RATE, raw).loss == 0
     alone = run(torch.full((2, 4), 0.6), PLAIN, raw)
     error = (alone.clean - clips(0))[0, 1:].square().mean(dim=(1, 2, 3))
     torch.testing.assert_close(made.each[0], (weight_of(levels[0, 1:]) * error).sum() / 4)

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from shards import UsageError
 from shards.order import Cursor
 from trainer.codec.pixels import Pixels
-from trainer.config import ConditioningConfig, TrainConfig
+from trainer.config import ConditioningConfig, ProcessConfig, TrainConfig
 from trainer.model.text import Conditioner
+from trainer.model.transformer import SpaceTimeTransformer
 from trainer.run.ranks import Ranks
 from trainer.run.state import Average, build_network, fresh_state
 
@@ -28,6 +30,16 @@ def test_weights_are_a_function_of_the_seed_and_leave_the_global_state_alone(
     assert torch.equal(torch.rand(1), expected)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("process", [ProcessConfig(per_slot=0.1), ProcessConfig(given=1)], ids=str)
+def test_a_network_of_one_level_is_refused_where_slots_differ(
+    config: TrainConfig, process: ProcessConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SpaceTimeTransformer, "per_slot", False)
+    build_network(config, Pixels(), SILENT)
+    with pytest.raises(UsageError, match="takes one noise level a clip"):
+        build_network(replace(config, process=process), Pixels(), SILENT)
 
 
 def test_an_average_moves_by_its_share_and_is_worn_and_taken_off() -> None:

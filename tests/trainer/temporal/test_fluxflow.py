@@ -123,6 +123,11 @@ def test_every_ratio_of_whole_frames_gives_that_many() -> None:
             assert FluxFlowConfig(ratio=count / units).chosen(units) == count
 
 
+def test_one_that_could_not_trade_places_becomes_two() -> None:
+    assert FluxFlowConfig(ratio=1 / 16).chosen(16) == 2
+    assert FluxFlowConfig(ratio=1 / 17).chosen(16) == 0
+
+
 def test_a_given_count_wins_over_the_ratio() -> None:
     assert FluxFlowConfig(count=5, ratio=0.5).chosen(16) == 5
 

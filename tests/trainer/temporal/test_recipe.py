@@ -86,8 +86,18 @@ def test_slots_draw_levels_of_their_own_in_a_share_of_the_clips(
     assert abs(draws.mean() - share) <= 5 * (share * (1 - share) / trials) ** 0.5
 
 
+@pytest.mark.parametrize("odds", ["law", "equal"])
+def test_a_stage_above_all_levels_of_the_process_is_refused(
+    odds: Literal["law", "equal"],
+) -> None:
+    pyramid = PyramidConfig(ends=(0.0, 2.0, 20.0), odds=odds)
+    TrainRecipe(replace(CONFIG, pyramid=pyramid, process=ProcessConfig(kind="flow")))
+    with pytest.raises(UsageError, match=r"kind ddim has no noise levels for stage 3, from 20 to "):
+        TrainRecipe(replace(CONFIG, pyramid=pyramid, process=ProcessConfig(kind="ddim")))
+
+
 def test_given_slots_are_clean_and_their_pairs_ask_for_no_flow() -> None:
-    pyramid = PyramidConfig(ends=(0.0, 0.5))
+    pyramid = PyramidConfig(enabled=False)
     config = replace(CONFIG, process=ProcessConfig(given=2, mean=-3.0), pyramid=pyramid)
     for position in range(20):
         found = TrainRecipe(config).sample(
