@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import nn
 
 from flow_cache.field import FlowField
 from flow_cache.spec import level_pairs
@@ -32,6 +31,7 @@ from trainer.config import (
 from trainer.process.objective import reconstruct
 from trainer.run.log import Record
 from trainer.run.loop import train
+from trainer.run.restore import Trained
 from trainer.temporal.recipe import TrainRecipe
 
 SIZE, FRAMES, STEPS = (32, 32), 17, 3  # 17, 9 and 5 frames suit the tiny Wan
@@ -141,9 +141,9 @@ def test_a_combination_trains(dataset: Dataset, tmp_path: Path, combination: Com
     seen: list[Record] = []
     gradients: dict[str, torch.Tensor] = {}
 
-    def watch(network: nn.Module, clips: int) -> None:
+    def watch(model: Trained, clips: int) -> None:
         if clips:
-            named = network.named_parameters()
+            named = model.network.named_parameters()
             gradients.update({n: torch.zeros(1) if p.grad is None else p.grad for n, p in named})
 
     train(dataset.url, tmp_path, settings(combination), seen.append, watch)
