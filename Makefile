@@ -17,7 +17,7 @@ test: check
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy flow_cache shards pipeline trainer fluxshard benchmarks tests
+	$(BIN)/mypy flow_cache shards pipeline trainer fluxshard benchmarks examples tests
 
 bench: $(READY)
 	@for script in $$(grep -l '"--data"' benchmarks/*.py); do echo; echo "== $$script"; $(BIN)/python $$script --data $(DATA) || exit 1; done

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 OURS = {"shards", "flow_cache", "pipeline", "trainer", "fluxshard"}
-FILE = re.compile(r"`((?:shards|flow_cache|pipeline|trainer|fluxshard|tests|benchmarks)/[\w/.]+)`")
+FOLDERS = "|".join(sorted(OURS | {"tests", "benchmarks", "examples"}))
+FILE = re.compile(rf"`((?:{FOLDERS})/[\w/.]+)`")
 
 
 def name_of(path: Path) -> str:

@@ -49,6 +49,7 @@ from trainer.process.noise import noise_like
 from trainer.process.objective import Reconstruction, reconstruct
 from trainer.process.process import Coefficients, Process, denoise
 from trainer.process.pyramid import NoiseInterval, clean_estimate, hold, noisy_mean, target
+from trainer.run.ingredients import choose_source, in_precision, open_terms
 from trainer.run.loop import Summary, train
 from trainer.sample.loop import Sampler, noise_of
 from trainer.sample.schedule import Row, Schedule, schedule
@@ -62,6 +63,7 @@ from trainer.temporal.fluxflow import draw_shuffle
 from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
 from trainer.temporal.recipe import ClipFacts, PlainRecipe, Recipe, SamplePlan, TrainRecipe
 from trainer.temporal.stages import Stage, stages
+from trainer.terms.denoised import denoise_batch
 from trainer.terms.flowloss import FlowLoss, FlowTerms
 from trainer.terms.layers import live_estimator
 from trainer.terms.smoothness import Smoothness
@@ -92,6 +94,8 @@ __all__ = [  # noqa: RUF022 - grouped
     "noise_like", "reconstruct", "Reconstruction",
     # losses beside the reconstruction
     "Step", "Term", "FlowLoss", "FlowTerms", "live_estimator", "WarpingLoss", "Smoothness",
+    # a step of a loop of your own
+    "choose_source", "open_terms", "in_precision", "denoise_batch",
     # sampling
     "Sampler", "schedule", "Schedule", "Row", "noise_of",
     # figures

@@ -5,12 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from flow_cache import FlowSpec
 from shards import Dataset, Layer, UsageError
-from trainer.codec.codec import Codec, FrameRule
+from trainer.codec.codec import Codec
 from trainer.config import TrainConfig
 from trainer.process.alignment import aligned
 from trainer.process.process import Network
@@ -93,13 +92,6 @@ def in_precision(network: Network, config: TrainConfig, device: torch.device) ->
             return network(*inputs)
 
     return call
-
-
-def frame_levels(
-    levels: Float[Tensor, "b l"], rule: FrameRule, frames: int
-) -> Float[Tensor, "b {frames}"]:
-    """Each frame's noise level: that of the latent that holds it."""
-    return levels[:, [rule.latent_of(frame) for frame in range(frames)]]
 
 
 def noise_positions(

@@ -17,13 +17,10 @@ from trainer.codec.suits import check_codec
 from trainer.config import TrainConfig
 from trainer.model.text import Conditioner, told
 from trainer.process.build import build_process
-from trainer.process.noise import noise_like
-from trainer.process.objective import reconstruct
 from trainer.run.checkpoint import METRICS, begin_from, open_run, restore, save
 from trainer.run.failures import explained
 from trainer.run.ingredients import (
     choose_source,
-    frame_levels,
     in_precision,
     noise_positions,
     open_stream,
@@ -36,7 +33,7 @@ from trainer.run.sinks import listening
 from trainer.run.state import TrainState, build_network, fresh_state
 from trainer.run.validation import Validation, split
 from trainer.temporal.recipe import TrainRecipe
-from trainer.terms.term import Step
+from trainer.terms.denoised import denoise_batch
 from trainer.terms.weights import reconstruction_share
 
 Watcher = Callable[[Trained, int], None]
@@ -164,30 +161,19 @@ def _train(
                 # Forward: reconstruction, then what is asked of the clean estimate beside it.
                 ranks.share_gradients(state.network, now=number == len(parts))
                 assert part.levels is not None, "TrainRecipe draws noise levels"
-                clips, slots = codec.encode(part.frames), part.frames.shape[1]
-                shown = codec.rule.first_frames(slots)
-                levels = part.levels[:, shown]
-                share = reconstruction_share(levels, config.flow_loss, config.process.sigma_data)
-                heard = told(config.seed, part.positions, config.conditioning.dropout)
-                denoised = reconstruct(
-                    process,
-                    network,
-                    clips,
-                    noise_like(clips, config.seed, [noises[p] for p in part.positions]),
-                    levels.to(device, non_blocking=True),
-                    part.time[shown].to(device),
-                    part.stage.interval,
-                    conditioner(part.captions, part.columns, heard),
-                    share=None if share is None else share.to(device, non_blocking=True),
+                share = reconstruction_share(
+                    part.levels, config.flow_loss, config.process.sigma_data
                 )
-                step = Step(
-                    clean=denoised.clean,
-                    levels=frame_levels(levels, codec.rule, slots),
-                    targets=part.flow,
-                    true=part.frames,
-                    plans=part.plans,
-                    keys=part.keys,
-                    decode=codec.decode,
+                heard = told(config.seed, part.positions, config.conditioning.dropout)
+                denoised, step = denoise_batch(
+                    process,
+                    codec,
+                    network,
+                    part,
+                    seed=config.seed,
+                    noise_of=[noises[position] for position in part.positions],
+                    context=conditioner(part.captions, part.columns, heard),
+                    share=share,
                 )
                 loss, record = denoised.loss, describe(part)
                 for term in terms:

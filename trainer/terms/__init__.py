@@ -4,4 +4,5 @@ flowloss    motion of the clean estimate against stored flow; weights, layers: i
 warping     the clean estimate against itself, carried along stored flow
 smoothness  differences from slot to slot
 term        the protocol                     pairs   which pairs of slots pass the gate
+denoised    a batch, restored by a network: the reconstruction, and the Step of it
 """

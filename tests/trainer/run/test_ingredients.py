@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.codec.codec import FrameRule
 from trainer.config import FlowLossConfig, SmoothnessConfig, TrainConfig, WarpingConfig
-from trainer.run.ingredients import choose_source, frame_levels, in_precision, open_terms
+from trainer.run.ingredients import choose_source, in_precision, open_terms
 from trainer.spatial.framing import Framing
 from trainer.stream.engine import Stream
 from trainer.stream.source import Source
@@ -46,10 +45,3 @@ def test_losses_with_a_weight_are_opened_and_no_others(made, config: TrainConfig
     )
     opened = open_terms(source.layer, framings_of(source, others), others)
     assert [type(term).__name__ for term in opened] == ["WarpingLoss", "Smoothness"]
-
-
-def test_frames_have_the_noise_level_of_their_latent() -> None:
-    levels = torch.tensor([[1.0, 2.0, 3.0]])
-    wan = frame_levels(levels, FrameRule(factor=4, step=4), 9)
-    assert wan.tolist() == [[1, 2, 2, 2, 2, 3, 3, 3, 3]]
-    assert frame_levels(levels, FrameRule(), 3).tolist() == levels.tolist()
