@@ -70,9 +70,9 @@ def main(data: str, out: Path, config: Settings = CONFIG) -> None:
         accelerator.print(f"{batch.cursor.position} clips: loss {loss.item():.4f}")
         if number % 1000 == 0 or number == left:
             accelerator.save_state(str(out / "part"))
+            accelerator.wait_for_everyone()
             if accelerator.is_main_process:  # whole or not at all
                 (out / "part").rename(out / f"{batch.cursor.position:09d}")
-            accelerator.wait_for_everyone()
 
 
 if __name__ == "__main__":

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +13,7 @@ from torch import Tensor
 
 from examples.accelerate_loop import CONFIG, main
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore")  # of theirs
 
 
@@ -58,3 +62,25 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(made, small, tmp_path: Path
     parts, whole = weights(tmp_path / "parts", 2), weights(tmp_path / "whole", 2)
     for name, weight in whole.items():
         torch.testing.assert_close(parts[name], weight, rtol=0, atol=1e-5)
+
+
+@pytest.mark.drill
+def test_two_processes_train_as_one_does_and_one_goes_on(made, small, tmp_path: Path) -> None:
+    config = small(replace(CONFIG, optim=replace(CONFIG.optim, accumulate=1)))
+    main(made.dataset.url, tmp_path / "one", config)
+    forget()
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    flags = "--clips 4 --stream.frames 9 --stream.batch 2 --stream.threads 1 --stream.window 2"
+    flags += " --model.dim 16 --model.depth 1 --model.heads 2 --optim.accumulate 1"
+    flags += " --model.no-checkpointing --flow-loss.psi 10"
+    given = ["examples/accelerate_loop.py", "--data", made.dataset.url, "--out", tmp_path / "two"]
+    subprocess.run(
+        [sys.executable, *launch, *map(str, given), *flags.split()],
+        check=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    main(made.dataset.url, tmp_path / "two", config)
+    one, two = weights(tmp_path / "one", 6), weights(tmp_path / "two", 6)
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=0, atol=1e-5)
