@@ -175,7 +175,7 @@ def test_latents_of_a_stage_are_told_the_time_and_level_of_their_first_frame(
         assert len(levels.unique()) == levels.numel()
         return reconstruct(*given, **more)
 
-    monkeypatch.setattr("trainer.run.loop.reconstruct", noting)
+    monkeypatch.setattr("trainer.terms.denoised.reconstruct", noting)
     train(dataset.url, tmp_path, settings(Combination("flow", "off", 3, True, False, "wan")))
     assert told == [[0, 4], [0, 2, 10], [0, 1, 5, 9, 13]]
     times = FrameRule(factor=4, step=4).first_frames(FRAMES)

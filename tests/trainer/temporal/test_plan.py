@@ -68,6 +68,15 @@ def test_neighbours_keeps_only_pairs_that_were_neighbours() -> None:
     assert supervision.chains == (((0, 1),), (), ((4, 3),), ((3, 2),), ())
 
 
+def test_neighbours_of_a_stage_are_its_stride_apart() -> None:
+    plan = subsample(window(0, 8), 2, 2)
+    assert supervise(plan, [(0, 2), (2, 4), (4, 6)], "neighbours", 8).chains == (
+        ((0, 2),),
+        ((2, 4),),
+        ((4, 6),),
+    )
+
+
 def test_a_chain_longer_than_allowed_is_left_out() -> None:
     adjacent_only = level_pairs(17, (1,))
     plan = subsample(window(0, 16), 4, 3)
