@@ -28,7 +28,7 @@ COMMANDS = {
     "train": "Train a video diffusion model on a dataset, or continue a run from its checkpoint.",
     "sample": "Sample clips from a trained model, as mp4 files, and as a grid in an mp4 and a GIF.",
     "eval": "Judge a training run: the loss, at fixed noise levels, of clips kept from it.",
-    "demo": "Make sample videos with known motion, build shards, train on them, write a report.",
+    "demo": "Make videos with known motion, build shards, train, sample, write a report.",
 }
 # `inspect` is one of the standard library's.
 _ROOMS = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def demo(out: str = "demo") -> int:
-    """Make videos with known motion, build shards, train on them, sample clips, write a report.
+    """Make videos with known motion, build shards, train, sample, write a report.
 
     Args:
         out: folder for all of it; report.html in it is the page to open.
