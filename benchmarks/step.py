@@ -124,7 +124,15 @@ def backward(batch: Batch, loss: FlowLoss) -> None:
     clean = batch.clean()
     clean = (clean + 0.1 * torch.randn(clean.shape, generator=generator)).requires_grad_()
     assert batch.levels is not None
-    added, _ = loss(Step(clean=clean, levels=batch.levels, targets=batch.flow))
+    step = Step(
+        clean=clean,
+        levels=batch.levels,
+        targets=batch.flow,
+        true=batch.frames,
+        plans=batch.plans,
+        keys=batch.keys,
+    )
+    added, _ = loss(step)
     if added.requires_grad:
         added.backward()
 
