@@ -22,6 +22,7 @@ from shards.storage.filesystems import (
     published,
     put,
 )
+from shards.storage.filesystems import sync_folder as sync_folder  # for folders made elsewhere
 from shards.storage.locks import LOCK, local_lock, remote_lease
 from shards.storage.open_files import OpenFiles
 

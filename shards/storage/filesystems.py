@@ -150,8 +150,7 @@ def published(path: str) -> Iterator[BinaryIO]:
         with _where_possible():
             os.chmod(temporary, 0o644)  # mkstemp makes private files
         os.replace(temporary, path)
-        with _where_possible():
-            _sync_folder(folder)
+        sync_folder(folder)
     finally:
         Path(temporary).unlink(missing_ok=True)
 
@@ -165,8 +164,13 @@ def _where_possible() -> Iterator[None]:
             raise
 
 
+def sync_folder(folder: str) -> None:
+    """Make a rename in a folder survive a power cut, where the mount can."""
+    with _where_possible():
+        _sync_folder(folder)
+
+
 def _sync_folder(folder: str) -> None:
-    """Make a rename survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

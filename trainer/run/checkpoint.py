@@ -8,7 +8,6 @@ writes its part (torch.distributed.checkpoint), and any number of ranks reads al
 """
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from shards import Cursor, Store, UsageError
-from shards.store import TEMPORARY_PREFIX
+from shards.store import TEMPORARY_PREFIX, sync_folder
 from trainer.config import TrainConfig
 from trainer.run.failures import not_written
 from trainer.run.ranks import Ranks
@@ -69,7 +68,7 @@ def save(state: TrainState, out: Path, ranks: Ranks, keep: int) -> None:
         final = folder / f"{state.clips:012d}"
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)
-        _sync(folder)
+        sync_folder(str(folder))
         for old in sorted(folder.glob("[0-9]*"))[:-keep]:
             shutil.rmtree(old)
 
@@ -83,15 +82,6 @@ def save(state: TrainState, out: Path, ranks: Ranks, keep: int) -> None:
     finally:
         if ranks.leads:
             shutil.rmtree(part, ignore_errors=True)  # what an error left
-
-
-def _sync(folder: Path) -> None:
-    """Have the names in a folder on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def restore(state: TrainState, checkpoint: Path) -> None:

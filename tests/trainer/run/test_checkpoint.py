@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,3 +176,19 @@ def test_an_average_that_is_not_kept_is_not_made_up(tmp_path: Path, config: Trai
     with pytest.raises(UsageError, match=r"keeps no average.*--init-with last"):
         begin_from(fresh(config), tmp_path, "average")
     begin_from(fresh(config), tmp_path, "last")
+
+
+def test_a_mount_that_syncs_no_folders_takes_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FUSE and SMB answer so; the checkpoint is there, and the run goes on."""
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    state = saved(TrainConfig(model=ModelConfig(dim=16, depth=1, heads=2)), tmp_path)
+    assert newest(tmp_path).name == f"{state.clips:012d}"
