@@ -13,7 +13,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from shards import Cursor, fold
+from shards import Cursor, UsageError, fold
 from trainer.codec.codec import Codec
 from trainer.config import TrainConfig
 from trainer.model.text import Conditioner
@@ -80,7 +80,13 @@ class Validation:
     ) -> None:
         self._frames = None if config.stream.buckets else config.stream.frames
         plain = PlainRecipe(self._frames, seed=_SEED)
-        self._stream = open_stream(source, plain, _SEED, config, ranks)
+        try:
+            self._stream = open_stream(source, plain, _SEED, config, ranks)
+        except UsageError as error:
+            raise UsageError(
+                f"the clips that validation.share {config.validation.share} keeps cannot be "
+                f"judged: {error}; of few source videos, keep a larger share"
+            ) from error
         self.config, self._ranks = config, ranks
         self._codec, self._conditioner = codec, conditioner
         self.clips = min(

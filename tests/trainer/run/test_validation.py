@@ -133,5 +133,5 @@ def test_another_seed_is_judged_on_the_same(made, kept) -> None:
 
 def test_nothing_to_judge_is_refused(made, kept, tmp_path: Path) -> None:
     config = replace(kept, validation=replace(kept.validation, share=1e-9))
-    with pytest.raises(UsageError, match="leaves no clip"):
+    with pytest.raises(UsageError, match=r"share 1e-09 keeps .*leaves no clip.*keep a larger"):
         judge_of(made, config)
