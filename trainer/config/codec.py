@@ -1,10 +1,9 @@
 """What the network sees of the frames."""
 
-import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainer.config.rules import require
+from trainer.config.rules import json_object, require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +44,4 @@ class CodecConfig:
 
     def settings(self) -> dict[str, Any]:
         """The `arguments`."""
-        try:
-            parsed = json.loads(self.arguments or "{}")
-        except json.JSONDecodeError:
-            parsed = None
-        require(
-            isinstance(parsed, dict),
-            f'codec.arguments must be a JSON object, as {{"z_dim": 16}}, got {self.arguments!r}',
-        )
-        return dict(parsed)
+        return json_object(self.arguments, "codec.arguments", '{"z_dim": 16}')

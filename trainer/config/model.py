@@ -1,10 +1,9 @@
 """The network, and what it is told of each clip."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config.rules import require
+from trainer.config.rules import json_object, require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,16 +73,7 @@ class ModelConfig:
 
     def settings(self) -> dict[str, Any]:
         """The `arguments`."""
-        try:
-            parsed = json.loads(self.arguments or "{}")
-        except json.JSONDecodeError:
-            parsed = None
-        require(
-            isinstance(parsed, dict),
-            f'model.arguments must be a JSON object, as {{"num_layers": 4}}, got '
-            f"{self.arguments!r}",
-        )
-        return dict(parsed)
+        return json_object(self.arguments, "model.arguments", '{"num_layers": 4}')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
