@@ -119,9 +119,8 @@ class Part:
     def level(self, share: float) -> float:
         """The level that `share` in [0, 1) of the part lies above."""
         at = float(np.interp((1 - share) * self.odds, self.masses, self.shares))
-        at = min(max(at, 1e-12), 1 - 1e-12)  # laws are asked for the open interval
-        low, high = (self.shares[0], self.shares[-1])
-        return self.law.level(min(max(at, low + 1e-12), high - 1e-12))
+        low, high = self.shares[0], self.shares[-1]
+        return self.law.level(min(max(at, low + 1e-12), high - 1e-12))  # laws want it inside (0, 1)
 
 
 def parts(
