@@ -32,7 +32,7 @@ from shards.manifest import (
     write_manifest,
 )
 from shards.merge import merge
-from shards.order import Cursor, Mixture, Order, fold, rank_rows, whole_weights
+from shards.order import Cursor, Mixture, Order, chance, fold, rank_rows, whole_weights
 from shards.reader import ShardReader
 from shards.schema import Clip, Span, clips_of
 from shards.stopwatch import Stopwatch
@@ -52,7 +52,7 @@ __all__ = [  # noqa: RUF022 - grouped
     # pixels
     "encode_clip", "decode_clip", "decode_rgb", "decode_planes", "is_storable",
     # the stream's order
-    "Order", "Mixture", "whole_weights", "Cursor", "fold", "rank_rows",
+    "Order", "Mixture", "whole_weights", "Cursor", "fold", "chance", "rank_rows",
     # whole datasets
     "merge", "verify", "check_commit", "Problem",
     # errors, and where the time goes

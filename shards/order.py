@@ -34,6 +34,11 @@ def fold(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
+def chance(share: float, *parts: int | str) -> bool:
+    """Whether the key of these arguments is in the lowest `share` of all: 0 never, 1 always."""
+    return fold(*parts) < share * 2**64
+
+
 def permutation(count: int, key: int) -> Int64[np.ndarray, " count"]:
     """A keyed permutation of range(count): indices sorted by their SplitMix64 hash."""
     state = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)

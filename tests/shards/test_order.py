@@ -12,6 +12,7 @@ from shards.order import (
     Cursor,
     Mixture,
     Order,
+    chance,
     fold,
     permutation,
     rank_rows,
@@ -195,3 +196,11 @@ def test_a_state_with_an_odd_value_is_refused(odd: dict[str, Any]):
     state = Cursor(order={"dataset": "abc"}, position=40).to_json()
     with pytest.raises(UsageError, match="not the state of a stream"):
         Cursor.from_json({**state, **odd})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_keys_is_drawn_and_all_or_none_at_its_ends(share: float) -> None:
+    drawn = [chance(share, 7, position, "text") for position in range(2000)]
+    # Five standard deviations of a share, none of none or all.
+    assert abs(np.mean(drawn) - share) <= 5 * (share * (1 - share) / 2000) ** 0.5
+    assert drawn == [chance(share, 7, position, "text") for position in range(2000)]

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from shards import UsageError, fold
+from shards import UsageError, chance
 from trainer.stream.batch import Batch
 
 
@@ -21,7 +21,7 @@ def videox_fun(batch: Batch, *, text_drop_ratio: float = 0.1) -> dict[str, Any]:
         text_drop_ratio: share of texts left empty, as its own dataset does; by position.
     """
     _check_frames(batch, "VideoX-Fun")
-    kept = [fold(p, "text") >= text_drop_ratio * 2**64 for p in batch.positions]
+    kept = [not chance(text_drop_ratio, p, "text") for p in batch.positions]
     texts = [text if keep else "" for text, keep in zip(_texts(batch), kept, strict=True)]
     return {"pixel_values": _symmetric(batch.frames), "text": texts}
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from shards import UsageError, fold
+from shards import UsageError, chance
 from trainer.config import ConditioningConfig
 from trainer.libraries import import_transformers
 from trainer.model.context import Context
@@ -140,7 +140,7 @@ class TextEncoder:
 
 def told(seed: int, positions: Sequence[int], dropout: float) -> list[bool]:
     """Which clips are told of: all but a share, each decided by its position in the stream."""
-    return [fold(seed, position, "text") / 2**64 >= dropout for position in positions]
+    return [not chance(dropout, seed, position, "text") for position in positions]
 
 
 def embedding(value: Any, config: ConditioningConfig) -> Float[Tensor, "_ d"]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shards import UsageError, fold
+from shards import UsageError, chance, fold
 from trainer.config import Bucket, StreamConfig
 from trainer.spatial.transform import SpatialTransform
 
@@ -56,7 +56,7 @@ class Framing:
             self._cut(whole - side, fold(seed, position, name))
             for whole, side, name in zip(self.stored, self.box, ("top", "left"), strict=True)
         )
-        flip = fold(seed, position, "flip") < self.config.flip * 2**64
+        flip = chance(self.config.flip, seed, position, "flip")
         if not flip and self.stored == self.size:
             return None
         height, width = self.box

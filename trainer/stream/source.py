@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from shards import Dataset, Layer, UsageError, fold
+from shards import Dataset, Layer, UsageError, chance, fold
 from trainer.config import StreamConfig
 from trainer.spatial.buckets import dropped, members
 from trainer.stream.filter.kept import kept
@@ -192,7 +192,7 @@ def draw_caption(
     texts = _texts(told)
     if not texts:
         return None
-    if fold(seed, position, "caption dropout") < dropout * 2**64:
+    if chance(dropout, seed, position, "caption dropout"):
         return ""
     return texts[fold(seed, position, "caption") % len(texts)]
 

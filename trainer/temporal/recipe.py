@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from flow_cache import Pair
-from shards import fold
+from shards import chance, fold
 from trainer.config import TrainConfig
 from trainer.config.rules import require
 from trainer.process.build import build_process
@@ -143,7 +143,7 @@ class TrainRecipe:
         """The stage of a global batch, drawn by the odds of the stages."""
         choices, parts = stages(self.config.pyramid), law_parts(self.config)
         odds = [part.odds if self.config.pyramid.odds == "law" else 1.0 for part in parts]
-        drawn = _share(self.config.seed, batch_number, "stage") * sum(odds)
+        drawn = (fold(self.config.seed, batch_number, "stage") >> 11) / 2**53 * sum(odds)
         return choices[min(bisect_right(list(accumulate(odds)), drawn), len(choices) - 1)]
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
@@ -161,7 +161,7 @@ class TrainRecipe:
         rng = np.random.default_rng(fold(seed, position, "sigma"))
         by_batch = config.per_slot_by == "batch"
         coin = position // self.config.stream.batch if by_batch else position
-        alone = config.per_slot > 0 and _share(seed, coin, "per slot") < config.per_slot
+        alone = chance(config.per_slot, seed, coin, "per slot")
         shares = rng.random(slots if alone else 1)
         levels = np.array([part.level(float(share)) for share in shares], np.float32)
         levels = np.broadcast_to(levels, slots).copy()
@@ -215,8 +215,3 @@ def law_parts(config: TrainConfig) -> tuple[Part, ...]:
             f"{stage.interval.start:g}; the highest that matters is {law.level(1 - 1e-9):.3g}",
         )
     return found
-
-
-def _share(seed: int, number: int, purpose: str) -> float:
-    """In [0, 1)."""
-    return (fold(seed, number, purpose) >> 11) / 2**53
