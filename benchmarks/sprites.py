@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-SIDE, FRAMES, RADIUS = 32, 16, 5.5
+SIDE, FRAMES, RADIUS = 32, 16, 7.0
 DARK = 32  # grey level of the background
+BRIGHT = 75  # above it is the disc, of which no part is below 90; below it is what models leave
 FINE = 4  # each way; a pixel is the mean of so many points
 SPEEDS = (0.5, 2.0)  # pixels a frame
 
@@ -28,12 +29,12 @@ class Track:
     """Where the disc of each clip is.
 
     Attributes:
-        centre: x, y in pixels; NaN where there is nothing bright.
-        mass: brightness over that of the background, summed; what is left of the disc.
+        centre: x, y in pixels; NaN where less than half of a disc is left.
+        area: what is bright, over the area of a disc.
     """
 
     centre: Float[np.ndarray, "b t 2"]
-    mass: Float[np.ndarray, "b t"]
+    area: Float[np.ndarray, "b t"]
 
     @property
     def velocity(self) -> Float[np.ndarray, "b t1 2"]:
@@ -76,12 +77,13 @@ def scene(seed: int, frames: int = FRAMES) -> UInt8[np.ndarray, "t h w 3"]:
 
 def track(clips: Float[Tensor, "b t 3 h w"]) -> Track:
     """Where the disc is in clips whose values are in [0, 1]."""
-    bright = (clips.double().mean(dim=2) * 255 - DARK - 12).clamp(min=0)
-    mass = bright.sum(dim=(2, 3))
+    grey = clips.double().mean(dim=2) * 255
+    bright = torch.where(grey > BRIGHT, grey - DARK, 0.0)
+    area = (bright > 0).sum(dim=(2, 3)) / (np.pi * RADIUS**2)
+    mass = torch.where(area > 0.5, bright.sum(dim=(2, 3)), torch.nan)
     at = torch.arange(SIDE, dtype=torch.float64) + 0.5
-    with np.errstate(invalid="ignore"):
-        x, y = (bright.sum(dim=2) @ at / mass, bright.sum(dim=3) @ at / mass)
-    return Track(centre=torch.stack([x, y], dim=2).numpy(), mass=mass.numpy())
+    x, y = (bright.sum(dim=2) @ at / mass, bright.sum(dim=3) @ at / mass)
+    return Track(centre=torch.stack([x, y], dim=2).numpy(), area=area.numpy())
 
 
 def write(folder: Path, videos: int, scenes: int, seed: int = 0) -> None:

@@ -8,14 +8,15 @@ from trainer.config.rules import json_object, require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The network: our space-time transformer, or a video network of diffusers."""
+    """The network: our space-time transformer, a video network of diffusers, or your own."""
 
     pretrained: str = ""
     """Folder or Hugging Face id of a network of diffusers to start from, or of a pipeline that
     holds one as `transformer`; unset: one of fresh weights."""
     family: str = ""
     """Class of a network of diffusers of fresh weights, as WanTransformer3DModel (docs/networks.md
-    lists them); unset: our transformer, whose size the following settings give."""
+    lists them), or your own as package.module:Class; unset: our transformer, whose size the
+    following settings give."""
     arguments: str = ""
     """The arguments of that class, a JSON object; unset: its own, mostly billions of weights."""
     dim: int = 384

@@ -1,5 +1,6 @@
 """The network that a configuration asks for."""
 
+from importlib import import_module
 from typing import Any, TypeVar
 
 from torch import nn
@@ -11,12 +12,12 @@ from trainer.model.adapted import Adapted, family_of
 from trainer.model.text import require_all
 from trainer.model.transformer import SpaceTimeTransformer
 
-Made = TypeVar("Made", SpaceTimeTransformer, Adapted)
+Made = TypeVar("Made", bound=nn.Module)
 
 
 def load_network(
     config: ModelConfig, channels: int = 3, text: int = 0, classes: int = 0
-) -> SpaceTimeTransformer | Adapted:
+) -> nn.Module:
     """The network of a configuration; fresh weights are drawn from torch's generator.
 
     Args:
@@ -30,6 +31,8 @@ def load_network(
     """
     if config.ours:
         return _compiled(SpaceTimeTransformer(config, channels, text, classes), config)
+    if ":" in config.family:
+        return _compiled(_own(config), config)
     network = Adapted(_pretrained(config.pretrained) if config.pretrained else _fresh(config))
     asked = config.pretrained or config.family
     if network.channels != channels:
@@ -49,7 +52,7 @@ def load_network(
     return _compiled(network.train(), config)
 
 
-def require_per_slot(network: SpaceTimeTransformer | Adapted) -> None:
+def require_per_slot(network: nn.Module) -> None:
     """UsageError unless a network takes each slot of a clip at its own noise level."""
     if not network.per_slot:
         name = network.name if isinstance(network, Adapted) else type(network).__name__
@@ -65,13 +68,35 @@ def _compiled(network: Made, config: ModelConfig) -> Made:
     Each block by itself: one compilation serves all of them, and DDP, FSDP2 and checkpointing wrap
     them as they are. Names of weights stay.
     """
-    blocks: Any = network.model if isinstance(network, Adapted) else network.blocks
-    if config.compile and getattr(blocks, "_repeated_blocks", None):
-        blocks.compile_repeated_blocks()
+    whole: Any = network.model if isinstance(network, Adapted) else network
+    if config.compile and getattr(whole, "_repeated_blocks", None):
+        whole.compile_repeated_blocks()
     elif config.compile:
-        for block in blocks if isinstance(blocks, nn.ModuleList) else (blocks,):
+        for block in whole.blocks if isinstance(whole, SpaceTimeTransformer) else [whole]:
             block.compile()
     return network
+
+
+def _own(config: ModelConfig) -> nn.Module:
+    """The user's network; what it makes of channels and context is its own affair."""
+    module, _, name = config.family.partition(":")
+    try:
+        made = getattr(import_module(module), name)(**config.settings())
+    except (ImportError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"model.family {config.family} cannot be made: {error}; it names a class that can be "
+            "imported from here, and model.arguments are what it is called with"
+        ) from error
+    if not isinstance(made, nn.Module) or not isinstance(getattr(made, "per_slot", None), bool):
+        raise UsageError(
+            f"model.family {config.family} is no network: a torch module with an attribute "
+            "per_slot, which says whether it takes each slot at its own noise level"
+        )
+    if config.checkpointing:
+        raise UsageError(
+            f"model.checkpointing knows nothing of {config.family}: drop it; let the class do that"
+        )
+    return made.train()
 
 
 def _fresh(config: ModelConfig) -> nn.Module:

@@ -13,7 +13,7 @@ from trainer.config import TrainConfig
 from trainer.sample.loop import Sampler, noise_of
 from trainer.sample.schedule import Schedule, check_given, chunk_starts, schedule
 
-Picture = UInt8[Tensor, "3 h w"]
+Picture = UInt8[Tensor, "*b 3 h w"]  # one for all clips, or one for each
 Frames = UInt8[Tensor, "b t 3 h w"]
 
 

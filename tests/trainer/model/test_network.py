@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,3 +115,48 @@ def test_a_network_of_one_level_is_refused_where_slots_differ() -> None:
     config = ModelConfig(family=mochi, arguments=json.dumps(SETTINGS[mochi]))
     with pytest.raises(UsageError, match=rf"{mochi} takes one noise level a clip"):
         require_per_slot(load_network(config, channels=4))
+
+
+class Own(torch.nn.Module):
+    """A network as users write them."""
+
+    per_slot = False
+
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor, *_: object) -> torch.Tensor:
+        return self.layer(x.movedim(2, -1)).movedim(-1, 2)
+
+
+class Mute(torch.nn.Module):
+    """It does not say whether it takes each slot's level."""
+
+
+def test_a_network_of_the_users_own_is_named_by_where_it_is_imported_from() -> None:
+    own = load_network(ModelConfig(family=f"{__name__}:Own", arguments='{"width": 4}'), channels=4)
+    assert own(torch.zeros(1, 2, 4, 8, 8), torch.zeros(1, 2), torch.arange(2.0), None).requires_grad
+    with pytest.raises(UsageError, match=r"Own takes one noise level a clip"):
+        require_per_slot(own)
+    compiled = load_network(ModelConfig(family=f"{__name__}:Own", compile=True))
+    assert compiled._compiled_call_impl is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"family": "no_such_package:Net"}, "No module named 'no_such_package'"),
+        ({"family": f"{__name__}:None_"}, "has no attribute 'None_'"),
+        ({"family": f"{__name__}:Own", "arguments": '{"depth": 1}'}, "depth"),
+        (
+            {"family": f"{__name__}:Mute"},
+            "is no network: .* an attribute per_slot",
+        ),
+        ({"family": "json:JSONDecoder"}, "is no network"),
+        ({"family": f"{__name__}:Own", "checkpointing": True}, "knows nothing of .*Own: drop it"),
+    ],
+)
+def test_what_is_no_network_of_ones_own_is_refused(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        load_network(ModelConfig(**settings))
