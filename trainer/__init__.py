@@ -60,7 +60,16 @@ from trainer.stream.engine import Stream
 from trainer.stream.source import Source, survey
 from trainer.stream.timing import Totals, stage_table
 from trainer.temporal.fluxflow import draw_shuffle
-from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
+from trainer.temporal.plan import (
+    Supervision,
+    TemporalPlan,
+    reorder,
+    subsample,
+    supervise,
+    unshuffled,
+    window,
+)
+from trainer.temporal.rate import FrameTimes
 from trainer.temporal.recipe import ClipFacts, PlainRecipe, Recipe, SamplePlan, TrainRecipe
 from trainer.temporal.stages import Stage, stages
 from trainer.terms.denoised import denoise_batch
@@ -77,9 +86,9 @@ __all__ = [  # noqa: RUF022 - grouped
     "OptimConfig", "PRESETS", "ProcessConfig", "PyramidConfig", "SmoothnessConfig",
     "StreamConfig", "TrainConfig", "ValidationConfig", "WarpingConfig", "Bucket",
     # what is shown: plans and recipes
-    "TemporalPlan", "window", "subsample", "reorder", "Supervision", "supervise",
+    "TemporalPlan", "window", "unshuffled", "subsample", "reorder", "Supervision", "supervise",
     "draw_shuffle", "Stage", "stages", "Recipe", "ClipFacts", "SamplePlan", "PlainRecipe",
-    "TrainRecipe", "Framing", "SpatialTransform",
+    "TrainRecipe", "Framing", "SpatialTransform", "FrameTimes",
     # the stream
     "Stream", "Source", "survey", "Batch", "Damage", "FlowTargets", "Totals", "stage_table",
     # the codec

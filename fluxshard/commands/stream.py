@@ -23,6 +23,7 @@ def stream(
     batches: int = 100,
     batch_size: int = 8,
     frames: int = 0,
+    fps: float = 0.0,
     size: str = "",
     buckets: tuple[str, ...] = (),
     fill: Literal["best", "all"] = "best",
@@ -52,7 +53,9 @@ def stream(
         dataset: folder or URL of the dataset.
         batches: how many to take.
         batch_size: clips in a global batch, over all ranks.
-        frames: stored frames that a sample spans; 0: as many as the shortest clip has.
+        frames: that a sample spans; 0: as many as the shortest clip has.
+        fps: frames a second of a sample, by time stamps; 0: every stored frame. It asks for frames
+            or buckets.
         size: WIDTHxHEIGHT to show frames at; as stored if empty.
         buckets: WIDTHxHEIGHTxFRAMES, or WIDTHxHEIGHT@FRAMES, instead of size and frames: each batch
             is of one of them.
@@ -83,11 +86,14 @@ def stream(
 
     if batches < 1:
         raise UsageError(f"batches is {batches}; take 1 or more")
+    if fps and not (frames or buckets):
+        raise UsageError(f"fps is {fps:g}: say how many --frames, as clips have no one length then")
     opened = Dataset(dataset)
     source = Source(dataset=opened, where=where, layer=opened.layer(flow) if flow else None)
     length = frames or survey(source, StreamConfig(frames=1, size=size)).shortest
     config = StreamConfig(
         frames=length or 1,
+        fps=fps or None,
         size=size,
         buckets=buckets,
         fill=fill,
@@ -110,7 +116,7 @@ def stream(
     if state_out:
         Path(state_out).write_text(json.dumps(found.state_dict(), indent=1) + "\n")
     if show:
-        _draw(shown, show, show_out)
+        _draw(shown, show, show_out, fps / stride)
     _report(found, damaged, as_json)
     return 0
 
@@ -138,14 +144,14 @@ def _lines(stream: "Stream", batch: "Batch") -> Iterator[str]:
         yield f"{stream.epoch(position)}\t{position}\t{key}\t{frames}\n"
 
 
-def _draw(shown: "list[Batch]", most: int, out: str) -> None:
-    from fluxshard.report.grid import grid_video
+def _draw(shown: "list[Batch]", most: int, out: str, fps: float) -> None:
+    from fluxshard.report.grid import grid_video, played_at
     from fluxshard.terminal import say
 
     shape = shown[0].frames.shape[1:]  # of one bucket
     alike = [batch.frames for batch in shown if batch.frames.shape[1:] == shape]
     clips = [clip.numpy() for frames in alike for clip in frames][:most]
-    Path(out).write_bytes(grid_video(clips))
+    Path(out).write_bytes(grid_video(clips, played_at(fps)))
     say(f"{len(clips)} samples → {out}")
 
 
@@ -160,7 +166,7 @@ def _report(stream: "Stream", damaged: dict[str, str], as_json: bool) -> None:
         in_buckets = {"buckets": [asdict(filling) for filling in fillings]}
         write(json.dumps({**facts, **more, **in_buckets}, indent=1))
         return
-    if stream.config.buckets:
+    if stream.config.buckets or dropped:
         rows = [(one.bucket, f"{one.samples}", f"{one.share:.1%}") for one in fillings]
         rows += [("none", f"{count}", reason) for reason, count in dropped.items()]
         print_table(("bucket", "samples", "of the batches"), rows)

@@ -65,6 +65,8 @@ def train(
         f"steps {summary.first_step} to {summary.last_step} in {summary.seconds:.0f} s, "
         f"{summary.parameters / 1e6:.1f} M parameters, {losses(summary.last)} → {out}"
     )
+    for reason, count in summary.left_out.items():
+        say(f"{count} clips, {reason}", "left out", "yellow")
     if summary.stream:
         print_table(*stage_table(summary.stream), error=True)
     return 0

@@ -17,16 +17,21 @@ _GAP = 4  # pixels between clips
 Clip = UInt8[np.ndarray, "_ 3 h w"]
 
 
-def grid_video(clips: Sequence[Clip]) -> bytes:
+def played_at(fps: float | None) -> Fraction:
+    """The rate to show samples at: their own, or one to look at them if they have none."""
+    return Fraction(fps).limit_denominator(1001) if fps else FPS
+
+
+def grid_video(clips: Sequence[Clip], fps: Fraction = FPS) -> bytes:
     """An mp4 of clips of one size in a grid; shorter ones stand still at their end.
 
     Raises:
         ValueError: there are none.
     """
-    return encode_clip(grid(clips), FPS)
+    return encode_clip(grid(clips), fps)
 
 
-def grid_gif(clips: Sequence[Clip]) -> bytes:
+def grid_gif(clips: Sequence[Clip], fps: Fraction = FPS) -> bytes:
     """The same as a GIF that begins again at its end; its frames have 256 colours each.
 
     Raises:
@@ -34,7 +39,7 @@ def grid_gif(clips: Sequence[Clip]) -> bytes:
     """
     pictures = [Image.fromarray(frame) for frame in grid(clips).transpose(0, 2, 3, 1)]
     buffer = io.BytesIO()
-    milliseconds = round(1000 / FPS)
+    milliseconds = round(1000 / fps)
     pictures[0].save(
         buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0
     )

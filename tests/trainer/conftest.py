@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -90,6 +91,15 @@ class Made:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """When the frames of a clip were taken."""
+
+    pts: Sequence[int]
+    base: Fraction = Fraction(1, 12)
+    fps: Fraction = Fraction(12)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_compute_thread() -> Iterator[None]:
     """Small tensors gain nothing from more, and lose much where other processes are at work."""
@@ -116,14 +126,20 @@ def write_dataset(
     sources: Sequence[np.ndarray],
     fields: Sequence[Mapping[Pair, FlowField]],
     shards_of: Sequence[int],
+    times: Sequence[Times] = (),
 ) -> Dataset:
-    """Clips [t, 3, h, w] and their flow, as many in each shard as `shards_of` says."""
+    """Clips [t, 3, h, w] and their flow, as many in each shard as `shards_of` says.
+
+    Args:
+        times: of the frames of each clip; none: 12 a second.
+    """
+    times = times or [Times(pts=range(len(clip))) for clip in sources]
     store, shards, layers, row = Store(url), {}, {}, 0
     for shard, count in enumerate(shards_of):
         name, rows = shard_name(shard), range(row, row + count)
         row += count
         with shard_tar(store, f"clips/{name}.tar") as tar:
-            clip_rows = [add_clip(tar, n, sources[n]) for n in rows]
+            clip_rows = [add_clip(tar, n, sources[n], times[n]) for n in rows]
         write_table(store, f"clips/{name}.parquet", pa.Table.from_pylist(clip_rows))
         with shard_tar(store, f"flow/{spec.layer}/{name}.tar") as tar:
             flow_rows = [add_flow(tar, n, fields[n], spec) for n in rows]
@@ -137,11 +153,23 @@ def write_dataset(
     return Dataset(str(url))
 
 
-def add_clip(tar: ShardTar, number: int, frames: np.ndarray) -> dict:
+def add_clip(tar: ShardTar, number: int, frames: np.ndarray, times: Times) -> dict:
     key, caption = f"clip-{number}", f"scene {number}"
     height, width = frames.shape[-2:]
-    members = {"mp4": encode_clip(frames, Fraction(12)), "txt": caption.encode(), "json": b"{}"}
-    facts = {"frames": len(frames), "height": height, "width": width, "caption": caption}
+    members = {"mp4": encode_clip(frames, times.fps), "txt": caption.encode(), "json": b"{}"}
+    facts: dict[str, Any] = {
+        "frames": len(frames),
+        "height": height,
+        "width": width,
+        "caption": caption,
+    }
+    facts |= {
+        "pts": list(times.pts),
+        "time_base_num": times.base.numerator,
+        "time_base_den": times.base.denominator,
+        "fps_num": times.fps.numerator,
+        "fps_den": times.fps.denominator,
+    }
     return {"key": key, **facts, **span_columns(tar.add(key, members))}
 
 

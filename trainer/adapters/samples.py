@@ -30,12 +30,14 @@ def open_sora(batch: Batch, *, fps: float | None = None) -> dict[str, Any]:
     """Open-Sora 2: `video` [b, 3, t, h, w], `text`.
 
     Args:
-        fps: of the stored clips; texts then end with that of the sample (` 24 FPS.`), as its own
-            dataset's do. None leaves them as they are.
+        fps: of the stored clips, where the stream has no rate of its own (`stream.fps`).
+            Texts end with that of the sample (` 24 FPS.`), as its own dataset's do; without
+            either they stay as they are.
     """
     _check_frames(batch, "Open-Sora")
-    rate = "" if fps is None else f" {fps / batch.stage.stride:g} FPS."
-    texts = [text + rate for text in _texts(batch)]
+    rate = _rate(batch, fps)
+    told = "" if rate is None else f" {rate:g} FPS."
+    texts = [text + told for text in _texts(batch)]
     return {"video": _symmetric(batch.frames.transpose(1, 2).contiguous()), "text": texts}
 
 
@@ -59,19 +61,28 @@ def diffsynth(sample: Batch) -> dict[str, Any]:
     return {"video": [Image.fromarray(one) for one in pictures], "prompt": _texts(sample)[0]}
 
 
-def cosmos(sample: Batch, *, fps: float) -> dict[str, Any]:
+def cosmos(sample: Batch, *, fps: float | None = None) -> dict[str, Any]:
     """One sample for Cosmos-Predict 2.5, as an item of its `VideoDataset`: bytes, [3, t, h, w].
 
     Args:
-        fps: of the stored clips.
+        fps: of the stored clips, where the stream has no rate of its own (`stream.fps`).
+
+    Raises:
+        UsageError: it has none, and none is given.
     """
     _check_frames(sample, "Cosmos")
+    rate = _rate(sample, fps)
+    if rate is None:
+        raise UsageError(
+            "Cosmos is told the frame rate of each sample: set stream.fps or, if all clips have "
+            "one rate, give it as fps"
+        )
     video = _only(sample).transpose(0, 1).contiguous()
     _, frames, height, width = video.shape
     return {
         "video": video,
         "ai_caption": _texts(sample)[0],
-        "fps": float(fps) / sample.stage.stride,
+        "fps": rate,
         "image_size": torch.tensor([height, width, height, width]),
         "num_frames": frames,
         "padding_mask": torch.zeros(1, height, width),
@@ -80,6 +91,12 @@ def cosmos(sample: Batch, *, fps: float) -> dict[str, Any]:
 
 def _symmetric(frames: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     return frames.float().div_(127.5).sub_(1)
+
+
+def _rate(batch: Batch, stored: float | None) -> float | None:
+    """Frames a second of the samples: of the stream's own rate, or of clips stored at one."""
+    rate = stored if batch.fps is None else batch.fps
+    return None if rate is None else rate / batch.stage.stride
 
 
 def _texts(batch: Batch) -> list[str]:

@@ -17,7 +17,7 @@ class Bucket:
     """How large the samples of a batch are.
 
     Attributes:
-        frames: stored frames that a sample spans.
+        frames: that a sample spans at the full rate.
         size: (height, width) that they are shown at; None: as stored.
     """
 

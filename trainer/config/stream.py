@@ -1,6 +1,7 @@
 """What is read."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
@@ -13,7 +14,10 @@ class StreamConfig:
     """What is read from the dataset, and how far ahead."""
 
     frames: int = 16
-    """Stored frames a training clip spans; every stage sees this window at its own rate."""
+    """Frames a training clip spans; every stage sees this window at its own rate."""
+    fps: float | None = None
+    """Frames a second of that window, by time stamps, whatever rate clips have; those that are
+    slower are left out. Unset: every stored frame."""
     size: str = ""
     """WIDTHxHEIGHT that frames are shown at; unset: as stored. Pictures are cut to its shape and
     made smaller, never larger."""
@@ -62,6 +66,11 @@ class StreamConfig:
         for name in (*at_least_1, "max_damaged", "prefetch_mib"):
             value, least = getattr(self, name), int(name in at_least_1)
             require(value >= least, f"stream.{name} must be at least {least}, got {value}")
+        require(
+            self.fps is None or 0.01 <= self.fps <= 1000,
+            f"stream.fps must be in [0.01, 1000] frames a second, got {self.fps}; to take every "
+            "stored frame, leave it unset",
+        )
         for name in ("flip", "caption_dropout"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"stream.{name} must be in [0, 1], got {value}")
@@ -74,6 +83,11 @@ class StreamConfig:
             len({*self.shapes}) == len(self.shapes),
             f"stream.buckets names one twice: {', '.join(map(str, self.shapes))}",
         )
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames a second; None: every stored frame."""
+        return None if self.fps is None else Fraction(self.fps).limit_denominator(1001)
 
     @property
     def shapes(self) -> tuple[Bucket, ...]:

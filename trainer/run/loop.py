@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +50,7 @@ class Summary:
         seconds: that it took.
         last: the newest value of each metric.
         stream: where the stream's time went (`Totals.facts`); empty if there was nothing to do.
+        left_out: how many clips give no sample, by reason.
         leads: whether this process is rank 0, which speaks for all.
     """
 
@@ -59,6 +60,7 @@ class Summary:
     seconds: float
     last: Record
     stream: Record
+    left_out: Mapping[str, int]
     leads: bool
 
 
@@ -231,6 +233,7 @@ def _train(
         seconds=time.perf_counter() - began,
         last=last,
         stream=stream.totals.facts() if stream.totals.batches else {},
+        left_out=stream.places.dropped,
         leads=ranks.leads,
     )
 

@@ -64,6 +64,7 @@ def assemble(
         spaces=tuple(plan.space for plan in plans),
         keys=tuple(clip.samples.key(clip.row) for clip in clips),
         captions=tuple(clip.samples.caption(clip.row, clip.position) for clip in clips),
+        fps=clips[0].samples.fps,
         columns={
             name: tuple(clip.samples.value(clip.row, name) for clip in clips)
             for name in clips[0].samples.source.columns

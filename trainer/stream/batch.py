@@ -81,6 +81,7 @@ class Batch:
         stage: of the pyramid.
         plans, keys, captions: one for each sample.
         spaces: what each sample shows of the stored pictures; None: all, as they are stored.
+        fps: frames a second of the full rate; None: as clips are stored.
         columns: values of the columns that the source was asked for, one for each sample.
         positions: of the samples in the order; all their randomness derives from these.
         damaged: clips that others of the batch stand in for.
@@ -99,6 +100,7 @@ class Batch:
     positions: tuple[int, ...]
     cursor: Cursor
     spaces: tuple[SpatialTransform | None, ...] = ()
+    fps: float | None = None
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     damaged: tuple[Damage, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
@@ -113,7 +115,7 @@ class Batch:
 
     @property
     def time(self) -> Float32[Tensor, " t"]:
-        """When each slot is shown, in stored frames. Shuffling does not move slots."""
+        """When each slot is shown, in slots of the full rate. Shuffling does not move slots."""
         return self.stage.stride * torch.arange(self.frames.shape[1], dtype=torch.float32)
 
     @property

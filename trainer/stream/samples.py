@@ -4,7 +4,8 @@ Nothing here grows with the clips: the index of the shards of a few windows is h
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -17,15 +18,9 @@ from trainer.config import StreamConfig
 from trainer.spatial.framing import Framing, fits
 from trainer.stream.batch import Damage
 from trainer.stream.filter.where import Where
-from trainer.stream.source import (
-    COLUMNS,
-    Source,
-    check_columns,
-    draw_caption,
-    only_size,
-    pick,
-    survey,
-)
+from trainer.stream.pick import ALIGNED, TIMES, columns_for, pick
+from trainer.stream.source import Source, check_columns, draw_caption, only_size, survey
+from trainer.temporal.rate import FrameTimes, frame_times
 from trainer.temporal.recipe import ClipFacts
 
 
@@ -73,16 +68,19 @@ class Opened:
         # This window, the next one, and that which threads may still be filling from; buckets go
         # through the shards in one order, about as far.
         held = (2 + len(config.shapes)) * config.window
-        columns = (*COLUMNS, config.captions, *self.where.columns, *source.columns)
+        needed = columns_for(config)
+        columns = (*needed, config.captions, *self.where.columns, *source.columns)
         self.reader = ShardReader(source.dataset, source.layer, columns=columns, held=held)
         self.picked = Held(self._pick, held)
 
     def identity(self) -> Mapping[str, int | str]:
         """What decides the order, besides the seed."""
         facts = {"dataset": self.source.dataset.digest[:16], "where": str(self.where)}
+        lengths = ", ".join(dict.fromkeys(str(bucket.frames) for bucket in self.config.shapes))
         if self.config.windows == "all":
-            lengths = dict.fromkeys(str(bucket.frames) for bucket in self.config.shapes)
-            facts["windows"] = f"all of {', '.join(lengths)} frames"
+            facts["windows"] = f"all of {lengths} frames"
+        if self.config.fps:
+            facts["fps"] = f"{self.config.fps:g}, for {lengths} frames"
         return facts
 
     def _pick(self, shard: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -101,6 +99,7 @@ class Samples:
     Attributes:
         bucket: how large they are.
         framings: how the clips of each stored size are shown.
+        fps: frames per second of the samples; None: as clips are stored.
         of_source: samples that the source has in all of its buckets.
         bad: samples known to be damaged, by number, and why.
 
@@ -110,6 +109,7 @@ class Samples:
 
     def __init__(self, opened: Opened, seed: int, number: int = 0) -> None:
         config, source = opened.config, opened.source
+        self.fps = config.fps
         self.source, self.reader, self._picked = source, opened.reader, opened.picked
         self._config, self._number, self.bucket = config, number, config.shapes[number]
         found, size = opened.found, self.bucket.size
@@ -208,16 +208,28 @@ class Samples:
         stored, height, width = (
             self.reader.value(row, name) for name in ("frames", "height", "width")
         )
-        self._check_frames(stored)
+        if self.fps is None:
+            self._check_frames(stored)
         if self.bucket.size is None:
             self.check_size((height, width))
         facts = ClipFacts(
-            frames=self.bucket.frames if self._config.windows == "all" else stored,
+            frames=stored - first,
             flow_pairs=() if self._spec is None else _stored_pairs(stored, self._spec),
             first=first,
             framing=self._framing((height, width)),
+            times=self._times(row),
         )
+        if self._config.windows == "all":
+            shown = facts.windows(self.bucket.frames, ALIGNED)[0]
+            facts = replace(facts, frames=int(shown[-1]) + 1 - first)
         return row, (height, width), facts
+
+    def _times(self, row: int) -> FrameTimes | None:
+        """When the frames of a clip show, where the model has a frame rate of its own."""
+        if self._config.rate is None:
+            return None
+        pts, *facts = (self.reader.value(row, name) for name in TIMES)
+        return frame_times(pts, Fraction(*facts[:2]), Fraction(*facts[2:]), self._config.rate)
 
     def _framing(self, stored: tuple[int, int]) -> Framing:
         return Framing(stored=stored, bucket=self.bucket, config=self._config)

@@ -11,21 +11,16 @@ from itertools import groupby, islice
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int
 
 from shards import Dataset, Layer, UsageError, chance, fold
 from trainer.config import StreamConfig
-from trainer.spatial.buckets import dropped, members
 from trainer.stream.filter.kept import kept
 from trainer.stream.filter.where import Where
+from trainer.stream.pick import SHAPE, columns_for, left_out, pick
 
-_SHAPE = ("frames", "height", "width")
-COLUMNS = _SHAPE  # that a stream needs of each clip
 _CAPTION = "caption"  # the column that every dataset has
 _AT_ONCE = 64  # shards that a filter looks at together
 _WORTH_KEEPING = 256  # shards; fewer are counted in less than half a second
-Rows = Int[np.ndarray, " _"]  # of no one length
-_ALIGNED = 4  # windows begin where every level's flow is stored and every stride decodes alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +48,9 @@ class Survey:
     Attributes:
         samples: of each bucket, taken of each shard.
         sizes: (height, width) of the clips.
-        shortest: frames that each clip has at least; None where clips go to buckets, which drop
-            those that are too short.
-        dropped: clips that are in no bucket, by reason.
+        shortest: frames that each clip has at least; None where those that are too short are left
+            out: by buckets, and by a frame rate of the model's own.
+        dropped: clips that are left out, by reason.
     """
 
     samples: tuple[tuple[int, ...], ...]
@@ -82,7 +77,7 @@ def survey(source: Source, config: StreamConfig) -> Survey:
         DamagedDataset: the index is not what the manifest records.
     """
     dataset, told = source.dataset, source.dataset.manifest.config
-    plain = not source.where and not config.buckets and config.windows == "drawn"
+    plain = not (source.where or config.buckets or config.fps) and config.windows == "drawn"
     if plain and told.get("size") and told.get("frames"):
         height, width = told["size"]
         counts = (dataset.shard_rows,)
@@ -96,6 +91,7 @@ def survey(source: Source, config: StreamConfig) -> Survey:
         "windows": f"all of {config.frames}" if every and not config.buckets else config.windows,
         "buckets": [*config.buckets, config.fill, config.resize] if config.buckets else [],
         "computed by": f"pyarrow {pa.__version__}",
+        **({"fps": [config.fps, config.frames]} if config.fps else {}),
     }
     found = kept(facts, lambda: asdict(_count(source, config)))
     found |= {name: tuple(map(tuple, found[name])) for name in ("samples", "sizes")}
@@ -108,7 +104,7 @@ def _count(source: Source, config: StreamConfig) -> Survey:
     samples: list[list[int]] = [[] for _ in config.shapes]
     shortest: list[int] = []
     unseen, sizes, lost = {*where.columns}, set[tuple[int, int]](), Counter[str]()
-    for tables in _alike(dataset.each([*_SHAPE, *where.columns])):
+    for tables in _alike(dataset.each([*columns_for(config), *where.columns])):
         table = pa.concat_tables(tables).combine_chunks()
         unseen -= {*table.column_names}
         taken = where.places(table)
@@ -116,12 +112,10 @@ def _count(source: Source, config: StreamConfig) -> Survey:
         for counts, (places, _) in zip(samples, pick(table, taken, config), strict=True):
             counts += np.diff(np.searchsorted(places, ends), prepend=0).tolist()
             if len(places):
-                frames, *sides = (table[name].to_numpy()[places] for name in _SHAPE)
+                frames, *sides = (table[name].to_numpy()[places] for name in SHAPE)
                 sizes |= {(height, width) for height, width in np.unique(sides, axis=1).T.tolist()}
                 shortest.append(int(frames.min()))
-        if config.buckets:
-            frames, heights, widths = (table[name].to_numpy()[taken] for name in _SHAPE)
-            lost += dropped(frames, heights, widths, config)
+        lost += left_out(table, taken, config)
     if unseen:
         columns = ", ".join(next(dataset.schemas()).names)
         raise UsageError(
@@ -131,7 +125,7 @@ def _count(source: Source, config: StreamConfig) -> Survey:
     return Survey(
         samples=tuple(map(tuple, samples)),
         sizes=tuple(sorted(sizes)),
-        shortest=None if config.buckets else min(shortest, default=0),
+        shortest=None if config.buckets or config.fps else min(shortest, default=0),
         dropped=dict(lost),
     )
 
@@ -141,7 +135,9 @@ def _checked(source: Source, config: StreamConfig, found: Survey) -> Survey:
     url = source.dataset.url
     if found.dropped and not found.sizes:
         why = ", ".join(f"{count} are {reason}" for reason, count in found.dropped.items())
-        raise UsageError(f"no clip of {url} fills a bucket of {', '.join(config.buckets)}: {why}")
+        rate = f"{config.frames} frames at {config.fps:g} fps" if config.fps else ""
+        wanted = f"a bucket of {', '.join(config.buckets)}" if config.buckets else rate
+        raise UsageError(f"no clip of {url} fills {wanted}: {why}")
     if not found.sizes:
         raise UsageError(f"the filter {source.where!r} leaves no clip of {url}: widen it")
     if config.shapes[0].size is None:
@@ -154,30 +150,6 @@ def _alike(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
     for _, run in groupby(tables, key=lambda table: table.schema):
         while some := [*islice(run, _AT_ONCE)]:
             yield some
-
-
-def pick(table: pa.Table, places: Rows, config: StreamConfig) -> list[tuple[Rows, Rows]]:
-    """The samples of a shard in each bucket: the place of each one's clip, its first frame there.
-
-    Args:
-        places: of the clips that are taken.
-    """
-    frames, heights, widths = (table[name].to_numpy()[places] for name in _SHAPE)
-    inside = np.ones((1, len(places)), bool)
-    if config.buckets:
-        inside = members(frames, heights, widths, config)
-    parts = zip(config.shapes, inside, strict=True)
-    return [_windows(places[row], frames[row], bucket.frames, config) for bucket, row in parts]
-
-
-def _windows(places: Rows, frames: Rows, length: int, config: StreamConfig) -> tuple[Rows, Rows]:
-    """The samples that clips give: one each, or one for each window of a length."""
-    if config.windows == "drawn":
-        return places, np.zeros_like(places)
-    step = max(_ALIGNED, length // _ALIGNED * _ALIGNED)
-    counts = np.maximum(0, (frames - length) // step + 1).astype(np.int64)
-    numbers = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(places, counts), step * numbers
 
 
 def draw_caption(

@@ -26,13 +26,14 @@ class TemporalPlan:
 
     Attributes:
         src_index: frame numbers of the stored clip, no two alike.
-        start: first stored frame of the clip's window.
-        stride: stored frames between neighbouring slots, before any shuffling.
+        window: the frames that the clip shows at the full rate and in order; at a frame rate of the
+            model's own they are not evenly apart.
+        stride: places of the window from slot to slot, before any shuffling.
         stage: pyramid stage, 1 is the full rate.
     """
 
     src_index: Slots
-    start: int
+    window: Int64[np.ndarray, " w"]
     stride: int = 1
     stage: int = 1
 
@@ -42,6 +43,11 @@ class TemporalPlan:
             raise ValueError(f"src_index must be int64 [t], got {index.dtype} {list(index.shape)}")
         if len(np.unique(index)) != len(index) or (len(index) and index.min() < 0):
             raise ValueError(f"src_index must hold different frames from 0 up, got {index}")
+        if len(index) != len(self.straight):
+            raise ValueError(
+                f"a window of {len(self.window)} frames has {len(self.straight)} slots at stride "
+                f"{self.stride}, and src_index {len(index)}"
+            )
 
     def __len__(self) -> int:
         return len(self.src_index)
@@ -49,7 +55,7 @@ class TemporalPlan:
     @property
     def straight(self) -> Slots:
         """The frames an unshuffled clip of this stride would show."""
-        return self.start + self.stride * np.arange(len(self), dtype=np.int64)
+        return self.window[:: self.stride]
 
     @property
     def moved(self) -> float:
@@ -62,9 +68,14 @@ class TemporalPlan:
         return np.argsort(self.src_index)
 
 
+def unshuffled(frames: Slots) -> TemporalPlan:
+    """These stored frames, in order."""
+    return TemporalPlan(src_index=frames, window=frames)
+
+
 def window(start: int, frames: int) -> TemporalPlan:
     """Every stored frame of [start, start + frames), in order."""
-    return TemporalPlan(src_index=np.arange(start, start + frames, dtype=np.int64), start=start)
+    return unshuffled(np.arange(start, start + frames, dtype=np.int64))
 
 
 def subsample(plan: TemporalPlan, stride: int, stage: int) -> TemporalPlan:
@@ -112,9 +123,10 @@ def supervise(
     """
     along = plan.restore if order == "restored" else np.arange(len(plan))
     slots = np.stack([along[:-1], along[1:]], axis=1)
-    chains = []
-    for first, second in plan.src_index[slots].tolist():
-        excluded = order == "neighbours" and abs(second - first) != plan.stride
+    places = np.searchsorted(plan.window, plan.src_index)[slots]
+    apart, chains = np.abs(places[:, 1] - places[:, 0]).tolist(), []
+    for (first, second), distance in zip(plan.src_index[slots].tolist(), apart, strict=True):
+        excluded = order == "neighbours" and distance != plan.stride
         chain = () if excluded else tuple(hops(first, second, stored))
         chains.append(chain if len(chain) <= max_hops else ())
     return Supervision(slots=slots, chains=tuple(chains))

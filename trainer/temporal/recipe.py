@@ -13,9 +13,10 @@ from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32
+from numpy.lib.stride_tricks import sliding_window_view
 
 from flow_cache import Pair
-from shards import chance, fold
+from shards import UsageError, chance, fold
 from trainer.config import TrainConfig
 from trainer.config.rules import require
 from trainer.process.build import build_process
@@ -24,7 +25,15 @@ from trainer.process.pyramid import NoiseInterval
 from trainer.spatial.framing import Framing
 from trainer.spatial.transform import SpatialTransform
 from trainer.temporal.fluxflow import draw_shuffle
-from trainer.temporal.plan import Supervision, TemporalPlan, reorder, subsample, supervise, window
+from trainer.temporal.plan import (
+    Supervision,
+    TemporalPlan,
+    reorder,
+    subsample,
+    supervise,
+    unshuffled,
+)
+from trainer.temporal.rate import FrameTimes, Windows, windows
 from trainer.temporal.stages import Stage, stages
 
 _ALIGNED = 4  # frames: where every level's flow is stored and every stride decodes alone
@@ -36,20 +45,47 @@ class ClipFacts:
     """What a recipe may know of a stored clip.
 
     Attributes:
-        frames: that may be shown.
+        frames: stored ones that may be shown.
         flow_pairs: (source frame, target frame) whose flow the opened layer holds; none without.
         first: the first frame that may be shown; above 0 where a clip gives several samples.
         framing: which part of the pictures the stream is configured to show; None: all of them.
+        times: when the clip's frames show, where the model has a frame rate of its own
+            (`stream.fps`); None: each stored frame is a slot.
     """
 
     frames: int
     flow_pairs: tuple[Pair, ...]
     first: int = 0
     framing: Framing | None = None
+    times: FrameTimes | None = None
 
     def span(self, otherwise: int) -> int:
-        """Stored frames that a sample spans: those of its bucket; `otherwise` if it has none."""
+        """Slots that a sample spans: those of its bucket; `otherwise` if it has none."""
         return otherwise if self.framing is None else self.framing.bucket.frames
+
+    def windows(self, slots: int, aligned: int) -> Windows:
+        """The stored frames of every window that may be shown, one at least.
+
+        Args:
+            aligned: windows begin at multiples of so many stored frames.
+
+        Raises:
+            UsageError: the clip has none of so many slots.
+        """
+        first, end = self.first, self.first + self.frames
+        if self.times is not None:
+            found: Windows = windows(self.times, slots, aligned)
+            found = found[(found[:, 0] >= first) & (found[:, -1] < end)]
+        elif slots <= self.frames:
+            found = sliding_window_view(np.arange(first, end), slots)[::aligned]
+        else:
+            found = np.empty((0, slots), np.int64)
+        if not len(found):
+            raise UsageError(
+                f"a clip has no window of {slots} frames: let those of the recipe be at most those "
+                "of the stream (stream.frames, stream.buckets), which chose it"
+            )
+        return found
 
     def draw_space(self, seed: int, position: int) -> SpatialTransform | None:
         """What a position shows of the pictures; None: all, as they are stored."""
@@ -96,8 +132,8 @@ class PlainRecipe:
     """Clips in order, at one stride, without noise levels: for trainers that draw their own.
 
     Attributes:
-        frames: stored frames that a sample spans; None: those of its bucket, or all of a clip.
-        stride: stored frames from slot to slot: 1, 2 or 4.
+        frames: that a sample spans at the full rate; None: those of its bucket, or all of a clip.
+        stride: show every so many of them: 1, 2 or 4.
         seed: of the window, where clips are longer.
         flow: whether stored flow between neighbouring slots is wanted.
     """
@@ -114,10 +150,9 @@ class PlainRecipe:
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
         """A window, and the pairs of neighbours in it."""
-        frames = self.frames or clip.span(clip.frames)
-        starts = (clip.frames - frames) // _ALIGNED + 1
-        start = _ALIGNED * (fold(self.seed, position, "plan") % starts)
-        shown = subsample(window(clip.first + start, frames), self.stride, group.number)
+        windows = clip.windows(self.frames or clip.span(clip.frames), _ALIGNED)
+        drawn = windows[fold(self.seed, position, "plan") % len(windows)]
+        shown = subsample(unshuffled(drawn), self.stride, group.number)
         wanted = self.flow and clip.flow_pairs and len(shown) > 1
         flow = supervise(shown, clip.flow_pairs, "restored", _MOST_HOPS) if wanted else None
         space = clip.draw_space(self.seed, position)
@@ -176,9 +211,8 @@ class TrainRecipe:
         """
         frames, coarsest = clip.span(self.config.stream.frames), self.config.pyramid.coarsest
         rng = np.random.default_rng(fold(self.config.seed, position, "plan"))
-        starts = (clip.frames - frames) // coarsest + 1
-        start = coarsest * int(rng.integers(starts)) if starts > 1 else 0
-        plan = window(clip.first + start, frames)
+        windows = clip.windows(frames, coarsest)
+        plan = unshuffled(windows[int(rng.integers(len(windows))) if len(windows) > 1 else 0])
         fluxflow = self.config.fluxflow
         if fluxflow.before_stride:
             plan = reorder(plan, draw_shuffle(rng, fluxflow, frames))

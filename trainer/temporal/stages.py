@@ -19,7 +19,7 @@ class Stage:
 
     Attributes:
         number: 1 is the full rate.
-        stride: stored frames from slot to slot.
+        stride: slots of the full rate from slot to slot.
         interval: the noise levels that the stage trains on.
     """
 

@@ -93,7 +93,7 @@ def sample(
             show("sampling", done, total)
 
         clips = sample_clips(facts.config, facts.size, trained, wish, step)
-    write_clips(list(clips.numpy()), Path(out))
+    write_clips(list(clips.numpy()), Path(out), facts.config.stream.fps)
     say(f"{count} clips of {request.frames} frames → {out}")
     return 0
 
@@ -159,13 +159,14 @@ def read_images(
     return found
 
 
-def write_clips(clips: "list[UInt8[np.ndarray, 't 3 h w']]", out: Path) -> None:
-    """Each by its number, and all together."""
-    from fluxshard.report.grid import FPS, grid_gif, grid_video
+def write_clips(clips: "list[UInt8[np.ndarray, 't 3 h w']]", out: Path, fps: float | None) -> None:
+    """Each by its number, and all together; at the model's frame rate, if it has one."""
+    from fluxshard.report.grid import grid_gif, grid_video, played_at
     from shards import encode_clip
 
     out.mkdir(parents=True, exist_ok=True)
+    rate = played_at(fps)
     for number, clip in enumerate(clips):
-        (out / f"{number:06}.mp4").write_bytes(encode_clip(clip, FPS))
-    (out / "grid.mp4").write_bytes(grid_video(clips))
-    (out / "grid.gif").write_bytes(grid_gif(clips))
+        (out / f"{number:06}.mp4").write_bytes(encode_clip(clip, rate))
+    (out / "grid.mp4").write_bytes(grid_video(clips, rate))
+    (out / "grid.gif").write_bytes(grid_gif(clips, rate))

@@ -30,13 +30,14 @@ def sampling(out: str, config: TrainConfig, count: int, prompts: str) -> Watcher
     wish = Wish(count=count or len(texts), given={}, prompts=texts)
 
     def write(trained: Trained, clips: int) -> None:
-        from fluxshard.report.grid import grid_video
+        from fluxshard.report.grid import grid_video, played_at
 
         found = sample_clips(config, read_run(out).size, trained, wish)
         if os.environ.get("RANK", "0") == "0":
             folder = Path(out) / "samples"
             folder.mkdir(exist_ok=True)
-            (folder / f"{clips:012d}.mp4").write_bytes(grid_video(list(found.numpy())))
+            video = grid_video(list(found.numpy()), played_at(config.stream.fps))
+            (folder / f"{clips:012d}.mp4").write_bytes(video)
 
     return write
 

@@ -36,6 +36,11 @@ def test_each_line_is_a_sample_and_ranks_share_them(dataset: str, told) -> None:
     assert sorted(halves[0] + halves[1], key=lambda line: int(line[1])) == whole
 
 
+def test_a_frame_rate_is_one_of_time_stamps(told) -> None:
+    assert {frames for *_, frames in told("--batches=2", "--fps=12", "--frames=5")} >= {"0,1,2,3,4"}
+    assert {frames for *_, frames in told("--batches=2", "--fps=6", "--frames=5")} == {"0,2,4,6,8"}
+
+
 def test_a_state_goes_on_in_another_world(told, run: Run, tmp_path: Path, dataset: str) -> None:
     state = tmp_path / "state.json"
     whole = told("--batches=4", "--seed=3")
@@ -127,6 +132,8 @@ def test_ctrl_c_ends_it_at_once_and_leaves_no_process(
         (["--world=2", "--rank=2"], "rank 2 of a world of 2"),
         (["--batches=0"], "take 1 or more"),
         (["--frames=99"], "asks for 99"),
+        (["--fps=6"], "say how many --frames"),
+        (["--fps=24", "--frames=5"], "are too slow for 24 fps"),
         (["--where=frames >"], "cannot be used"),
         (["--flow=magic"], "does not exist"),
     ],

@@ -1,12 +1,14 @@
 """Clips stand beside each other in one video."""
 
 import io
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from fluxshard.report.grid import grid, grid_gif, grid_video
+from fluxshard.report.grid import FPS, grid, grid_gif, grid_video, played_at
 from shards.clip_video import decode_clip
 
 
@@ -23,6 +25,13 @@ def test_clips_stand_in_a_grid_and_short_ones_wait_for_the_others() -> None:
         assert abs(cell[0] - shades[number]).max() <= 4
     with pytest.raises(ValueError, match="no clips"):
         grid_video([])
+
+
+def test_samples_of_a_model_with_a_frame_rate_are_played_at_it() -> None:
+    clips = [np.full((3, 3, 16, 20), 40, np.uint8)]
+    for fps, rate in ((24.0, 24), (23.976, Fraction(2997, 125)), (None, FPS), (0.0, FPS)):
+        with av.open(io.BytesIO(grid_video(clips, played_at(fps)))) as video:
+            assert video.streams.video[0].average_rate == rate
 
 
 def test_the_same_grid_as_a_gif_that_goes_round() -> None:

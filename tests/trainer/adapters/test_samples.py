@@ -78,6 +78,10 @@ def test_open_sora_takes_channels_before_time_and_the_rate_at_the_end_of_texts()
     check_pixels(found["video"], batch.frames.transpose(1, 2))
     assert found["text"] == ["A dog. 12 FPS.", " 12 FPS.", "A cat. 12 FPS."]
     assert open_sora(batch)["text"] == ["A dog.", "", "A cat."]
+    own = replace(batch, fps=30.0)
+    assert (
+        open_sora(own)["text"] == open_sora(own, fps=24)["text"] == open_sora(batch, fps=30)["text"]
+    )
 
 
 def test_finetrainers_takes_one_sample_with_time_before_channels():
@@ -104,6 +108,9 @@ def test_cosmos_takes_bytes_and_the_facts_that_its_loader_collates():
     found = cosmos(batch, fps=24)
     assert torch.equal(found["video"], batch.frames[0].transpose(0, 1))
     assert (found["video"].dtype, found["fps"], found["num_frames"]) == (torch.uint8, 12.0, 9)
+    assert cosmos(replace(batch, fps=30.0))["fps"] == 15
+    with pytest.raises(UsageError, match=r"Cosmos is told the frame rate .* set stream\.fps"):
+        cosmos(batch)
     assert found["image_size"].tolist() == [16, 32, 16, 32]
     assert not found["padding_mask"].any()
     collated = default_collate([found, found])

@@ -16,7 +16,7 @@ from trainer.config import PyramidConfig, StreamConfig
 from trainer.stream import engine
 from trainer.stream.engine import Stream
 from trainer.stream.source import Source
-from trainer.temporal.plan import window
+from trainer.temporal.plan import unshuffled
 from trainer.temporal.recipe import ClipFacts, SamplePlan
 from trainer.temporal.stages import Stage, stages
 
@@ -38,8 +38,10 @@ class Index(Dataset):
         frames: Sequence[int] = (),
         name: str = "clip",
         sizes: Sequence[tuple[int, int]] = (),
+        rates: Sequence[int] = (),
     ) -> None:
         total = sum(shard_rows)
+        lengths, fps = list(frames) or [4] * total, list(rates) or [12] * total
         self.shard_rows = tuple(shard_rows)
         self.shards = [f"{number:06d}" for number in range(len(shard_rows))]
         self.manifest: Any = SimpleNamespace(config={}, layers={})
@@ -49,10 +51,15 @@ class Index(Dataset):
             {
                 "key": [f"{name}-{row}" for row in range(total)],
                 "caption": [f"caption {row}" for row in range(total)],
-                "frames": list(frames) or [4] * total,
+                "frames": lengths,
                 "height": [height for height, _ in sizes] or [SIZE[0]] * total,
                 "width": [width for _, width in sizes] or [SIZE[1]] * total,
                 "number": list(range(total)),
+                "pts": [list(range(length)) for length in lengths],
+                "time_base_num": [1] * total,
+                "time_base_den": fps,
+                "fps_num": fps,
+                "fps_den": [1] * total,
             }
         )
         self.starts = np.cumsum([0, *shard_rows])
@@ -82,7 +89,7 @@ class Straight:
         return stages(PyramidConfig(enabled=False))[0]
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
-        shown = window(clip.first, clip.span(self.frames))
+        shown = unshuffled(clip.windows(clip.span(self.frames), 4)[0])
         space = clip.draw_space(0, position)
         return SamplePlan(shown=shown, levels=None, supervision=None, space=space)
 
@@ -131,7 +138,9 @@ def shown_by(stream: Stream, batches: int) -> list[Shown]:
         batch = next(generator)
         bad = {damage.position for damage in batch.damaged}
         found += [
-            Shown(position, key, plan.start, position in bad, tuple(batch.frames.shape[1:]))
+            Shown(
+                position, key, int(plan.window[0]), position in bad, tuple(batch.frames.shape[1:])
+            )
             for position, key, plan in zip(batch.positions, batch.keys, batch.plans, strict=True)
         ]
     generator.close()

@@ -318,13 +318,27 @@ def damaged_index(data: st.DataObject) -> tuple[Index, dict]:
     rows = data.draw(indices)
     total = sum(rows)
     lengths = st.lists(st.sampled_from([4, 8, 9]), min_size=total, max_size=total)
-    index = Index(rows, frames=data.draw(lengths))
+    rates = st.lists(st.sampled_from([12, 24]), min_size=total, max_size=total)
+    index = Index(rows, frames=data.draw(lengths), rates=data.draw(rates))
+    fps = data.draw(st.sampled_from([None, 12.0]))
     where = data.draw(st.sampled_from(["", "number != 2", "number >= 2 or number == 0"]))
     index.damaged = {*data.draw(st.sets(st.integers(0, total - 1), max_size=3))}
     window = data.draw(st.integers(1, 3))
     buckets = data.draw(st.sampled_from([(), ("2x2x4", "1x2@8"), ("2x2x9", "2x2x8", "2x1x4")]))
     seed = data.draw(st.integers(0, 99))
-    return index, {"window": window, "seed": seed, "where": where, "buckets": buckets}
+    options = {"window": window, "seed": seed, "where": where, "buckets": buckets, "fps": fps}
+    assume(keys_taken(index, options))
+    return index, options
+
+
+def keys_taken(index: Index, options: dict) -> list[str]:
+    """Of the clips that a filter takes and that have four frames at the rate that is asked for."""
+    taken = index.table.take(Where(options["where"]).places(index.table)).to_pylist()
+    return [
+        row["key"]
+        for row in taken
+        if not options["fps"] or row["frames"] > 3 * row["fps_num"] // options["fps"]
+    ]
 
 
 def told(open_stream: OpenStream, index: Index, batches: int, **options) -> list[Shown]:
@@ -377,7 +391,7 @@ def test_only_damaged_clips_are_lost_and_only_their_places_repeat(
     open_stream, data: st.DataObject
 ) -> None:
     index, options = damaged_index(data)
-    keys = index.table["key"].take(Where(options["where"]).places(index.table)).to_pylist()
+    keys = keys_taken(index, options)
     found = told(open_stream, index, 2 * len(keys), batch=1, **options)
     bad = {f"clip-{row}" for row in index.damaged}
     for epoch in (found[: len(keys)], found[len(keys) :]):

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import platformdirs
 import pyarrow as pa
 import pytest
@@ -20,7 +19,7 @@ from tests.trainer.stream.conftest import Index
 from trainer.config import StreamConfig
 from trainer.stream import source
 from trainer.stream.filter.where import Where
-from trainer.stream.source import Source, draw_caption, pick, survey
+from trainer.stream.source import Source, draw_caption, survey
 
 CONFIG = StreamConfig(frames=4)
 
@@ -112,24 +111,6 @@ def test_clips_of_several_sizes_need_a_filter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "starts"),
-    [(4, [0, 4, 8, 12]), (5, [0, 4, 8, 12]), (16, [0]), (9, [0, 8]), (3, [0, 4, 8, 12])],
-)
-def test_windows_begin_where_all_levels_of_flow_do(frames: int, starts: list[int]) -> None:
-    table = pa.table({"frames": [17], "height": [2], "width": [2]})
-    config = StreamConfig(frames=frames, windows="all")
-    ((places, firsts),) = pick(table, np.arange(1), config)
-    assert firsts.tolist() == starts
-    assert places.tolist() == [0] * len(starts)
-
-
-def test_clips_that_are_too_short_give_no_window() -> None:
-    table = pa.table({"frames": [3, 8, 4], "height": [2] * 3, "width": [2] * 3})
-    ((places, firsts),) = pick(table, np.arange(3), StreamConfig(frames=4, windows="all"))
-    assert (places.tolist(), firsts.tolist()) == ([1, 1, 2], [0, 4, 0])
-
-
-@pytest.mark.parametrize(
     ("told", "texts"),
     [
         ("a dog", {"a dog"}),
@@ -161,11 +142,3 @@ def test_a_share_of_the_captions_is_left_empty_by_position() -> None:
     assert [some[p] for p in kept] == [whole[p] for p in kept], "dropping changes no other draw"
     assert {draw_caption(told, 5, position, 1.0) for position in range(50)} == {""}
     assert draw_caption(None, 5, 0, 1.0) is None
-
-
-def test_each_bucket_has_windows_of_its_own_length() -> None:
-    table = pa.table({"frames": [17, 8, 3], "height": [4, 4, 4], "width": [4, 4, 4]})
-    config = StreamConfig(buckets=("4x4x16", "2x2x4"), windows="all", fill="all")
-    long, short = pick(table, np.arange(3), config)
-    assert (long[0].tolist(), long[1].tolist()) == ([0], [0])
-    assert (short[0].tolist(), short[1].tolist()) == ([0] * 4 + [1] * 2, [0, 4, 8, 12, 0, 4])

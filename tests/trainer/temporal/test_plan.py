@@ -90,4 +90,4 @@ def test_a_chain_longer_than_allowed_is_left_out() -> None:
 def test_a_plan_of_impossible_frames_is_refused(index: np.ndarray, monkeypatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production
     with pytest.raises(ValueError, match="src_index"):
-        TemporalPlan(src_index=index, start=0)
+        TemporalPlan(src_index=index, window=index)

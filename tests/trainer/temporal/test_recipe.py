@@ -161,7 +161,7 @@ def test_a_sample_is_a_function_of_its_position(stage, before_stride: bool) -> N
         assert drawn.levels.shape == (8 // stage.stride,)
         assert np.ptp(drawn.levels) == 0
         assert stage.interval.end <= drawn.levels[0] <= np.float32(stage.interval.start)
-        frames, start = drawn.shown.src_index, drawn.shown.start
+        frames, start = drawn.shown.src_index, int(drawn.shown.window[0])
         assert start in (0, 4, 8)
         assert start <= frames.min()
         assert frames.max() < start + 8
@@ -210,15 +210,15 @@ def test_windows_of_a_codec_of_4k_1_frames_fill_their_slots_at_every_stage(
 def test_positions_differ_in_all_that_is_drawn() -> None:
     draws = [sample(CONFIG, p, STAGES[0]) for p in range(300)]
     assert len({draw.levels[0] for draw in draws if draw.levels is not None}) == 300
-    starts = Counter(draw.shown.start for draw in draws)
+    starts = Counter(int(draw.shown.window[0]) for draw in draws)
     assert all(abs(starts[s] - 100) < 5 * (300 * 2 / 9) ** 0.5 for s in (0, 4, 8))
     moved = np.mean([draw.shown.moved > 0 for draw in draws])  # two frames: half of the shuffles
     assert abs(moved - 0.5) < 5 * 0.5 / 300**0.5
 
 
 def test_a_clip_of_just_the_window_starts_at_its_beginning() -> None:
-    assert sample(CONFIG, 3, STAGES[0], frames=8).shown.start == 0
-    assert sample(CONFIG, 3, STAGES[0], frames=11).shown.start == 0
+    assert sample(CONFIG, 3, STAGES[0], frames=8).shown.window[0] == 0
+    assert sample(CONFIG, 3, STAGES[0], frames=11).shown.window[0] == 0
 
 
 def test_without_pyramid_and_shuffle_the_clip_is_straight() -> None:
@@ -230,7 +230,7 @@ def test_without_pyramid_and_shuffle_the_clip_is_straight() -> None:
     for position in range(100):
         plan = sample(config, position, stage, frames=10).shown
         assert plan.moved == 0
-        starts.add(plan.start)
+        starts.add(int(plan.window[0]))
     assert starts == {0, 1, 2}
 
 
@@ -301,14 +301,14 @@ def test_the_plain_recipe_shows_clips_in_order(stride: int) -> None:
         facts = ClipFacts(frames=17, flow_pairs=PAIRS, first=20)
         plan = recipe.sample(position, replace(facts, first=0), stage)
         assert plan.levels is None
-        shown = plan.shown
-        assert shown.src_index.tolist() == list(range(shown.start, shown.start + 8, stride))
+        shown, start = plan.shown, int(plan.shown.window[0])
+        assert shown.src_index.tolist() == list(range(start, start + 8, stride))
         assert (shown.src_index == shown.straight).all()
         assert plan.supervision is not None
         assert {len(chain) for chain in plan.supervision.chains} == {1}
-        starts.add(shown.start)
+        starts.add(start)
         later = PlainRecipe(8, stride, seed=3).sample(position, facts, stage)
-        assert later.shown.start == 20 + shown.start
+        assert later.shown.window[0] == 20 + start
         assert later.supervision is None
     assert starts == {0, 4, 8}
 
@@ -317,5 +317,5 @@ def test_a_window_of_a_longer_clip_begins_at_its_first_frame() -> None:
     for position in range(20):
         facts = ClipFacts(frames=8, flow_pairs=(), first=24)
         shown = TrainRecipe(CONFIG).sample(position, facts, STAGES[0]).shown
-        assert shown.start == 24
+        assert shown.window[0] == 24
         assert sorted(shown.src_index) == list(range(24, 32))
