@@ -1,4 +1,4 @@
-"""From a killed run to its next batch, in the middle of an epoch, with and without a filter.
+"""From a killed run to its next batch, in the middle of an epoch: plain, with a filter, at a rate.
 
     python benchmarks/stream_start.py [--clips 1000000 10000000] [--json figures.json]
 
@@ -21,11 +21,11 @@ from scale import measured
 
 PER_SHARD = 256
 FILTER = "frames >= 17 and (static is None or static < 0.2)"
-WHERES = ("", FILTER, FILTER)
+CASES = (("", 0.0), (FILTER, 0.0), (FILTER, 0.0), ("", 24.0))  # a filter, frames a second
 COLUMNS = ("s", "cpu_s", "peak_MiB")
 
 
-def start(url: str, where: str, window: int = 64) -> dict[str, Any]:
+def start(url: str, where: str, window: int = 64, fps: float = 0.0) -> dict[str, Any]:
     """What a resumed process does before it can decode its first batch of 32, and what it holds."""
     from shards import Dataset
     from trainer import PlainRecipe, Source, Stream, StreamConfig
@@ -33,7 +33,7 @@ def start(url: str, where: str, window: int = 64) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     with measured(figures, "open"):
         dataset = Dataset(url)
-    config = StreamConfig(frames=16, batch=32, window=window)
+    config = StreamConfig(frames=16, fps=fps or None, batch=32, window=window)
     with measured(figures, "filter, order"):
         source = Source(dataset=dataset, where=where, layer=dataset.layer())
         stream = Stream(source, config, PlainRecipe(16, flow=True), seed=0)
@@ -49,9 +49,10 @@ def start(url: str, where: str, window: int = 64) -> dict[str, Any]:
     return figures | {"samples": stream.places.samples[0].order.total}
 
 
-def run(url: str, where: str, window: int, cache: str) -> dict[str, Any]:
+def run(url: str, where: str, window: int, cache: str, fps: float = 0.0) -> dict[str, Any]:
     """`start` in a process of its own."""
     command = [sys.executable, __file__, "--job", url, where, "--window", str(window)]
+    command += ["--fps", str(fps)]
     env = os.environ | {"XDG_CACHE_HOME": cache}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -63,12 +64,13 @@ def main() -> None:
     parser.add_argument("--data", help="not used; every script here takes it")
     parser.add_argument("--clips", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--window", type=int, default=64, help="shards mixed with each other")
+    parser.add_argument("--fps", type=float, default=0.0, help=argparse.SUPPRESS)
     parser.add_argument("--json", help="file for the figures")
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
         url, where = options.job
-        print(json.dumps(start(url, where, options.window)))
+        print(json.dumps(start(url, where, options.window, options.fps)))
         return
     from scale_world import CLIPS, write_index
 
@@ -81,10 +83,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="start-") as folder:
             url, cache = f"{folder}/dataset", f"{folder}/cache"
             write_index(url, clips // CLIPS, PER_SHARD)
-            for where in WHERES:
-                figures = run(url, where, options.window, cache)
-                found.append({"clips": clips, "where": where, **figures})
-                print(f"\n{clips:,} clips, where {where or 'all'}: {figures['samples']:,} samples")
+            for where, fps in CASES:
+                figures = run(url, where, options.window, cache, fps)
+                found.append({"clips": clips, "where": where, "fps": fps, **figures})
+                asked = f"where {where or 'all'}{f', at {fps:g} fps' if fps else ''}"
+                print(f"\n{clips:,} clips, {asked}: {figures['samples']:,} samples")
                 for name, values in figures.items():
                     if isinstance(values, dict):
                         cells = "".join(f"{column} {values[column]:9.2f}  " for column in COLUMNS)

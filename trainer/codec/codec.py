@@ -106,8 +106,8 @@ def check_stages(rule: FrameRule, frames: int, strides: Iterable[int]) -> None:
     Each stage is encoded by itself: 17 frames are clips of 17, 9 and 5 at strides 1, 2 and 4.
 
     Args:
-        frames: stored frames of the window.
-        strides: stored frames from slot to slot, of each stage.
+        frames: of the window, at the full rate.
+        strides: frames of it from slot to slot, of each stage.
 
     Raises:
         UsageError: naming the stage, the rule, and the nearest windows that do.

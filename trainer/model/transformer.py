@@ -19,10 +19,10 @@ class SpaceTimeTransformer(nn.Module):
     """Attention factorised into space and time, each slot conditioned on its own noise level
     (adaLN-zero as in DiT, frame by frame as in FVDM, arXiv 2410.03160).
 
-    Positions are functions of patch coordinates and of time in stored frames, not learned tables,
-    so one model serves every stage of the temporal pyramid and every size. Its output starts as
-    zero, where the preconditioned denoiser is c_skip·x. Text is attended to after time, a class is
-    added to the condition.
+    Positions are functions of patch coordinates and of time in frames of the full rate, not learned
+    tables, so one model serves every stage of the temporal pyramid and every size. Its output
+    starts as zero, where the preconditioned denoiser is c_skip·x. Text is attended to after time, a
+    class is added to the condition.
 
     Attributes:
         per_slot: it takes each slot at its own noise level.

@@ -25,7 +25,7 @@ from torch import Tensor
 
 Clips = Float[Tensor, "b t c h w"]  # in slot order
 Levels = Float[Tensor, "b t"]  # the noise level of each slot
-Times = Float[Tensor, " t"]  # when each slot is shown, in stored frames
+Times = Float[Tensor, " t"]  # when each slot is shown, in frames of the full rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,7 +51,7 @@ class Sampler:
     Attributes:
         network: in evaluation mode; in bfloat16 on a GPU.
         process: that it was trained with.
-        time: when each slot of the full rate is shown, in slots of it; on the network's device.
+        time: when each slot of the full rate is shown, in such slots; on the network's device.
         context: what the network is told beside the levels, of every clip.
         guidance: scale of classifier-free guidance; 1 is without, at half the cost.
         heun: steps of the second order, with two evaluations each; else Euler's, which are DDIM's.
