@@ -1,7 +1,6 @@
 """What is read."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
@@ -83,11 +82,6 @@ class StreamConfig:
             len({*self.shapes}) == len(self.shapes),
             f"stream.buckets names one twice: {', '.join(map(str, self.shapes))}",
         )
-
-    @property
-    def rate(self) -> Fraction | None:
-        """Frames a second; None: every stored frame."""
-        return None if self.fps is None else Fraction(self.fps).limit_denominator(1001)
 
     @property
     def shapes(self) -> tuple[Bucket, ...]:

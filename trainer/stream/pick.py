@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from trainer.config import StreamConfig
 from trainer.spatial.buckets import dropped, members
-from trainer.temporal.rate import FrameTimes, frame_times, in_turn, windows
+from trainer.temporal.rate import FrameTimes, as_rate, frame_times, in_turn, windows
 
 SHAPE = ("frames", "height", "width")
 _RATES = ("time_base_num", "time_base_den", "fps_num", "fps_den")
@@ -79,18 +79,17 @@ def _lengths(table: pa.Table, places: Rows, config: StreamConfig) -> Rows:
 
 def _by_time(table: pa.Table, places: Rows, config: StreamConfig) -> tuple[Rows, Rows]:
     """The frames of the longest bucket of which a clip has a window, and as many as it lasts."""
-    rate = config.rate
-    assert rate is not None, "there is one"
+    assert config.fps is not None, "there is one"
     asked = tuple(sorted({bucket.frames for bucket in config.shapes}))
-    found = [_fitting(stamps, rate, asked) for stamps in _stamps(table, places)]
+    found = [_fitting(stamps, config.fps, asked) for stamps in _stamps(table, places)]
     longest, lasting = np.array(found, np.int64).reshape(-1, 2).T
     return longest, lasting
 
 
 @lru_cache(maxsize=1 << 14)
-def _fitting(stamps: Stamps, rate: Fraction, asked: tuple[int, ...]) -> tuple[int, int]:
+def _fitting(stamps: Stamps, fps: float, asked: tuple[int, ...]) -> tuple[int, int]:
     """Of one clip; most clips of a dataset have the time stamps of many others."""
-    times = _times(stamps, rate)
+    times = _times(stamps, as_rate(fps))
     longest = max((n for n in asked if len(windows(times, n, ALIGNED))), default=0)
     return longest, times.slots
 
@@ -113,8 +112,8 @@ def _stamps(table: pa.Table, places: Rows) -> Iterator[Stamps]:
 
 def _timed(table: pa.Table, places: Rows, slots: int, config: StreamConfig) -> tuple[Rows, Rows]:
     """The samples that clips give, one for each window, at the model's frame rate."""
-    rate = config.rate
-    assert rate is not None, "there is one"
+    assert config.fps is not None, "there is one"
+    rate = as_rate(config.fps)
     firsts = [
         in_turn(windows(_times(stamps, rate), slots, ALIGNED), ALIGNED)
         for stamps in _stamps(table, places)

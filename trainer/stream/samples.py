@@ -20,7 +20,7 @@ from trainer.stream.batch import Damage
 from trainer.stream.filter.where import Where
 from trainer.stream.pick import ALIGNED, TIMES, columns_for, pick
 from trainer.stream.source import Source, check_columns, draw_caption, only_size, survey
-from trainer.temporal.rate import FrameTimes, frame_times
+from trainer.temporal.rate import FrameTimes, as_rate, frame_times
 from trainer.temporal.recipe import ClipFacts
 
 
@@ -226,10 +226,10 @@ class Samples:
 
     def _times(self, row: int) -> FrameTimes | None:
         """When the frames of a clip show, where the model has a frame rate of its own."""
-        if self._config.rate is None:
+        if self.fps is None:
             return None
         pts, *facts = (self.reader.value(row, name) for name in TIMES)
-        return frame_times(pts, Fraction(*facts[:2]), Fraction(*facts[2:]), self._config.rate)
+        return frame_times(pts, Fraction(*facts[:2]), Fraction(*facts[2:]), as_rate(self.fps))
 
     def _framing(self, stored: tuple[int, int]) -> Framing:
         return Framing(stored=stored, bucket=self.bucket, config=self._config)

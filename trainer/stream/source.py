@@ -109,13 +109,15 @@ def _count(source: Source, config: StreamConfig) -> Survey:
         unseen -= {*table.column_names}
         taken = where.places(table)
         ends = np.cumsum([len(one) for one in tables])
-        for counts, (places, _) in zip(samples, pick(table, taken, config), strict=True):
+        picked = pick(table, taken, config)
+        for counts, (places, _) in zip(samples, picked, strict=True):
             counts += np.diff(np.searchsorted(places, ends), prepend=0).tolist()
             if len(places):
                 frames, *sides = (table[name].to_numpy()[places] for name in SHAPE)
                 sizes |= {(height, width) for height, width in np.unique(sides, axis=1).T.tolist()}
                 shortest.append(int(frames.min()))
-        lost += left_out(table, taken, config)
+        if len({*np.concatenate([places for places, _ in picked]).tolist()}) < len(taken):
+            lost += left_out(table, taken, config)
     if unseen:
         columns = ", ".join(next(dataset.schemas()).names)
         raise UsageError(

@@ -43,6 +43,11 @@ class FrameTimes:
         return (self.end - 1) // self.period + 1
 
 
+def as_rate(fps: float) -> Fraction:
+    """Frames a second as a fraction of small numbers, such as 24 or 30000 / 1001."""
+    return Fraction(fps).limit_denominator(1001)
+
+
 def frame_times(
     pts: Sequence[int], time_base: Fraction, own: Fraction, fps: Fraction
 ) -> FrameTimes:

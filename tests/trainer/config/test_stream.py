@@ -1,5 +1,4 @@
 import math
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -27,9 +26,3 @@ def test_the_sizes_of_samples_are_read() -> None:
         StreamConfig(size="64x48", buckets=("64x48x9",))
     with pytest.raises(UsageError, match="names one twice: 64x48x9, 64x48x9"):
         StreamConfig(buckets=("64x48x9", "64x48@9"))
-
-
-def test_a_frame_rate_is_a_fraction_of_small_numbers() -> None:
-    assert StreamConfig().rate is None
-    rates = [StreamConfig(fps=fps).rate for fps in (24, 29.97, 30000 / 1001, 0.01)]
-    assert rates == [24, Fraction(2997, 100), Fraction(30000, 1001), Fraction(1, 100)]

@@ -8,14 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.temporal.rate import FrameTimes, frame_times, in_turn, windows
+from trainer.temporal.rate import FrameTimes, as_rate, frame_times, in_turn, windows
 
 NTSC = Fraction(24000, 1001)
 
 
+def test_a_frame_rate_is_a_fraction_of_small_numbers() -> None:
+    rates = [as_rate(fps) for fps in (24.0, 29.97, 30000 / 1001, 0.01)]
+    assert rates == [24, Fraction(2997, 100), Fraction(30000, 1001), Fraction(1, 100)]
+
+
 def even(frames: int, own: Fraction, fps: float) -> FrameTimes:
     """Of a clip whose ticks are its frames."""
-    return frame_times(range(frames), 1 / own, own, Fraction(fps).limit_denominator(1001))
+    return frame_times(range(frames), 1 / own, own, as_rate(fps))
 
 
 def by_hand(stamps: list[Fraction], own: Fraction, fps: Fraction, first: int, slots: int):
@@ -67,7 +72,7 @@ def test_each_slot_shows_the_frame_that_is_nearest(
     ],
 )
 def test_known_rates(own: float, fps: float, shown: list[int]) -> None:
-    times = even(24, Fraction(own).limit_denominator(1001), fps)
+    times = even(24, as_rate(float(own)), fps)
     assert windows(times, 5, 4)[0].tolist() == shown
 
 
@@ -86,7 +91,7 @@ def test_the_last_slot_begins_before_the_clip_ends(frames: int, fits: bool) -> N
 def test_the_rate_that_a_clip_has_takes_every_frame(own, fps, ticks_a_second) -> None:
     base = Fraction(1, ticks_a_second) if ticks_a_second else 1 / own
     pts = [round(n / own / base) for n in range(1203)]  # half a slot late at 24 from 500 on
-    times = frame_times(pts, base, own, Fraction(fps).limit_denominator(1001))
+    times = frame_times(pts, base, own, as_rate(fps))
     expected = np.arange(1200) + np.array([[0], [1], [2], [3]])
     assert (windows(times, 1200, 1) == expected).all()
 
