@@ -1,12 +1,11 @@
 """What a clip of the stream costs beside a bare loop that decodes the same bytes from memory.
 
     python benchmarks/stream_cost.py --data FOLDER [--rounds 5] [--batches 16] [--json rows.json]
-    python benchmarks/stream_cost.py --dataset DATASET [--like flow] ...
+    python benchmarks/stream_cost.py --dataset DATASET ...
 
 FOLDER's videos are built into a dataset at 256x384, 16 frames a clip, with DIS flow at level 1. The
 ways take turns; processor time is that of all threads, and holds on a machine that does other
-things too. `planes` is the host's part where RGB is made on the device, `packed` that where fields
-are decoded there; the bytes of a clip are those that would go to it.
+things too. `planes` is the host's part where RGB is made on the device.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from shards import Dataset, ShardReader, Store, decode_rgb
 from trainer import PlainRecipe, Source, Stream, StreamConfig
 from trainer.stream.device import Delivery
 
-BATCH, WARM, CPU = 8, 6, torch.device("cpu")
+BATCH, WARM = 8, 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,19 +46,12 @@ class Way:
     flow: bool = False
     threads: int = 1
     rgb_on: Literal["host", "device"] = "host"
-    flow_on: Literal["host", "device"] = "host"
 
     @property
     def name(self) -> str:
         what = "bare loop" if self.bare else "stream"
         colour = ", planes" if self.rgb_on == "device" else ""
-        packed = ", packed" if self.flow_on == "device" else ""
-        return f"{what}, stride {self.stride}{', flow' if self.flow else ''}{packed}{colour}"
-
-    @property
-    def by_itself(self) -> "Way":
-        """The bare loop that it is measured by."""
-        return replace(self, bare=True, rgb_on="host", flow_on="host")
+        return f"{what}, stride {self.stride}{', flow' if self.flow else ''}{colour}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,20 +62,14 @@ class Row:
     processor_ms: float
     to_bare: float
     clips_s: float
-    clip_mb: float
 
 
-WAYS = (
-    *(
-        Way(bare=bare, stride=stride, flow=flow, threads=threads)
-        for flow, stride in ((False, 1), (False, 2), (False, 4), (True, 1))
-        for threads in ((1, 2) if stride == 1 else (1,))
-        for bare in (True, False)
-    ),
-    *(Way(stride=stride, rgb_on="device") for stride in (1, 4)),
-    Way(flow=True, flow_on="device"),
-    Way(flow=True, flow_on="device", rgb_on="device"),
-)
+WAYS = tuple(
+    Way(bare=bare, stride=stride, flow=flow, threads=threads)
+    for flow, stride in ((False, 1), (False, 2), (False, 4), (True, 1))
+    for threads in ((1, 2) if stride == 1 else (1,))
+    for bare in (True, False)
+) + tuple(Way(stride=stride, rgb_on="device") for stride in (1, 4))
 
 
 def bare_loop(dataset: Dataset, frames: int, way: Way) -> Generator[tuple[torch.Tensor, ...]]:
@@ -130,39 +116,31 @@ def settled() -> float:
     return now
 
 
-def stream(dataset: Dataset, frames: int, way: Way) -> Generator[tuple[torch.Tensor, ...]]:
+def stream(dataset: Dataset, frames: int, way: Way) -> Generator[None]:
     config = StreamConfig(
-        frames=frames,
-        batch=BATCH,
-        threads=way.threads,
-        window=8,
-        rgb_on=way.rgb_on,
-        flow_on=way.flow_on,
+        frames=frames, batch=BATCH, threads=way.threads, window=8, rgb_on=way.rgb_on
     )
     source = Source(dataset=dataset, layer=dataset.layer() if way.flow else None)
     recipe = PlainRecipe(frames, stride=way.stride, flow=way.flow)
     with patch.object(Delivery, "__call__", lambda _, batch: batch):  # the device's part left out
-        for batch in Stream(source, config, recipe, seed=0):
-            yield tuple(batch.to(CPU).pixels())
+        for _ in Stream(source, config, recipe, seed=0):
+            yield
 
 
-def cost(dataset: Dataset, frames: int, way: Way, batches: int) -> tuple[float, float, float]:
-    """(processor ms a clip, clips a second, MB a clip) after the first batches."""
+def cost(dataset: Dataset, frames: int, way: Way, batches: int) -> tuple[float, float]:
+    """(processor ms a clip, clips a second) after the first batches."""
     ways = bare_loop if way.bare else stream
     with closing(ways(dataset, frames, way)) as loop:
         next(islice(loop, WARM - 1, None))
         processor, begin = settled(), time.perf_counter()
-        last = next(islice(loop, batches - 1, None))
+        next(islice(loop, batches - 1, None))
         seconds = time.perf_counter() - begin
-        clip_mb = sum(tensor.nbytes for tensor in last) / BATCH / 1e6
-        clips = batches * BATCH
-        return 1e3 * (settled() - processor) / clips, clips / seconds, clip_mb
+        return 1e3 * (settled() - processor) / (batches * BATCH), batches * BATCH / seconds
 
 
-def measure(dataset: Dataset, frames: int, batches: int, rounds: int, like: str) -> list[Row]:
-    """One row for each way that has some text in its name."""
-    ways = [way for way in WAYS if like in way.name]
-    found = {way: [cost(dataset, frames, way, batches)] for way in ways}
+def measure(dataset: Dataset, frames: int, batches: int, rounds: int) -> list[Row]:
+    """One row for each way."""
+    found = {way: [cost(dataset, frames, way, batches)] for way in WAYS}
     for _ in range(rounds - 1):
         for way, costs in found.items():
             costs.append(cost(dataset, frames, way, batches))
@@ -171,11 +149,10 @@ def measure(dataset: Dataset, frames: int, batches: int, rounds: int, like: str)
         Row(
             way=way,
             processor_ms=processor,
-            to_bare=processor / medians[way.by_itself][0],
+            to_bare=processor / medians[replace(way, bare=True, rgb_on="host")][0],
             clips_s=clips_s,
-            clip_mb=clip_mb,
         )
-        for way, (processor, clips_s, clip_mb) in medians.items()
+        for way, (processor, clips_s) in medians.items()
     ]
 
 
@@ -196,22 +173,20 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--frames", type=int, default=16, help="of a sample")
     parser.add_argument("--batches", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--like", default="", help="measure only ways with this in their name")
     parser.add_argument("--json", type=Path, help="also write the rows")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         url = options.dataset or str(built(options.data, Path(folder)))
-        asked = (options.frames, options.batches, options.rounds, options.like)
-        rows = measure(Dataset(Store(url)), *asked)
+        rows = measure(Dataset(Store(url)), options.frames, options.batches, options.rounds)
     facts = [platform.processor() or platform.machine(), f"{os.cpu_count()} cores"]
     print(", ".join([*facts, *(f"{x} {version(x)}" for x in ("av", "torch"))]), end="; ")
     print(f"load {os.getloadavg()[0]:.1f}; {options.frames} frames, batches of {BATCH}\n")
-    print(f"{'way':36} threads  processor ms a clip  to bare  clips a second  MB a clip")
+    print("way                          threads  processor ms a clip  to bare  clips a second")
     for row in rows:
         print(
-            f"{row.way.name:36} {row.way.threads:7} {row.processor_ms:20.2f} {row.to_bare:8.2f} "
-            f"{row.clips_s:15.1f} {row.clip_mb:10.2f}"
+            f"{row.way.name:28} {row.way.threads:7} {row.processor_ms:20.2f} {row.to_bare:8.2f} "
+            f"{row.clips_s:15.1f}"
         )
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
