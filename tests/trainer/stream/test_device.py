@@ -93,11 +93,12 @@ def test_frames_too_small_for_the_filters_are_refused():
 def first_batches(made, on: Place, loss: Loss | None = None, **stream_config: Any) -> list[Batch]:
     """Of a stream that decodes frames and flow there."""
     small = {"frames": 8, "batch": 2, "window": 2, "threads": 2, "rgb_on": on, "flow_on": on}
+    asked: Loss = {"psi": 0.4, **(loss or {})}
     config = TrainConfig(
         stream=StreamConfig(**small | stream_config),
         pyramid=PyramidConfig(enabled=True),
         process=ProcessConfig(per_slot=0.5),
-        flow_loss=FlowLossConfig(**{"psi": 0.4} | (loss or {})),
+        flow_loss=FlowLossConfig(**asked),
     )
     source = Source(dataset=made.dataset, layer=made.dataset.layer("variational"))
     stream = Stream(source, config.stream, TrainRecipe(config), seed=1)
