@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,6 +46,8 @@ from trainer import (
     to_unit,
     train,
 )
+from trainer.stream.assemble import Part
+from trainer.stream.fill import FlowRequest, answer_pairs, fill
 from trainer.terms.flowloss import FlowLoss
 from trainer.terms.term import Step
 
@@ -101,16 +102,19 @@ def flowloss_rows(data: str, rounds: int) -> list[Row]:
     plain = replace(CONFIG, pyramid=PyramidConfig(enabled=False), flow_loss=config)
     source = Source(dataset=dataset, layer=layer)
     ways: dict[str, list[float]] = {way: [] for way in ("stored", "both live", "gate closed")}
-    with closing(iter(Stream(source, plain.stream, TrainRecipe(plain), seed=0))) as batches:
-        for _, batch in zip(range(rounds + 1), batches, strict=False):
-            assert batch.flow is not None
-            read = batch.seconds.get("flow", 0.0)
-            loss = FlowLoss(config, estimator)
-            closed = FlowLoss(replace(config, psi=0.0), estimator)
-            ways["stored"].append(read + cost(partial(backward, batch, loss)))
-            both = cost(partial(live, batch, loss)) + cost(partial(backward, batch, loss))
-            ways["both live"].append(both)
-            ways["gate closed"].append(cost(partial(backward, batch, closed)))
+    stream = Stream(source, plain.stream, TrainRecipe(plain), seed=0)
+    loss = FlowLoss(config, estimator)
+    closed = FlowLoss(replace(config, psi=0.0), estimator)
+    for number in range(rounds + 1):
+        batch, parts = stream.prepare(number * plain.stream.batch)  # in this thread: none beside it
+        for part in parts:
+            fill(part.request, part.found.samples.reader)
+        read = cost(partial(read_flow, parts))
+        steps = [restored(batch) for _ in range(3)]  # by a network, which is not measured here
+        ways["stored"].append(read + cost(partial(backward, steps[0], loss)))
+        both = cost(partial(live, batch, loss)) + cost(partial(backward, steps[1], loss))
+        ways["both live"].append(both)
+        ways["gate closed"].append(cost(partial(backward, steps[2], closed)))
     medians = {way: statistics.median(values[1:]) for way, values in ways.items()}
     return [
         {"what": "flowloss", "way": way, "ms": 1000 * ms, "ratio": ms / medians["both live"]}
@@ -118,13 +122,22 @@ def flowloss_rows(data: str, rounds: int) -> list[Row]:
     ]
 
 
-def backward(batch: Batch, loss: FlowLoss) -> None:
-    """The loss of noisy clips and its gradient."""
+def read_flow(parts: Sequence[Part]) -> None:
+    """The flow of a batch once more, from its bytes on disk."""
+    for part in parts:
+        wanted = part.request.flow
+        assert isinstance(wanted, FlowRequest)
+        reader = part.found.samples.reader
+        answer_pairs(wanted, reader.fields(part.request.row, wanted.supervision.fields))
+
+
+def restored(batch: Batch) -> Step:
+    """A batch as a network would have restored it: with some noise left."""
     generator = torch.Generator().manual_seed(0)
     clean = batch.clean()
     clean = (clean + 0.1 * torch.randn(clean.shape, generator=generator)).requires_grad_()
     assert batch.levels is not None
-    step = Step(
+    return Step(
         clean=clean,
         levels=batch.levels,
         targets=batch.flow,
@@ -132,6 +145,10 @@ def backward(batch: Batch, loss: FlowLoss) -> None:
         plans=batch.plans,
         keys=batch.keys,
     )
+
+
+def backward(step: Step, loss: FlowLoss) -> None:
+    """The loss and its gradient."""
     added, _ = loss(step)
     if added.requires_grad:
         added.backward()

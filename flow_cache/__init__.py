@@ -20,12 +20,16 @@ from flow_cache.coding import (
     DamagedField,
     DecodedField,
     FieldHeader,
+    PackedFields,
     decode_field,
     decode_fields,
     encode_field,
     field_bound,
+    open_fields,
+    packed_room,
     read_header,
     relabel,
+    restore_fields,
 )
 from flow_cache.color import flow_to_rgb, wheel_legend
 from flow_cache.estimators import EstimatorUnavailable, FlowEstimator, is_named, load_estimator
@@ -55,7 +59,8 @@ __all__ = [  # noqa: RUF022 - grouped
     "estimate_clip",
     # storing, judging, showing
     "DecodedField", "FieldHeader", "DamagedField", "decode_field", "decode_fields",
-    "encode_field", "field_bound", "read_header", "relabel", "FIGURES", "RoundTrip",
-    "clip_quality", "measure_round_trip", "shortest_pairs", "flow_to_rgb", "wheel_legend",
+    "encode_field", "field_bound", "read_header", "relabel", "PackedFields", "open_fields",
+    "packed_room", "restore_fields", "FIGURES", "RoundTrip", "clip_quality", "measure_round_trip",
+    "shortest_pairs", "flow_to_rgb", "wheel_legend",
 ]
 # fmt: on

@@ -168,7 +168,7 @@ def _decode(
     visible: Sequence[npt.NDArray[np.bool_]],
 ) -> None:
     """Fields of one size."""
-    parts = [_parts(header.size, magic, frames) for header, magic, frames in opened]
+    parts = [parts_of(header.size, magic, frames) for header, magic, frames in opened]
     headers, layouts, _ = zip(*opened, strict=True)
     codes, escapes, bits = zip(*parts, strict=True)
     for seen, packed in zip(visible, bits, strict=True):
@@ -190,14 +190,18 @@ def check_field(blob: bytes) -> FieldHeader:
         DamagedField: the bytes are not, or no longer, a flow field.
     """
     header, magic, frames = unseal(blob)
-    _parts(header.size, magic, frames)
+    parts_of(header.size, magic, frames)
     return header
 
 
-def _parts(
+def parts_of(
     size: tuple[int, int], magic: bytes, frames: tuple[memoryview, memoryview, memoryview]
 ) -> Parts:
-    """Codes, escapes and visibility, each as large as a field of `size` has it."""
+    """Codes, escapes and visibility, each as large as a field of `size` has it.
+
+    Raises:
+        DamagedField: they are not.
+    """
     of_codes, of_bits = packed_sizes(size)
     codes = _decompress(frames[0], of_codes if magic == ONE_SCALE else code_bytes(size), "codes")
     of_escapes = 8 * int(np.count_nonzero(codes == ESCAPE))

@@ -49,6 +49,12 @@ def code_bytes(size: Size) -> int:
     return sum(packed_sizes(scale)[0] for scale in scale_sizes(size))
 
 
+def escape_counts(codes: UInt8[np.ndarray, " codes"], size: Size) -> list[int]:
+    """How many escapes each scale of a field has."""
+    ends = np.cumsum([packed_sizes(scale)[0] for scale in scale_sizes(size)])
+    return [int(np.count_nonzero(part == ESCAPE)) for part in np.split(codes, ends[:-1])]
+
+
 def clip_to_range(flow: Flow, step: float) -> tuple[Flow, int]:
     """Components in steps, and how many lay beyond 2^13 of them and were clipped."""
     with np.errstate(over="ignore"):  # to infinity, which is out of range all the same

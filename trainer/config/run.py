@@ -72,6 +72,10 @@ class TrainConfig:
             self._check_frames(frames)
         self._check_flow_loss()
 
+    def in_bf16(self, device: str) -> bool:
+        """Whether the network computes in bfloat16 on a device of this type."""
+        return self.precision == "bf16" or (self.precision == "auto" and device == "cuda")
+
     def _check_frames(self, frames: int) -> None:
         """Each stage has whole slots, some of them to learn, and what is given is given in all."""
         coarsest, given = self.pyramid.coarsest, self.process.given

@@ -59,6 +59,9 @@ class StreamConfig:
     """Memory of the batches prepared ahead; one is prepared in any case."""
     rgb_on: Literal["host", "device"] = "host"
     """Where stored clips become the same RGB; on a GPU the host has half of the work and bytes."""
+    flow_on: Literal["host", "device"] = "host"
+    """Where stored fields become the same flow; on a GPU the host has a quarter of the work, and
+    a tenth of the bytes travel."""
 
     def __post_init__(self) -> None:
         at_least_1 = ("frames", "batch", "window", "threads", "prefetch")

@@ -39,6 +39,7 @@ _FREE = {
     *("clips", "device", "parallel", "log_steps", "tensorboard", "wandb", "data", "size"),
     *("checkpoint_clips", "keep_checkpoints", "optim.accumulate"),
     *("stream.threads", "stream.prefetch", "stream.prefetch_mib", "stream.max_damaged"),
+    *("stream.rgb_on", "stream.flow_on"),
     *("validation.every_clips", "validation.clips", "validation.levels"),
     *("model.checkpointing", "conditioning.cache_mib"),
 }

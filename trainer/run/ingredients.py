@@ -12,7 +12,7 @@ from shards import Dataset, Layer, UsageError
 from trainer.codec.codec import Codec
 from trainer.config import TrainConfig
 from trainer.process.alignment import aligned
-from trainer.process.process import Network
+from trainer.process.process import Clips, Network
 from trainer.run.ranks import Ranks
 from trainer.spatial.framing import Framing, check_motion
 from trainer.stream.batch import Batch
@@ -85,7 +85,7 @@ def open_terms(layer: Layer | None, framings: Sequence[Framing], config: TrainCo
 
 def in_precision(network: Network, config: TrainConfig, device: torch.device) -> Network:
     """The network, computing in what the configuration says."""
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+    bf16 = config.in_bf16(device.type)
 
     def call(*inputs: Any) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -94,21 +94,28 @@ def in_precision(network: Network, config: TrainConfig, device: torch.device) ->
     return call
 
 
-def noise_positions(
-    batch: Batch, codec: Codec, config: TrainConfig, ranks: Ranks
-) -> Mapping[int, int]:
+def deal_noise(
+    parts: Sequence[Batch], codec: Codec, config: TrainConfig, ranks: Ranks
+) -> tuple[Mapping[int, int], Sequence[Clips | None]]:
     """Whose noise each clip of this rank gets, by position: its own or, aligned, one of the batch.
 
     Rank r has the positions r, r + ranks, … of a global batch.
+
+    Args:
+        parts: of this rank's share of a batch.
+
+    Returns:
+        The positions, and of each part what the codec made of it; None where nobody asked it yet.
     """
+    positions = [position for part in parts for position in part.positions]
     if not config.process.align:
-        return dict(zip(batch.positions, batch.positions, strict=True))
-    first = batch.positions[0] - ranks.rank
+        return {position: position for position in positions}, [None] * len(parts)
+    first = positions[0] - ranks.rank
     everyone = range(first, first + config.stream.batch)
 
     def gather(own: Tensor) -> Tensor:
         of_ranks = ranks.gather(own.cpu())
         return torch.stack(of_ranks, dim=1).flatten(0, 1)
 
-    clips = codec.encode(batch.frames)
-    return aligned(clips, config.seed, batch.positions, everyone, gather)
+    encoded = [codec.encode(part.frames) for part in parts]
+    return aligned(torch.cat(encoded), config.seed, positions, everyone, gather), encoded

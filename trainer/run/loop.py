@@ -21,8 +21,8 @@ from trainer.run.checkpoint import METRICS, begin_from, open_run, restore, save
 from trainer.run.failures import explained
 from trainer.run.ingredients import (
     choose_source,
+    deal_noise,
     in_precision,
-    noise_positions,
     open_stream,
     open_terms,
 )
@@ -156,10 +156,10 @@ def _train(
             step_began, before = time.perf_counter(), state.clips
             batch = next(batches)
             parts, records = batch.split(config.optim.accumulate), list[Record]()
-            noises = noise_positions(batch, codec, config, ranks)
+            noises, encoded = deal_noise(parts, codec, config, ranks)
             state.optimizer.zero_grad(set_to_none=True)
 
-            for number, part in enumerate(parts, 1):
+            for number, (part, clips) in enumerate(zip(parts, encoded, strict=True), 1):
                 # Forward: reconstruction, then what is asked of the clean estimate beside it.
                 ranks.share_gradients(state.network, now=number == len(parts))
                 assert part.levels is not None, "TrainRecipe draws noise levels"
@@ -176,6 +176,7 @@ def _train(
                     noise_of=[noises[position] for position in part.positions],
                     context=conditioner(part.captions, part.columns, heard),
                     share=share,
+                    clips=clips,
                 )
                 loss, record = denoised.loss, describe(part)
                 for term in terms:

@@ -49,12 +49,13 @@ class Sampler:
     """A network, and how it is asked.
 
     Attributes:
-        network: in evaluation mode; in bfloat16 on a GPU.
+        network: in evaluation mode.
         process: that it was trained with.
         time: when each slot of the full rate is shown, in such slots; on the network's device.
         context: what the network is told beside the levels, of every clip.
         guidance: scale of classifier-free guidance; 1 is without, at half the cost.
         heun: steps of the second order, with two evaluations each; else Euler's, which are DDIM's.
+        bf16: the network computes in bfloat16, the steps in float32 all the same.
         renoise: from stage to stage; other than paired, only to see what that is good for.
     """
 
@@ -64,6 +65,7 @@ class Sampler:
     context: Context | None = None
     guidance: float = 1.0
     heun: bool = False
+    bf16: bool = False
     renoise: Renoise = "paired"
 
     def sample(self, rows: Schedule, noise: Noise, clean: Clips | None = None) -> Clips:
@@ -99,7 +101,7 @@ class Sampler:
         time = self.time[: len(row.here)] * row.stage.stride
 
         def changed(x: Clips, at: Coefficients) -> Clips:
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda"):
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
                 q = denoise(network, x, at, time, self.context)
             return change(x, q, here, there, at)
 

@@ -1,6 +1,6 @@
 """One rank's share of a batch, before a byte of its clips is read: tensors, and who fills them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from flow_cache import packed_room
 from shards import Cursor
-from trainer.stream.batch import Batch, FlowTargets
-from trainer.stream.fill import FlowRequest, SampleRequest
+from trainer.stream.batch import Batch, FlowTargets, PackedTargets
+from trainer.stream.fill import FlowRequest, PackedRequest, SampleRequest
 from trainer.stream.samples import Found
+from trainer.temporal.plan import Supervision
 from trainer.temporal.recipe import Recipe, SamplePlan
 from trainer.temporal.stages import Stage
 
@@ -39,6 +41,7 @@ def assemble(
     empty: Empty = torch.empty,
     *,
     planes: bool = False,
+    packed: bool = False,
 ) -> tuple[Batch, list[Part]]:
     """The batch of some clips, allocated, and the parts that fill it.
 
@@ -46,6 +49,7 @@ def assemble(
         cursor: where the stream stands after it.
         planes: frames are decoded to their planes, for a device that makes RGB of them and shows
             what the plans say of it.
+        packed: fields are not decoded, for a device that does so, where it does so exactly.
 
     Raises:
         ValueError: the recipe draws noise levels for some of the samples only, or shows them at
@@ -55,10 +59,12 @@ def assemble(
     slots, *size = _shape(clips, plans)
     height, width = clips[0].stored
     frame = (3 * height * width // 2,) if planes else (3, *size)
+    packs = packed and _are_exact(clips, plans)
     batch = Batch(
         frames=empty(len(clips), slots, *frame, dtype=torch.uint8),
         levels=_levels(plans),
-        flow=_targets(plans, (size[0], size[1]), empty),
+        flow=None if packs else _targets(plans, (size[0], size[1]), empty),
+        packed=_packed(plans, clips[0].stored, empty) if packs else None,
         stage=stage,
         plans=tuple(plan.shown for plan in plans),
         spaces=tuple(plan.space for plan in plans),
@@ -103,21 +109,59 @@ def _levels(plans: Sequence[SamplePlan]) -> Float32[Tensor, "b t"] | None:
     return torch.from_numpy(np.stack(drawn)) if drawn else None
 
 
+def _are_exact(clips: Sequence[Found], plans: Sequence[SamplePlan]) -> bool:
+    """Whether all of the flow can be decoded on any device to the same bits.
+
+    What interpolates is rounded as each device likes (chains of fields, resized pictures), and
+    fields of the first layout are decoded on the host. A tensor has fields of one size.
+    """
+    chains = (c for p in plans if p.supervision is not None for c in p.supervision.chains)
+    return (
+        all(clip.samples.packs for clip in clips)
+        and len({clip.stored for clip in clips}) == 1
+        and all(len(chain) < 2 for chain in chains)
+        and not any(plan.space and plan.space.resizes for plan in plans)
+    )
+
+
+def _wanted(plans: Sequence[SamplePlan]) -> dict[str, Tensor] | None:
+    """The samples that want flow, their pairs, and how many fields answer each; None if none do."""
+    wanted = {row: p.supervision for row, p in enumerate(plans) if p.supervision is not None}
+    if not wanted:
+        return None
+    return {
+        "rows": torch.tensor(list(wanted)),
+        "slots": torch.from_numpy(np.stack([found.slots for found in wanted.values()])),
+        "hops": torch.tensor([list(map(len, found.chains)) for found in wanted.values()]),
+    }
+
+
 def _targets(
     plans: Sequence[SamplePlan], size: tuple[int, int], empty: Empty
 ) -> FlowTargets | None:
     """Flow targets of the samples that want some, with the fields still to be filled in."""
-    wanted = {row: p.supervision for row, p in enumerate(plans) if p.supervision is not None}
-    if not wanted:
+    wanted = _wanted(plans)
+    if wanted is None:
         return None
-    slots = torch.from_numpy(np.stack([found.slots for found in wanted.values()]))
-    shape = slots.shape[:2]
+    shape = wanted["hops"].shape
     return FlowTargets(
-        rows=torch.tensor(list(wanted)),
-        slots=slots,
-        hops=torch.tensor([list(map(len, found.chains)) for found in wanted.values()]),
+        **wanted,
         flow=empty(*shape, 2, *size, dtype=torch.float32),
         visible=empty(*shape, *size, dtype=torch.bool),
+    )
+
+
+def _packed(
+    plans: Sequence[SamplePlan], stored: tuple[int, int], empty: Empty
+) -> PackedTargets | None:
+    """The same, for a device to decode."""
+    wanted = _wanted(plans)
+    if wanted is None:
+        return None
+    return PackedTargets(
+        **wanted,
+        fields=packed_room(wanted["hops"].numel(), stored, empty),
+        escapes=torch.zeros(len(wanted["rows"]), dtype=torch.int64),
     )
 
 
@@ -125,21 +169,27 @@ def _requests(
     batch: Batch, clips: Sequence[Found], plans: Sequence[SamplePlan]
 ) -> list[SampleRequest]:
     """One request for each sample, with views of the batch's tensors to write to."""
-    targets = [] if batch.flow is None else zip(batch.flow.flow, batch.flow.visible, strict=True)
-    places = iter(targets)
-    requests = []
-    for clip, plan, frames in zip(clips, plans, batch.frames, strict=True):
-        flow = None
-        if plan.supervision is not None:
-            field, visible = next(places)
-            flow = FlowRequest(supervision=plan.supervision, flow=field, visible=visible)
-        requests.append(
-            SampleRequest(
-                row=clip.row,
-                src_index=plan.shown.src_index,
-                frames=frames,
-                flow=flow,
-                space=plan.space,
-            )
+    flow = _flow_requests(batch, [p.supervision for p in plans if p.supervision is not None])
+    return [
+        SampleRequest(
+            row=clip.row,
+            src_index=plan.shown.src_index,
+            frames=frames,
+            flow=None if plan.supervision is None else next(flow),
+            space=plan.space,
         )
-    return requests
+        for clip, plan, frames in zip(clips, plans, batch.frames, strict=True)
+    ]
+
+
+def _flow_requests(
+    batch: Batch, wanted: Sequence[Supervision]
+) -> Iterator[FlowRequest | PackedRequest]:
+    """One for each sample that wants flow."""
+    if batch.flow is not None:
+        for sample, flow, visible in zip(wanted, *batch.flow.pixels(), strict=True):
+            yield FlowRequest(supervision=sample, flow=flow, visible=visible)
+    elif batch.packed is not None:
+        places = batch.packed.fields.split(len(wanted)), batch.packed.escapes
+        for sample, fields, escapes in zip(wanted, *places, strict=True):
+            yield PackedRequest(supervision=sample, fields=fields, escapes=escapes)

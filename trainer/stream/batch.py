@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
+from flow_cache import PackedFields
 from shards import Cursor
 from trainer.codec.pixels import to_signal
 from trainer.spatial.transform import SpatialTransform
@@ -55,6 +57,39 @@ class FlowTargets:
         return replace(self, flow=flow, visible=visible)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PackedTargets:
+    """Stored motion on its way to the device that makes `FlowTargets` of it.
+
+    Attributes:
+        rows, slots, hops: those of the targets; no pair is composed of several fields.
+        fields: one for each pair, sample after sample; without motion where it is not supervised.
+        escapes: of the fields' escapes, how many each sample uses, from the start of its part of
+            them; on the CPU.
+    """
+
+    rows: Int64[Tensor, " g"]
+    slots: Int64[Tensor, "g n 2"]
+    hops: Int64[Tensor, "g n"]
+    fields: PackedFields
+    escapes: Int64[Tensor, " g"]
+
+    def pixels(self) -> list[Tensor]:
+        """What is large."""
+        return self.fields.tensors()
+
+    def to(self, device: torch.device) -> "PackedTargets":
+        """The same with its fields on `device`, and of their escapes those in use."""
+        parts = zip(self.fields.split(len(self.rows)), self.escapes.tolist(), strict=True)
+        used = [part.escapes[:count] for part, count in parts]
+        codes, bits, steps, *used = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (self.fields.codes, self.fields.bits, self.fields.steps, *used)
+        )
+        fields = replace(self.fields, codes=codes, bits=bits, steps=steps, escapes=torch.cat(used))
+        return replace(self, fields=fields)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Damage:
     """A clip that cannot be read.
@@ -78,6 +113,7 @@ class Batch:
         frames: RGB. On their way to the device that makes RGB of them: Y, U and V of each frame.
         levels: the noise level of each slot; None where the recipe draws none.
         flow: None where no sample wants flow.
+        packed: flow on its way to the device that decodes it; None in a batch that is given out.
         stage: of the pyramid.
         plans, keys, captions: one for each sample.
         spaces: what each sample shows of the stored pictures; None: all, as they are stored.
@@ -99,6 +135,7 @@ class Batch:
     captions: tuple[str | None, ...]
     positions: tuple[int, ...]
     cursor: Cursor
+    packed: PackedTargets | None = None
     spaces: tuple[SpatialTransform | None, ...] = ()
     fps: float | None = None
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -148,7 +185,8 @@ class Batch:
 
     def pixels(self) -> list[Tensor]:
         """What is large: frames, flow and visibility."""
-        return [self.frames] if self.flow is None else [self.frames, *self.flow.pixels()]
+        motion = [targets.pixels() for targets in (self.flow, self.packed) if targets is not None]
+        return [self.frames, *chain.from_iterable(motion)]
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its pixels on `device`; copies from pinned memory do not block.
@@ -156,4 +194,6 @@ class Batch:
         What was decided, the noise levels with it, stays on the CPU.
         """
         flow = None if self.flow is None else self.flow.to(device)
-        return replace(self, frames=self.frames.to(device, non_blocking=True), flow=flow)
+        packed = None if self.packed is None else self.packed.to(device)
+        frames = self.frames.to(device, non_blocking=True)
+        return replace(self, frames=frames, flow=flow, packed=packed)

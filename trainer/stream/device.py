@@ -1,4 +1,4 @@
-"""Batches on the device that trains: copied on a stream of their own, and made RGB there.
+"""Batches on the device that trains: copied on a stream of their own, and decoded there.
 
 A stored clip has 1.5 bytes a pixel; decoded to RGB by the host it has 3, and takes twice as long.
 What is computed here is libswscale's integer arithmetic, on any device, so that frames are the
@@ -15,7 +15,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from trainer.stream.batch import Batch
+from flow_cache import restore_fields
+from trainer.spatial.transform import SpatialTransform
+from trainer.stream.batch import Batch, FlowTargets, PackedTargets
 from trainer.stream.buffers import Buffers
 from trainer.stream.timing import GpuClock
 
@@ -27,7 +29,7 @@ _SHIFT = 22  # what is left are whole grey levels
 
 
 class Delivery:
-    """Lends memory for batches, and gives them out on a device, with RGB frames.
+    """Lends memory for batches, and gives them out on a device, with RGB frames and with flow.
 
     On a GPU the host does not wait for the copies, and what it trains meanwhile goes on beside
     them; only what is asked of the GPU later, in the stream that is current then, follows them.
@@ -36,12 +38,19 @@ class Delivery:
         device: where batches go; None leaves them on the CPU.
         size: (height, width) of the frames.
         planes: frames come as the planes of the stored clip.
+        packed: flow comes as the fields of the layer, where the device decodes them exactly.
     """
 
     def __init__(
-        self, device: torch.device | None, size: tuple[int, int], *, planes: bool = False
+        self,
+        device: torch.device | None,
+        size: tuple[int, int],
+        *,
+        planes: bool = False,
+        packed: bool = False,
     ) -> None:
         self.device, self.planes = device or torch.device("cpu"), planes
+        self.packed = packed
         self._size = size
         self._buffers = Buffers()
         self._side: torch.cuda.Stream | None = None
@@ -54,7 +63,7 @@ class Delivery:
         return self._buffers.empty(*shape, dtype=dtype)
 
     def __call__(self, batch: Batch) -> Batch:
-        """The batch on the device; frames that are planes become RGB there."""
+        """The batch on the device; what came as planes and as fields becomes RGB and flow there."""
         if self.device.type != "cuda":
             return self._deliver(batch)
         if self._side is None:  # not before: who makes a stream may still fork
@@ -70,7 +79,11 @@ class Delivery:
 
     def _deliver(self, batch: Batch) -> Batch:
         moved = batch.to(self.device)
-        return replace(moved, frames=self._shown(moved)) if self.planes else moved
+        if self.planes:
+            moved = replace(moved, frames=self._shown(moved))
+        if moved.packed is not None:
+            moved = replace(moved, flow=flow_of(moved.packed, batch.spaces), packed=None)
+        return moved
 
     def _shown(self, batch: Batch) -> UInt8[Tensor, "b t 3 h w"]:
         """RGB of a batch's planes, and of it what its plans show."""
@@ -81,6 +94,27 @@ class Delivery:
         return torch.stack(
             [clip if space is None else space.on_frames(clip) for clip, space in shown]
         )
+
+
+def flow_of(packed: PackedTargets, spaces: Sequence[SpatialTransform | None]) -> FlowTargets:
+    """What `answer_pairs` gives of the fields that `pack_pairs` packed.
+
+    Args:
+        spaces: what each sample of the batch shows of the pictures, with its flow; none resizes.
+    """
+    every, pairs = restore_fields(packed.fields), packed.hops.shape[1]
+    found = [every[first : first + pairs] for first in range(0, len(every), pairs)]
+    if any(spaces):
+        boxes = [spaces[row] for row in packed.rows.tolist()]
+        shown = zip(found, boxes, strict=True)
+        found = [field if space is None else space.on_flow(field) for field, space in shown]
+    return FlowTargets(
+        rows=packed.rows,
+        slots=packed.slots,
+        hops=packed.hops,
+        flow=torch.stack([field.flow for field in found]),
+        visible=torch.stack([field.visible for field in found]),
+    )
 
 
 def rgb_of(planes: UInt8[Tensor, "*n p"], size: tuple[int, int]) -> UInt8[Tensor, "*n 3 h w"]:

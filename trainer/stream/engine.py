@@ -97,7 +97,8 @@ class Stream(IterableDataset[Batch]):
         self.order = self.places.order()
         self.cursor = (cursor or Cursor(order=self.order)).resume_in(self.order)
         self.totals = Totals()
-        self._deliver = Delivery(device, self.size, planes=config.rgb_on == "device")
+        planes, packed = (on == "device" for on in (config.rgb_on, config.flow_on))
+        self._deliver = Delivery(device, self.size, planes=planes, packed=packed)
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands after the last batch given out: plain JSON, under 2 kB."""
@@ -210,8 +211,9 @@ class Stream(IterableDataset[Batch]):
         found = [self._find(position, avoid) for position in positions]
         stage = self.recipe.group(begin // self.config.batch)
         cursor = Cursor(order=self.order, position=begin + self.config.batch)
-        deliver = self._deliver
-        return assemble(found, self.recipe, stage, cursor, deliver.empty, planes=deliver.planes)
+        to = self._deliver
+        forms = {"planes": to.planes, "packed": to.packed}
+        return assemble(found, self.recipe, stage, cursor, to.empty, **forms)
 
     def _find(self, position: int, avoid: Avoid) -> Found:
         samples, own = self.places.at(position)

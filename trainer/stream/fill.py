@@ -8,7 +8,14 @@ import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
-from flow_cache import FlowField, decode_field, decode_fields, flow_between
+from flow_cache import (
+    FlowField,
+    PackedFields,
+    decode_field,
+    decode_fields,
+    flow_between,
+    open_fields,
+)
 from shards import ShardReader, Stopwatch, decode_planes, decode_rgb
 from trainer.spatial.transform import SpatialTransform
 from trainer.temporal.plan import Supervision
@@ -29,6 +36,21 @@ class FlowRequest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PackedRequest:
+    """The flow that one sample needs, for a device to decode.
+
+    Attributes:
+        supervision: its pairs, each answered by one stored field or by none.
+        fields: a view of the batch's tensors, to be written: one field for each pair.
+        escapes: to be written: how many there are of the fields'.
+    """
+
+    supervision: Supervision
+    fields: PackedFields
+    escapes: Int64[Tensor, ""]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SampleRequest:
     """One sample to be filled in.
 
@@ -37,14 +59,14 @@ class SampleRequest:
         src_index: the stored frame for each slot.
         frames: a view of the batch's tensor, to be written: RGB, or the planes of each frame.
         flow: None where no flow is wanted.
-        space: what is shown of the pictures; None: all, as they are stored. Of planes all is
-            written, for the device to show a part of.
+        space: what is shown of the pictures; None: all, as they are stored. Of planes and of
+            packed fields all is written, for the device to show a part of.
     """
 
     row: int
     src_index: Int64[np.ndarray, " t"]
     frames: UInt8[Tensor, "t 3 h w"] | UInt8[Tensor, "t p"]
-    flow: FlowRequest | None
+    flow: FlowRequest | PackedRequest | None
     space: SpatialTransform | None = None
 
 
@@ -59,7 +81,10 @@ def fill(request: SampleRequest, reader: ShardReader) -> Stopwatch:
         with watch("read"):
             blobs = reader.fields(request.row, request.flow.supervision.fields)
         with watch("flow"):
-            answer_pairs(request.flow, blobs, request.space)
+            if isinstance(request.flow, PackedRequest):
+                pack_pairs(request.flow, blobs)
+            else:
+                answer_pairs(request.flow, blobs, request.space)
     return watch
 
 
@@ -71,6 +96,13 @@ def _decode(video: bytes, request: SampleRequest) -> None:
         decode_rgb(video, shown, out)
     else:
         decode_rgb(video, shown, out, request.space.write)
+
+
+def pack_pairs(request: PackedRequest, blobs: Sequence[bytes]) -> None:
+    """Undo the entropy coding of the fields of the supervision, pair by pair."""
+    coded = dict(zip(request.supervision.fields, blobs, strict=True))
+    of_pairs = [coded[chain[0]] if chain else None for chain in request.supervision.chains]
+    request.escapes.fill_(open_fields(of_pairs, request.fields))
 
 
 def answer_pairs(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flow_cache import FlowSpec, Pair, level_pairs
+from flow_cache import CODING, FlowSpec, Pair, level_pairs
 from shards import DamagedDataset, Order, ShardReader, UsageError
 from shards.reader import Held
 from trainer.config import StreamConfig
@@ -125,6 +125,11 @@ class Samples:
         self._starts = np.cumsum((0, *source.dataset.shard_rows))
         self.bad: dict[int, Damage] = {}
         self._lost: dict[int, str] = {}  # shards whose index cannot be read
+
+    @property
+    def packs(self) -> bool:
+        """Whether its flow, if it has any, is coded as `open_fields` takes it."""
+        return self._spec is None or self._spec.coding == CODING
 
     @property
     def size(self) -> tuple[int, int]:

@@ -15,7 +15,7 @@ _MEANING = {
     "flow": "fields decoded and composed",
     "stall": "the consumer waited for a batch",
     "transfer": "batches to the device",
-    "gpu": "of copies on a GPU, and of RGB made there; training goes on beside it",
+    "gpu": "of copies on a GPU, and of RGB and flow made there; training goes on beside it",
 }
 
 

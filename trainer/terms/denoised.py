@@ -10,7 +10,7 @@ from trainer.codec.codec import Codec, FrameRule
 from trainer.process.noise import noise_like
 from trainer.process.objective import Reconstruction, reconstruct
 from trainer.process.process import Network, Process
-from trainer.process.pyramid import Levels
+from trainer.process.pyramid import Clips, Levels
 from trainer.stream.batch import Batch
 from trainer.terms.term import Step
 
@@ -25,6 +25,7 @@ def denoise_batch(
     noise_of: Sequence[int] | None = None,
     context: Any = None,
     share: Levels | None = None,
+    clips: Clips | None = None,
 ) -> tuple[Reconstruction, Step]:
     """Noise clips as their recipe says, and have a network restore them.
 
@@ -35,6 +36,7 @@ def denoise_batch(
         noise_of: the position whose noise each sample gets; its own if not given.
         context: what the network is told of the clips beside their levels.
         share: of the reconstruction that counts, in each slot of the batch; all if not given.
+        clips: what the codec makes of the batch, where it was asked before.
 
     Returns:
         The reconstruction, whose `loss` is the process's own, and what terms beside it look at.
@@ -45,8 +47,9 @@ def denoise_batch(
     """
     if batch.levels is None:
         raise ValueError("the recipe of this batch draws no noise levels, as TrainRecipe does")
-    clips, slots = codec.encode(batch.frames), batch.frames.shape[1]
-    shown, device = codec.rule.first_frames(slots), clips.device
+    clips = codec.encode(batch.frames) if clips is None else clips
+    slots, device = batch.frames.shape[1], clips.device
+    shown = codec.rule.first_frames(slots)
     levels = batch.levels[:, shown]
     denoised = reconstruct(
         process,

@@ -1,5 +1,6 @@
 """`fluxshard sample`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,6 +34,7 @@ def sample(
     seed: int = 0,
     no_ema: bool = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
 ) -> int:
     """Sample clips from a trained model, as mp4 files, and as a grid in an mp4 and a GIF.
 
@@ -55,6 +57,8 @@ def sample(
         seed: a clip is a function of it and its number.
         no_ema: sample from the weights as they are, not from their average.
         device: where the model runs; auto: on a GPU if there is one.
+        precision: what the network computes in; auto: what the run's own `precision` says of this
+            device.
     """
     import torch
 
@@ -66,6 +70,8 @@ def sample(
     check_counts(count, steps)
     check_writable(out)
     facts = read_run(run)
+    if precision != "auto":
+        facts = replace(facts, config=replace(facts.config, precision=precision))
     check_conditions(facts, prompt, label, guidance)
     given = read_images(image, at, facts.size)
     chosen = "cuda" if torch.cuda.is_available() else "cpu"

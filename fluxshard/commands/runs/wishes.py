@@ -74,6 +74,7 @@ def sample_clips(
         time=torch.tensor(times, dtype=torch.float32, device=device),
         guidance=wish.guidance,
         heun=wish.heun,
+        bf16=config.in_bf16(device.type),
     )
     clips = []
     for first in range(0, wish.count, _AT_ONCE):

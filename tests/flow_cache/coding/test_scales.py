@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from flow_cache.coding.residual import ESCAPE
 from flow_cache.coding.scales import (
     LARGEST_STEP,
     clip_to_range,
     code_bytes,
     enlarge,
+    escape_counts,
     pack_scales,
     scale_sizes,
     unpack_scales,
@@ -89,3 +91,9 @@ def test_sizes_that_do_not_fit_are_refused(codes: int, escapes: int, complaint: 
     room = np.empty((2, 2, 3), np.float32)
     with pytest.raises(ValueError, match=complaint):
         unpack_scales(np.zeros((1, codes), np.uint8), [np.zeros(escapes, np.uint8)], [0.5], [room])
+
+
+def test_escapes_are_counted_by_scale() -> None:
+    codes = np.zeros(code_bytes((9, 12)), np.uint8)  # 6, 18 and 60 of the three scales
+    codes[[5, 6, 7, 24, 25, 83]] = ESCAPE
+    assert escape_counts(codes, (9, 12)) == [1, 2, 3]

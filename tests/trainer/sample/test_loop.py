@@ -218,6 +218,22 @@ def counted(config: ProcessConfig, rows: Schedule, heun: bool) -> int:
     return len(calls)
 
 
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_network_computes_in_bfloat16_where_that_is_asked_and_nowhere_else(bf16: bool) -> None:
+    layer, said = torch.nn.Linear(4, 4), []
+
+    def noting(x: Tensor, *_: Any) -> Tensor:
+        said.append(layer(x))
+        return said[-1]
+
+    asked = Sampler(
+        network=noting, process=build_process(PROCESSES["flow"]), time=times(1), bf16=bf16
+    )
+    clips = asked.sample(level_rows([2.0, 1.0, 0.0]), lambda purpose, slots: START)
+    assert {x.dtype for x in said} == {torch.bfloat16 if bf16 else torch.float32}
+    assert clips.dtype == torch.float32
+
+
 def test_heun_asks_twice_a_step_but_for_the_last() -> None:
     config = PROCESSES["flow"]
     for given in ((), (0,)):

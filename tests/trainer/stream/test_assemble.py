@@ -1,13 +1,16 @@
 """A batch has the shapes that its plans need, and parts that write to its own memory."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from flow_cache import CODING
 from shards.order import Cursor
 from trainer.config import FlowLossConfig, StreamConfig, TrainConfig
 from trainer.stream.assemble import assemble
 from trainer.stream.batch import Damage
-from trainer.stream.fill import fill
+from trainer.stream.fill import FlowRequest, PackedRequest, fill
 from trainer.stream.samples import Opened, Samples
 from trainer.stream.source import Source
 from trainer.temporal.recipe import TrainRecipe
@@ -71,6 +74,23 @@ def test_a_batch_is_as_large_as_its_samples_are_shown(made) -> None:
         found, TrainRecipe(config), first, Cursor(order={}), torch.zeros, planes=True
     )
     assert planes.frames.shape == (3, 8, 48 * 64 * 3 // 2), "all is sent, and cut there"
+
+
+@pytest.mark.parametrize(("coding", "packs"), [(CODING, True), (1, False)])
+def test_fields_of_the_layout_that_devices_know_are_packed(
+    made, monkeypatch: pytest.MonkeyPatch, coding: int, packs: bool
+) -> None:
+    config = replace(CONFIG, flow_loss=FlowLossConfig(psi=1e9))
+    source = Source(dataset=made.dataset, layer=made.dataset.layer("variational"))
+    samples, first = Samples(Opened(source, config.stream), seed=0), stages(config.pyramid)[0]
+    monkeypatch.setattr(samples, "_spec", replace(made.spec, coding=coding))
+    found = [samples.find(position, position, {}) for position in (3, 4)]
+    batch, parts = assemble(
+        found, TrainRecipe(config), first, Cursor(order={}), torch.zeros, packed=True
+    )
+    assert (batch.packed is not None, batch.flow is None) == (packs, packs)
+    kinds = {type(part.request.flow) for part in parts}
+    assert kinds == {PackedRequest if packs else FlowRequest}
 
 
 def test_samples_of_a_batch_are_shown_at_one_size(made) -> None:

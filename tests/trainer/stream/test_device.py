@@ -1,4 +1,4 @@
-"""Frames that become RGB on the device are the host's, to the last bit."""
+"""Frames and flow that are decoded on the device are the host's, to the last bit."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
@@ -15,7 +15,13 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from shards.clip_video import decode_planes, decode_rgb, encode_clip
 from shards.store import UsageError
-from trainer.config import FlowLossConfig, PyramidConfig, StreamConfig, TrainConfig
+from trainer.config import (
+    FlowLossConfig,
+    ProcessConfig,
+    PyramidConfig,
+    StreamConfig,
+    TrainConfig,
+)
 from trainer.stream.batch import Batch
 from trainer.stream.device import Delivery, rgb_of
 from trainer.stream.engine import Stream
@@ -24,6 +30,7 @@ from trainer.temporal.recipe import TrainRecipe
 
 Place = Literal["host", "device"]
 PLACES: tuple[Place, Place] = ("host", "device")
+Loss = dict[str, Any]
 
 
 def harsh(size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -83,12 +90,15 @@ def test_frames_too_small_for_the_filters_are_refused():
         rgb_of(torch.zeros(384, dtype=torch.uint8), (8, 32))
 
 
-def first_batches(made, rgb_on: Place, **stream_config: Any) -> list[Batch]:
-    small = {"frames": 8, "batch": 2, "window": 2, "threads": 2, "rgb_on": rgb_on}
+def first_batches(made, on: Place, loss: Loss | None = None, **stream_config: Any) -> list[Batch]:
+    """Of a stream that decodes frames and flow there."""
+    small = {"frames": 8, "batch": 2, "window": 2, "threads": 2, "rgb_on": on, "flow_on": on}
+    asked: Loss = {"psi": 0.4, **(loss or {})}
     config = TrainConfig(
         stream=StreamConfig(**small | stream_config),
         pyramid=PyramidConfig(enabled=True),
-        flow_loss=FlowLossConfig(psi=1.0),
+        process=ProcessConfig(per_slot=0.5),
+        flow_loss=FlowLossConfig(**asked),
     )
     source = Source(dataset=made.dataset, layer=made.dataset.layer("variational"))
     stream = Stream(source, config.stream, TrainRecipe(config), seed=1)
@@ -96,12 +106,24 @@ def first_batches(made, rgb_on: Place, **stream_config: Any) -> list[Batch]:
         return [*islice(batches, 6), stream[3]]
 
 
+CUT = {"size": "37x31", "resize": False, "crop": "random", "flip": 0.5}
+RESIZED = {"size": "32x24", "rgb_on": "host"}  # of frames the device resizes none
+
+
 @pytest.mark.parametrize(
-    "space", [{}, {"size": "37x31", "resize": False, "crop": "random", "flip": 0.5}]
+    ("space", "loss"),
+    [({}, {}), (CUT, {}), (RESIZED, {"accept_resize": True}), (CUT, {"order": "composed"})],
 )
-def test_a_stream_gives_the_same_batches_wherever_colours_become_rgb(made, space: dict):
-    on_host, on_device = (first_batches(made, place, **space) for place in PLACES)
+def test_a_stream_gives_the_same_batches_wherever_it_decodes(made, space: dict, loss: Loss):
+    on_host, on_device = (first_batches(made, place, loss, **space) for place in PLACES)
+    hops = torch.cat([batch.flow.hops.flatten() for batch in on_host if batch.flow is not None])
+    assert {0, 1} <= {*hops.tolist()}
     for ours, theirs in zip(on_host, on_device, strict=True):
+        assert theirs.packed is None
+        if ours.flow is not None:
+            assert theirs.flow is not None
+            for name in ("rows", "slots", "hops"):
+                assert torch.equal(getattr(ours.flow, name), getattr(theirs.flow, name))
         assert torch.equal(ours.frames, theirs.frames)
         assert (ours.keys, ours.spaces) == (theirs.keys, theirs.spaces)
         for one, other in zip(ours.pixels(), theirs.pixels(), strict=True):
@@ -113,17 +135,61 @@ def test_pictures_are_not_resized_on_the_device(made):
         first_batches(made, "device", size="32x24")
 
 
-def test_half_of_the_bytes_are_prepared_for_the_device(made, monkeypatch: pytest.MonkeyPatch):
+def prepared_for(made, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[Batch]:
+    """Batches as threads leave them for the device."""
     on_the_way, deliver = [], Delivery.__call__
 
     def note(self: Delivery, batch: Batch) -> Batch:
-        on_the_way.append(batch.frames.nbytes)
+        on_the_way.append(batch)
         return deliver(self, batch)
 
-    monkeypatch.setattr(Delivery, "__call__", note)
-    given = first_batches(made, "device")
-    assert [2 * size for size in on_the_way] == [batch.frames.nbytes for batch in given]
+    with monkeypatch.context() as patched:
+        patched.setattr(Delivery, "__call__", note)
+        first_batches(made, "device", **settings)
+    return on_the_way
+
+
+def test_half_of_the_bytes_of_frames_are_prepared_for_the_device(made, monkeypatch):
+    on_the_way, given = prepared_for(made, monkeypatch), first_batches(made, "device")
+    for coming, batch in zip(on_the_way, given, strict=True):
+        assert 2 * coming.frames.nbytes == batch.frames.nbytes
     assert given[0].frames.shape[2:] == (3, 48, 64)
+
+
+def test_a_quarter_of_the_bytes_of_flow_travel_even_of_rough_scenes(made, monkeypatch):
+    on_the_way, given = prepared_for(made, monkeypatch), first_batches(made, "device")
+    packed = [batch.packed for batch in on_the_way if batch.packed is not None]
+    whole = [tensor for batch in given if batch.flow for tensor in batch.flow.pixels()]
+    assert all(batch.flow is None for batch in on_the_way)
+    travels = [x for targets in packed for x in targets.to(torch.device("cpu")).pixels()]
+    assert sum(x.nbytes for x in travels) < sum(x.nbytes for x in whole) / 4
+    room = sum(x.nbytes for targets in packed for x in targets.pixels())
+    assert room < sum(x.nbytes for x in whole), "of which the memory ahead is counted"
+
+
+@pytest.mark.parametrize(
+    ("space", "loss"), [(RESIZED, {"accept_resize": True}), ({}, {"order": "composed"})]
+)
+def test_what_interpolates_is_decoded_on_the_host(made, monkeypatch, space: dict, loss: Loss):
+    """Every device rounds products and sums of a kernel as it likes."""
+    on_the_way = prepared_for(made, monkeypatch, loss=loss, **space)
+    whole = [batch for batch in on_the_way if batch.flow is not None]
+    assert whole
+    for batch in on_the_way:
+        assert batch.packed is None or batch.packed.hops.max() == 1
+        assert batch.packed is None or not any(space and space.resizes for space in batch.spaces)
+
+
+def test_packed_flow_reaches_the_device_and_what_was_decided_stays(made, monkeypatch):
+    """No GPU is needed to see that: the device without memory takes it."""
+    coming = next(batch for batch in prepared_for(made, monkeypatch) if batch.packed is not None)
+    delivered = Delivery(torch.device("meta"), (48, 64), packed=True)(coming)
+    assert coming.packed is not None
+    assert delivered.packed is None
+    assert delivered.flow is not None
+    assert [tensor.device.type for tensor in delivered.flow.pixels()] == ["meta"] * 2
+    assert delivered.flow.flow.shape == (*coming.packed.hops.shape, 2, 48, 64)
+    assert delivered.flow.hops is coming.packed.hops
 
 
 def test_pixels_and_flow_reach_the_device_and_what_was_decided_stays(made):

@@ -2,11 +2,18 @@ import numpy as np
 import pytest
 import torch
 
-from flow_cache import FlowField
+from flow_cache import FlowField, packed_room, restore_fields
 from shards.clip_video import decode_clip
 from shards.reader import ShardReader
 from trainer.spatial.transform import SpatialTransform
-from trainer.stream.fill import FlowRequest, SampleRequest, answer_pairs, fill
+from trainer.stream.fill import (
+    FlowRequest,
+    PackedRequest,
+    SampleRequest,
+    answer_pairs,
+    fill,
+    pack_pairs,
+)
 from trainer.temporal.plan import Supervision
 
 SIZE = (48, 64)
@@ -45,6 +52,19 @@ def test_stored_pairs_are_answered_and_unsupervised_ones_cleared(made) -> None:
     apart = (request.flow[2] - made.fields[1][2, 0].flow[0]).abs()[:, both]
     assert both.float().mean() > 0.5
     assert apart.median() < 0.5
+
+
+def test_packed_pairs_are_those_that_are_answered(made) -> None:
+    """Pair by pair, whatever the order in which their fields are read."""
+    whole = flow_request((((4, 6),), (), ((0, 2),), ((2, 1),)))
+    blobs = reader_of(made).fields(1, whole.supervision.fields)
+    answer_pairs(whole, blobs)
+    room, count = packed_room(4, SIZE), torch.zeros((), dtype=torch.int64)
+    pack_pairs(PackedRequest(supervision=whole.supervision, fields=room, escapes=count), blobs)
+    assert 0 < count < len(room.escapes)
+    found = restore_fields(room)
+    assert torch.equal(found.flow, whole.flow)
+    assert torch.equal(found.visible, whole.visible)
 
 
 @pytest.mark.parametrize("size", [(32, 40), (16, 20)])

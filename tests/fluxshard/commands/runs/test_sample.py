@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -54,6 +55,24 @@ def test_a_long_clip_goes_on_from_given_pictures(trained: str, tmp_path: Path, r
     for frame, color in colors.items():
         shown = clip[frame, :, 8:-8, 8:-8].mean((1, 2))
         assert np.abs(shown - color).max() < 20, frame  # but for the compression
+
+
+def test_the_precision_of_the_run_can_be_overruled(
+    trained: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fluxshard.commands.runs import wishes
+
+    said, ask = [], wishes.Sampler
+
+    def noting(**settings: Any) -> Any:
+        said.append(settings["bf16"])
+        return ask(**settings)
+
+    monkeypatch.setattr(wishes, "Sampler", noting)
+    for options in ([], ["--precision=bf16"]):
+        command = ["sample", trained, "--out", str(tmp_path), "--count=1", "--steps=3"]
+        assert run(*command, "--device=cpu", *options)[0] == 0
+    assert said == [False, True]
 
 
 @pytest.mark.parametrize(

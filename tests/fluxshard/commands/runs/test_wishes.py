@@ -1,5 +1,8 @@
 """Clips of a model in memory: each by its number, told what is wished."""
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 import torch
 
@@ -33,6 +36,19 @@ def test_a_clip_is_a_function_of_its_number_in_any_company(model: Trained) -> No
     alone = sample_clips(CONFIG, (16, 24), model, few)
     assert (alone.int() - clips[:2].int()).abs().max() <= 1  # but for rounding
     assert not torch.equal(clips[0], clips[8])
+
+
+@pytest.mark.parametrize(("precision", "seen"), [("bf16", torch.bfloat16), ("auto", torch.float32)])
+def test_a_model_samples_in_the_precision_of_its_run(
+    model: Trained, precision: Literal["auto", "bf16"], seen: torch.dtype
+) -> None:
+    types = set[torch.dtype]()
+    request = Request(frames=8, steps=3, overlap=1, seed=0)
+    wish = Wish(count=1, request=request, given={}, heun=False)
+    hook = model.network.register_forward_hook(lambda _, inputs, said: types.add(said.dtype))
+    with hook:
+        sample_clips(replace(CONFIG, precision=precision), (16, 24), model, wish)
+    assert types == {seen}
 
 
 class Reader(Conditioner):
