@@ -1,4 +1,4 @@
-"""Dask's scheduler and workers as people start them, in processes of their own."""
+"""Dask's scheduler and workers: as people start them, or all in this process."""
 
 import json
 import os
@@ -9,7 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from distributed import Client
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@contextmanager
+def in_this_process() -> Iterator[Client]:
+    """A client whose one worker is a thread here: nothing starts, and nothing is imported again."""
+    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with Client(processes=False, **settings) as client:
+        yield client
 
 
 class Processes:
