@@ -9,16 +9,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from distributed import Client
+from jaxtyping import config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
 def in_this_process() -> Iterator[Client]:
-    """A client whose one worker is a thread here: nothing starts, and nothing is imported again."""
+    """A client whose one worker is a thread here: nothing starts, and nothing is imported again.
+
+    As in processes of workers, nothing is checked of arrays meanwhile.
+    """
     settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    with Client(processes=False, **settings) as client:
+    with pytest.MonkeyPatch.context() as patch, Client(processes=False, **settings) as client:
+        patch.setattr(config, "jaxtyping_disable", True)
         yield client
 
 
