@@ -9,9 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client
 from jaxtyping import config
+
+from pipeline.cluster import _LOCAL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -20,12 +23,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def in_this_process() -> Iterator[Client]:
     """A client whose one worker is a thread here: nothing starts, and nothing is imported again.
 
-    As in processes of workers, nothing is checked of arrays meanwhile.
+    As in processes of workers, nothing is checked of arrays meanwhile, and nothing profiled.
     """
     settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    with pytest.MonkeyPatch.context() as patch, Client(processes=False, **settings) as client:
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(_LOCAL):
         patch.setattr(config, "jaxtyping_disable", True)
-        yield client
+        with Client(processes=False, **settings) as client:
+            yield client
 
 
 class Processes:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -68,7 +69,7 @@ def jobs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     connect = cluster.connect
 
-    def connected(scheduler: str | None, *rest: object) -> AbstractContextManager[Client]:
+    def connected(scheduler: str | None, *rest: Any) -> AbstractContextManager[Client]:
         return connect(scheduler, *rest) if scheduler else in_this_process()
 
     monkeypatch.setattr(cluster, "connect", connected)

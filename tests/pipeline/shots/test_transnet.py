@@ -29,9 +29,12 @@ def test_a_streamed_video_gets_what_the_network_says_of_it_in_one_piece(
 ) -> None:
     marks: list[np.ndarray] = []
     as_changes = transnet._as_changes
-    monkeypatch.setattr(
-        transnet, "_as_changes", lambda *found: (marks.extend(found), as_changes(*found))[1]
-    )
+
+    def kept(*found: np.ndarray) -> list[range]:
+        marks.extend(found)
+        return as_changes(*found)
+
+    monkeypatch.setattr(transnet, "_as_changes", kept)
     small = np.stack([transnet._small(picture) for picture in film])
     threads, seed = torch.get_num_threads(), torch.initial_seed()
     found = find_changes(film)
