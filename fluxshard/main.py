@@ -27,7 +27,7 @@ COMMANDS = {
     "stream": "Stream a dataset as training would: how fast that is, and where the time goes.",
     "train": "Train a video diffusion model on a dataset, or continue a run from its checkpoint.",
     "sample": "Sample clips from a trained model, as mp4 files, and as a grid in an mp4 and a GIF.",
-    "eval": "Judge a training run: the loss, at fixed noise levels, of clips kept from it.",
+    "eval": "Judge a training run by clips kept from it: loss by noise level, and motion.",
     "demo": "Make videos with known motion, build shards, train, sample, write a report.",
 }
 # `inspect` is one of the standard library's.

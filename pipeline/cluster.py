@@ -35,6 +35,9 @@ _LOCAL = {
     **{f"distributed.worker.memory.{at}": False for at in ("target", "spill", "pause")},
     # It looks at every thread a hundred times a second, for a page of the dashboard.
     "distributed.worker.profile.enabled": False,
+    # Fifty times a second every process would see how late its event loop is: idle workers cost a
+    # tenth of a core.
+    "distributed.admin.tick.interval": "1s",
     # A worker that is not back so long after it died is given up. On a busy machine it just
     # starts slowly, or has died again, and if it was the only one, the job would wait for ever.
     "distributed.deploy.lost-worker-timeout": "1000 days",

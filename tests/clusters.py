@@ -1,4 +1,4 @@
-"""Dask's scheduler and workers as people start them, in processes of their own."""
+"""Dask's scheduler and workers: as people start them, or all in this process."""
 
 import json
 import os
@@ -9,7 +9,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask
+import pytest
+from distributed import Client
+from jaxtyping import config
+
+from pipeline.cluster import _LOCAL
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@contextmanager
+def in_this_process() -> Iterator[Client]:
+    """A client whose one worker is a thread here: nothing starts, and nothing is imported again.
+
+    As in processes of workers, nothing is checked of arrays meanwhile, and nothing profiled.
+    """
+    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(_LOCAL):
+        patch.setattr(config, "jaxtyping_disable", True)
+        with Client(processes=False, **settings) as client:
+            yield client
 
 
 class Processes:

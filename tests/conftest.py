@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from jaxtyping import config, install_import_hook
+from jaxtyping import config
 
-import tests.shape_checker  # noqa: F401  # the hook below looks it up
 from tests.servers import STALL_S, Proxy, make_bucket, s3_server, s3_settings, use_s3
+from tests.shape_checker import check_shapes_of
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch loads: waiting threads leave their core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # where tests share the cores a second one waits
 os.environ.setdefault("FLUXSHARD_PATIENCE_S", "120")  # a test that stands still has less time
 
 # No deadline: how fast a machine is must not decide a test. The same examples every time.
@@ -20,8 +21,7 @@ settings.register_profile("steady", deadline=None, max_examples=50, derandomize=
 settings.load_profile("steady")
 
 # Before any of them is imported.
-PACKAGES = ("flow_cache", "shards", "pipeline", "trainer", "fluxshard")
-install_import_hook(PACKAGES, "tests.shape_checker.checked")
+check_shapes_of(("flow_cache", "shards", "pipeline", "trainer", "fluxshard"))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

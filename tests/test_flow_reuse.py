@@ -36,6 +36,7 @@ from shards import Dataset, ShardReader
 from shards.manifest import Manifest, read_manifest
 from shards.store import Store
 from shards.writer import write_table
+from tests.clusters import in_this_process
 
 SHORT = BuildConfig(
     size=(48, 64), frames=5, fps=Fraction(12), flow="dis", clips_per_shard=8, levels=(1, 2)
@@ -46,7 +47,7 @@ Build = Callable[..., Outcome]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with connect(None, 2) as client:
+    with in_this_process() as client:
         yield client
 
 
@@ -153,12 +154,12 @@ def test_a_subset_and_more_videos_reuse_what_they_share(
     assert contents(tmp_path / "more") == contents(short / "dataset")
 
 
-def test_one_worker_copies_to_the_same_bytes_as_two(
+def test_two_workers_copy_to_the_same_bytes_as_one(
     short: Path, long: Path, sources: list[Source], tmp_path: Path
 ):
-    with connect(None, 1) as single:
+    with connect(None, 2) as two:
         catalog = Catalog(Store(short / "catalog"))
-        make_dataset(sources, [], Store(tmp_path / "d"), LONG, single, lambda *_: None, catalog)
+        make_dataset(sources, [], Store(tmp_path / "d"), LONG, two, lambda *_: None, catalog)
     assert contents(tmp_path / "d") == contents(long)
 
 

@@ -4,6 +4,7 @@ import os
 import statistics
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -114,7 +115,8 @@ def test_a_data_set_has_no_say_in_its_own_constants(benchmark: ModuleType) -> No
 def test_variational_explains_real_clips(data_dir: Path, benchmark: ModuleType) -> None:
     """Photometric warp error at most 1.05 times DIS medium's (measured 1.00)."""
     error = {"variational": 0.0, "dis": 0.0}
-    for _, frames in benchmark.real_pairs(data_dir / "videos"):
+    # A quarter of the pairs, of each of the strides.
+    for _, frames in islice(benchmark.real_pairs(data_dir / "videos"), 0, None, 4):
         first, second = frames.float().split(1)
         for name in error:
             flow, _ = load_estimator(name).clip(frames, [(0, 1)])

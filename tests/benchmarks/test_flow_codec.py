@@ -28,8 +28,10 @@ def test_a_small_run_prints_and_writes_a_row_for_every_form(
     assert all(name in printed for name in (*rows, "cpu"))
 
 
-def test_real_fields_keep_the_promised_size(data_dir: Path) -> None:
-    fields = real_fields(data_dir)[::3]
+def test_real_fields_keep_the_promised_size(data_dir: Path, tmp_path: Path) -> None:
+    for video in sorted((data_dir / "videos").iterdir())[::3]:
+        (tmp_path / video.name).symlink_to(video)
+    fields = real_fields(tmp_path)
     names = ("ours", "first layout, 1/32 px", "KITTI PNG, 1/64 px")
     ours, first, kitti = measure([f for f in forms() if f.name in names], fields, rounds=1)
     assert ours.smaller_than_fp16 >= 20

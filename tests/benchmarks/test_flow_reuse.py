@@ -3,13 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.flow_reuse import main
+from benchmarks import flow_reuse
+from tests.clusters import in_this_process
 
 
 def test_a_build_that_is_repeated_copies_all_and_every_source_is_looked_up(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    demo_videos: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    figures = main(["--tiny", "--flow", "dis", "--json", str(tmp_path / "figures.json")])
+    monkeypatch.setattr(flow_reuse, "connect", lambda *_: in_this_process())
+    monkeypatch.setattr(flow_reuse, "make_videos", lambda _: demo_videos)
+    figures = flow_reuse.main(["--tiny", "--flow", "dis", "--json", str(tmp_path / "figures.json")])
     assert json.loads((tmp_path / "figures.json").read_text()) == figures
     first, again = figures["first"], figures["again"]
     assert (first["reused"], again["computed"]) == (0, 0)

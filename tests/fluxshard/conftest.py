@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from distributed import Client
+
+from tests.clusters import in_this_process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = ("--size=48x64", "--frames=9", "--fps=12", "--flow=variational", "--levels=1,2")
@@ -53,6 +57,22 @@ def dataset(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory) ->
     sources = [str(Path(demo_videos[-1], name)) for name in ("slow.mp4", "vp9.webm")]
     assert main(["build", *sources, out, *BUILD, *ONE_BY_ONE]) == 0
     return out
+
+
+@pytest.fixture(autouse=True)
+def jobs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local workers are a thread here, which takes less time than to start others.
+
+    `dataset` was made by processes, and so is what `interrupt` starts.
+    """
+    from pipeline import cluster
+
+    connect = cluster.connect
+
+    def connected(scheduler: str | None, *rest: Any) -> AbstractContextManager[Client]:
+        return connect(scheduler, *rest) if scheduler else in_this_process()
+
+    monkeypatch.setattr(cluster, "connect", connected)
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,13 @@ from distributed import Client
 
 from pipeline.building.job import Outcome
 from pipeline.building.make_dataset import make_dataset
-from pipeline.cluster import connect
 from pipeline.planning import scan_all
 from pipeline.planning.config import BuildConfig
 from pipeline.planning.plan_files import plan_files
 from pipeline.planning.scans import Scans
 from pipeline.source.inputs import find_sources
 from shards import Store, UsageError, read_manifest, verify, write_manifest
+from tests.clusters import in_this_process
 
 CONFIG = BuildConfig(size=(48, 64), frames=5, shots="none", flow="none", clips_per_shard=2)
 NAMES = ("a.mp4", "b.mp4", "c.mp4")
@@ -26,7 +26,7 @@ NAMES = ("a.mp4", "b.mp4", "c.mp4")
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with connect(None, 1) as client:
+    with in_this_process() as client:
         yield client
 
 

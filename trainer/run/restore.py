@@ -25,11 +25,20 @@ class RunFacts:
         config: of the training.
         size: height and width of its clips.
         data: the dataset that it trained on, folder or URL.
+        layer: full name of the flow layer that it learned from; None: it did without.
     """
 
     config: TrainConfig
     size: tuple[int, int]
     data: str
+    layer: str | None = None
+
+    @property
+    def estimators(self) -> set[str]:
+        """The flow estimators whose motion it was taught: the layer's, and the one beside it."""
+        named = self.config.flow_loss.estimator
+        stored = set() if self.layer is None else {self.layer.rpartition("-")[0]}
+        return stored | ({named} if stored and named else set())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,11 +68,12 @@ def read_run(run: str | Path) -> RunFacts:
     table = json.loads(path.read_text())
     try:
         (height, width), data = table.pop("size"), table.pop("data")
-        table.pop("flow_layer")
+        layer = table.pop("flow_layer")
     except KeyError as error:
         raise UsageError(f"{path} is of another version: it does not say its {error}") from error
     try:
-        return RunFacts(config=config_of(table), size=(height, width), data=data)
+        config = config_of(table)
+        return RunFacts(config=config, size=(height, width), data=data, layer=layer)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
 

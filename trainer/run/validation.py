@@ -5,12 +5,13 @@ and noise do not depend on the run's seed, so that the curves of several runs ca
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from shards import Cursor, UsageError, fold
@@ -19,7 +20,7 @@ from trainer.config import TrainConfig
 from trainer.model.text import Conditioner
 from trainer.process.build import build_process
 from trainer.process.noise import noise_like
-from trainer.process.objective import reconstruct
+from trainer.process.objective import Reconstruction, reconstruct
 from trainer.process.process import Network
 from trainer.run.ingredients import open_stream
 from trainer.run.log import Record
@@ -108,22 +109,35 @@ class Validation:
 
     def _totals(self, network: Network, stage: Stage, levels: Sequence[float]) -> Tensor:
         """This rank's sum of losses over its clips, at each of a stage's levels."""
+        totals = torch.zeros(len(levels), dtype=torch.float64)
+        for batch in self.batches(stage):
+            judged = self.judged(batch)
+            losses = [self.restored(network, batch, stage, level).each for level in levels]
+            totals += torch.stack([each[judged].sum() for each in losses]).double().cpu()
+        return totals
+
+    def batches(self, stage: Stage) -> Iterator[Batch]:
+        """This rank's clips at the rate of a stage, in parts that fit into memory."""
         stream, batch_size = self._stream, self.config.stream.batch
         stream.recipe = PlainRecipe(self._frames, stage.stride, _SEED)
         stream.cursor = Cursor(order=stream.order)
-        totals = torch.zeros(len(levels), dtype=torch.float64)
         with closing(iter(stream)) as batches:
             for batch in islice(batches, math.ceil(self.clips / batch_size)):
-                for part in batch.split(self.config.optim.accumulate):
-                    losses = [self._losses(network, part, stage, level) for level in levels]
-                    totals += torch.stack(losses).double().cpu()
-        return totals
+                yield from batch.split(self.config.optim.accumulate)
 
-    def _losses(self, network: Network, batch: Batch, stage: Stage, level: float) -> Tensor:
-        """Sum over the clips of a batch; the stream has no end, so clips past the last are out."""
+    def judged(self, batch: Batch) -> Bool[Tensor, " b"]:
+        """Which clips of a batch count; the stream has no end, so clips past the last are out."""
+        wanted = [position < self.clips for position in batch.positions]
+        return torch.tensor(wanted, device=batch.frames.device)
+
+    @torch.no_grad()
+    def restored(
+        self, network: Network, batch: Batch, stage: Stage, level: float
+    ) -> Reconstruction:
+        """What a network makes of a batch's clips at a noise level."""
         clips = self._codec.encode(batch.frames)
         shown = self._codec.rule.first_frames(batch.frames.shape[1])
-        judged = reconstruct(
+        return reconstruct(
             self._process,
             network,
             clips,
@@ -133,5 +147,3 @@ class Validation:
             stage.interval,
             self._conditioner(batch.captions, batch.columns, [True] * len(batch)),
         )
-        wanted = [position < self.clips for position in batch.positions]
-        return judged.each[torch.tensor(wanted, device=clips.device)].sum()

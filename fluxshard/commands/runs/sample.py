@@ -86,7 +86,7 @@ def sample(
         request=request,
         given=given,
         prompts=prompt,
-        label=None if label < 0 else label,
+        labels=() if label < 0 else (label,),
         guidance=guidance,
         heun=solver == "heun",
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import UInt8
@@ -15,6 +15,7 @@ from trainer.sample.loop import Sampler
 from trainer.sample.request import Picture, Request, fulfil, plan, usual
 
 _AT_ONCE = 8  # clips
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +27,7 @@ class Wish:
         request: how long, in how many steps; None: the usual.
         given: pictures that frames are known to be.
         prompts: texts, taken in turn.
-        label: class of all clips; None: none.
+        labels: classes, taken in turn; None: none.
         guidance: scale of classifier-free guidance; 1 is without.
         heun: steps of the second order; else Euler's.
     """
@@ -35,7 +36,7 @@ class Wish:
     request: Request | None = None
     given: Mapping[int, Picture]
     prompts: tuple[str, ...] = ()
-    label: int | None = None
+    labels: tuple[int | None, ...] = ()
     guidance: float = 1.0
     heun: bool = True
 
@@ -89,10 +90,15 @@ def context_of(
     conditioner: Conditioner, config: TrainConfig, wish: Wish, numbers: Sequence[int]
 ) -> Context | None:
     """What the network is told of clips by their numbers; None if it is told nothing ever."""
-    prompts = wish.prompts
-    texts = [prompts[number % len(prompts)] if prompts else "" for number in numbers]
+    texts = in_turn(wish.prompts or ("",), numbers)
+    labels, unsaid = in_turn(wish.labels or (None,), numbers), [None] * len(numbers)
     columns: dict[str, list[Any]] = {
-        name: [wish.label if name == config.conditioning.labels else None] * len(texts)
+        name: labels if name == config.conditioning.labels else unsaid
         for name in conditioner.columns
     }
     return conditioner(texts, columns, [True] * len(texts))
+
+
+def in_turn(values: Sequence[T], numbers: Sequence[int]) -> list[T]:
+    """The value of each number: after the last comes the first again."""
+    return [values[number % len(values)] for number in numbers]

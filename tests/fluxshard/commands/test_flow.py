@@ -1,12 +1,10 @@
 """`fluxshard flow` adds a layer that can be chosen by name."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from distributed import Client
 
 from shards import Store, verify
 
@@ -56,20 +54,6 @@ def test_ctrl_c_leaves_a_dataset_as_it_was_and_the_same_command_goes_on(
     assert not list(verify(Store(str(copy))))
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs run in this process, which takes less time than to start others."""
-
-    @contextmanager
-    def connect(*_: object) -> Iterator[Client]:
-        settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
-        with Client(processes=False, **settings) as client:
-            yield client
-
-    monkeypatch.setattr("pipeline.cluster.connect", connect)
-
-
-@pytest.mark.usefixtures("in_process")
 def test_a_layer_goes_to_files_and_files_come_as_a_layer(
     dataset: str, tmp_path: Path, run: Run, facts_of: Callable[[str], dict]
 ):

@@ -12,11 +12,11 @@ from flow_cache import FlowField
 from fluxshard.report.gallery import Gallery, flow_image, hidden_image, layer_names, px
 from pipeline.building.add_layer import add_layer, layer_spec
 from pipeline.building.make_dataset import make_dataset
-from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.source.inputs import find_sources
 from shards import Dataset, UsageError, decode_clip
 from shards.store import Store
+from tests.clusters import in_this_process
 
 
 def test_a_view_holds_the_stored_frames_and_all_fields(gallery: Gallery):
@@ -83,7 +83,7 @@ def presets(demo_videos: list[str], tmp_path_factory: pytest.TempPathFactory) ->
         size=(48, 64), frames=3, fps=Fraction(12), flow="dis:preset=fast,dis", levels=(1,)
     )
     (source, *_), _ = find_sources([str(Path(demo_videos[-1], "h264.mp4"))])
-    with connect(None, 1) as client:
+    with in_this_process() as client:
         make_dataset([source], [], store, config, client, lambda *_: None)
         opened = Dataset(store)
         spec = layer_spec(opened, "dis:preset=ultrafast", from_clips=False)

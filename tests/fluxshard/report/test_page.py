@@ -13,10 +13,10 @@ from fluxshard.demo.videos import DEMO_CONFIG
 from fluxshard.report.gallery import Gallery
 from fluxshard.report.page import bars, human_figure, human_size, typical_clip, write_report
 from pipeline.building.make_dataset import make_dataset
-from pipeline.cluster import connect
 from pipeline.source.inputs import find_sources
 from shards.index import Dataset
 from shards.store import Store
+from tests.clusters import in_this_process
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_dataset_without_flow_and_rejects_is_shown(demo_videos: list[str], tmp
     video = Path(demo_videos[1]) / "cuts.mp4"
     sources = [replace(s, caption="<b>bold</b>") for s in find_sources([video])[0]]
     url, config = str(tmp_path / "plain"), replace(DEMO_CONFIG, flow="none")
-    with connect(None, 1) as client:
+    with in_this_process() as client:
         make_dataset(sources, [], Store(url), config, client, lambda *_: None)
     assert write_report(tmp_path / "report.html", url, truth=true_flow) == {}
     html = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -18,7 +18,6 @@ from flow_cache.reuse.catalog import Catalog
 from pipeline.building.add_layer import LayerShards, add_layer, layer_spec
 from pipeline.building.job import Outcome
 from pipeline.building.make_dataset import make_dataset
-from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.records import Source
 from pipeline.source import rgb
@@ -34,6 +33,7 @@ from shards import (
     write_manifest,
 )
 from shards.merge import merge
+from tests.clusters import in_this_process
 
 CONFIG = BuildConfig(
     size=(48, 64), frames=5, fps=Fraction(12), flow="dis", clips_per_shard=8, levels=(1, 2)
@@ -42,7 +42,7 @@ CONFIG = BuildConfig(
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with connect(None, 2) as client:
+    with in_this_process() as client:
         yield client
 
 

@@ -21,10 +21,10 @@ from pipeline.building.dry_run import (
     uncertainty,
 )
 from pipeline.building.make_dataset import Build
-from pipeline.cluster import connect
 from pipeline.planning.config import BuildConfig
 from pipeline.source.inputs import find_sources
 from shards import Dataset, Store, UsageError
+from tests.clusters import in_this_process
 
 CONFIG = BuildConfig(
     size=(48, 64), frames=9, fps=Fraction(12), flow="dis", clips_per_shard=6, levels=(1,)
@@ -33,7 +33,7 @@ CONFIG = BuildConfig(
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with connect(None, 2) as client:
+    with in_this_process() as client:
         yield client
 
 

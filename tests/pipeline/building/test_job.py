@@ -15,10 +15,10 @@ from pipeline.building.commits import ShardFiles
 from pipeline.building.costs import Costs
 from pipeline.building.job import Outcome, build_shards, check_live
 from pipeline.building.task import Shards, Task
-from pipeline.cluster import connect
 from pipeline.records import Reject
 from shards.store import Store, UsageError
 from shards.writer import shard_tar, write_table
+from tests.clusters import in_this_process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class Notes(Shards):
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with connect(None, 1) as client:
+    with in_this_process() as client:
         yield client
 
 

@@ -3,7 +3,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +36,31 @@ def read_all(clips: Sequence[Clip]) -> list[np.ndarray]:
     return read  # type: ignore[return-value]
 
 
-def straight(path: str, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """All frames of a video, decoded from the start."""
+def straight(path: str, size: tuple[int, int] = SIZE, first: int | None = None) -> np.ndarray:
+    """All frames of a video, or the first so many, decoded from the start."""
     with Decoder(path) as decoder:
         picture = Picture(size, decoder.sample_aspect)
-        return np.stack([picture(frame) for frame in decoder.frames()])
+        return np.stack([picture(frame) for frame in islice(decoder.frames(), first)])
 
 
-def check_against_straight(path: str, rule: ClipRule, *, few: int = 4) -> None:
-    """In one pass, backwards and one by one: always the frames of a plain decode."""
-    clips, frames = clips_of(path, rule), straight(path)
+def check_against_straight(
+    path: str, rule: ClipRule, *, few: int = 4, first: int | None = None
+) -> None:
+    """In one pass, backwards and one by one: always the frames of a plain decode.
+
+    Args:
+        few: clips that are read backwards.
+        first: clips from the start of the video that are read at all.
+    """
+    clips = clips_of(path, rule)[:first]
+    frames = straight(path, first=clips[-1].numbers[-1] + 1)
     for clip, read in zip(clips, read_all(clips), strict=True):
         np.testing.assert_array_equal(read, frames[list(clip.numbers)])
     back = clips[:: -max(1, len(clips) // few)][:few]
     for clip, read in zip(back, read_all(back), strict=True):
         np.testing.assert_array_equal(read, frames[list(clip.numbers)])
-        np.testing.assert_array_equal(read_all([clip])[0], read)
+        if few > 1:  # else it was read alone
+            np.testing.assert_array_equal(read_all([clip])[0], read)
 
 
 REAL = [
@@ -89,7 +98,8 @@ def test_clips_are_bit_equal_to_a_straight_decode(data_dir: Path, name: str) -> 
 )
 def test_where_seeking_fails_decoding_starts_over(data_dir: Path, name: str) -> None:
     """One has keyframes after which frames are not exact, one refuses to seek to its start."""
-    check_against_straight(str(data_dir / name), ClipRule(size=SIZE, frames=30, fps=None), few=1)
+    rule = ClipRule(size=SIZE, frames=30, fps=None)
+    check_against_straight(str(data_dir / name), rule, few=1, first=12)
 
 
 X264, X265 = "x264-params", "x265-params"

@@ -1,9 +1,12 @@
 import math
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 
+from trainer.config import ProcessConfig
+from trainer.process.build import build_process
 from trainer.process.edm import Edm
 from trainer.process.laws import LogNormal
 from trainer.process.objective import Reconstruction, reconstruct, weighted_mean
@@ -65,6 +68,19 @@ def test_a_network_that_undoes_the_noise_has_no_loss() -> None:
     skipped = prediction(levels, HALF_RATE, zero)
     scale = prediction(levels, HALF_RATE, zero + 1) - skipped
     made = run(levels, HALF_RATE, (target(clips(0), HALF_RATE) - skipped) / scale)
+    assert made.loss.item() < 1e-9
+    torch.testing.assert_close(made.clean, clips(0), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "answer"), [("flow", (-1.0, 1.0)), ("ddim", (0.0, 1.0))])
+def test_clips_have_the_noise_that_the_process_says(
+    kind: Literal["flow", "ddim"], answer: tuple[float, float]
+) -> None:
+    """In units of x, not of the level: the true velocity, or ε, then restores the clip."""
+    process = build_process(ProcessConfig(kind=kind))
+    raw = answer[0] * clips(0) + answer[1] * clips(1)
+    levels, time = torch.tensor([[0.6] * 4, [0.9, 0.6, 2.0, 0.7]]), torch.arange(4.0)
+    made = reconstruct(process, lambda *_: raw, clips(0), clips(1), levels, time, PLAIN)
     assert made.loss.item() < 1e-9
     torch.testing.assert_close(made.clean, clips(0), atol=1e-5, rtol=1e-4)
 

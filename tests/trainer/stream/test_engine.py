@@ -652,7 +652,7 @@ def check_footprint(stream: Stream, batches: int) -> None:
 def test_nothing_grows_from_batch_to_batch(open_stream) -> None:
     index = Index([3] * 40)
     index.damaged = {5, 50, 100}
-    check_footprint(open_stream(index, batch=1, window=4), 1_500)
+    check_footprint(open_stream(index, batch=1, window=4), 600)
 
 
 @pytest.mark.drill

@@ -51,6 +51,7 @@ def test_stages_are_drawn_by_their_odds_and_by_batch_number(odds: Literal["law",
     assert [ours.group(b) for b in range(30)] != [other.group(b) for b in range(30)]
 
 
+@pytest.mark.usefixtures("as_in_production")
 def test_a_pyramid_leaves_the_law_of_levels_as_it_is() -> None:
     """A comparison of a run with a pyramid and one without then tests one thing."""
     drawn = []
@@ -247,6 +248,7 @@ def test_without_pyramid_and_shuffle_the_clip_is_straight() -> None:
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("as_in_production")  # thousands of draws: what arrays are is checked above
 def test_every_stage_moves_the_same_share_of_slots(
     fluxflow: FluxFlowConfig, before_stride: bool
 ) -> None:

@@ -59,15 +59,15 @@ class Reader(Conditioner):
         return super().__call__(captions, columns, told)
 
 
-def test_prompts_are_taken_in_turn_and_all_clips_have_the_class() -> None:
+def test_prompts_and_classes_are_taken_in_turn() -> None:
     conditioner = Reader(ConditioningConfig(labels="kind", classes=3))
     config = TrainConfig(conditioning=ConditioningConfig(labels="kind", classes=3))
-    wish = Wish(count=6, given={}, prompts=("a", "b"), label=2)
+    wish = Wish(count=6, given={}, prompts=("a", "b"), labels=(2, 0))
     context = context_of(conditioner, config, wish, [3, 4, 5])
     assert conditioner.read == ["b", "a", "b"]
     assert context is not None
     assert context.labels is not None
-    assert context.labels.tolist() == [2, 2, 2]
+    assert context.labels.tolist() == [0, 2, 0]
     unsaid = context_of(conditioner, config, Wish(count=1, given={}), [0])
     assert unsaid is not None
     assert unsaid.labels is not None
