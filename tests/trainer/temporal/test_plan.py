@@ -32,6 +32,12 @@ def test_shuffle_before_the_stage_may_show_other_frames() -> None:
     assert plan.moved == 0.5
 
 
+def test_a_slot_shows_what_the_shuffle_names() -> None:
+    """And not the other way round: a cycle of three is not its own inverse."""
+    shuffle = np.array([0, 3, 1, 2, 4])
+    assert reorder(window(4, 5), shuffle).src_index.tolist() == [4, 7, 5, 6, 8]
+
+
 @given(shuffled_plans())
 def test_restoring_runs_forward_and_loses_no_frame(plan: TemporalPlan) -> None:
     assert plan.src_index[plan.restore].tolist() == plan.straight.tolist()
