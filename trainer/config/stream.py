@@ -54,6 +54,11 @@ class StreamConfig:
     """Batches prepared ahead of the one in training, as far as memory goes."""
     prefetch_mib: int = 2048
     """Memory of the batches prepared ahead; one is prepared in any case."""
+    cache: str = ""
+    """Local folder that keeps what is read of remote datasets, for later epochs and runs; empty:
+    nothing is kept. Local datasets are read where they lie."""
+    cache_gb: float = 64.0
+    """Room on disk, in 10^9 bytes, of all that is in the cache, of all runs that share it."""
     rgb_on: Literal["host", "device"] = "host"
     """Where stored clips become the same RGB; on a GPU the host has half of the work and bytes."""
 
@@ -62,6 +67,7 @@ class StreamConfig:
         for name in (*at_least_1, "max_damaged", "prefetch_mib"):
             value, least = getattr(self, name), int(name in at_least_1)
             require(value >= least, f"stream.{name} must be at least {least}, got {value}")
+        require(self.cache_gb > 0, f"stream.cache_gb must be more than 0, got {self.cache_gb}")
         for name in ("flip", "caption_dropout"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"stream.{name} must be in [0, 1], got {value}")

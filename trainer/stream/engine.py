@@ -22,6 +22,7 @@ from shards import (
     DamagedClip,
     DamagedDataset,
     Dataset,
+    Exhausted,
     Stopwatch,
     UsageError,
     rank_rows,
@@ -125,7 +126,7 @@ class Stream(IterableDataset[Batch]):
         # One thread's tensor operations must not take the cores from the others and from training.
         threads = self.config.threads
         pool = ThreadPoolExecutor(threads, "stream", torch.set_num_threads, initargs=(1,))
-        self.totals = Totals(lambda: sum(reader.bytes_read for reader in self.places.readers))
+        self.totals = Totals(self.places.counts)
         cursor, ahead = self.cursor, self.cursor.position
         counted = {self._own_sample(position) for position in cursor.skipped}
         windows = {samples: Windows(samples, pool.submit) for samples in self.places.samples}
@@ -275,6 +276,8 @@ def _gather(
         try:
             for kind, duration in wait().seconds.items():
                 seconds[kind] = seconds.get(kind, 0) + duration
+        except Exhausted:
+            raise
         except _DAMAGE as error:
             damage = Damage(key=samples.key(part.found.row), reason=str(error))
             avoid[samples][number] = damage

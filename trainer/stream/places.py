@@ -103,6 +103,10 @@ class Places:
         source, own = self._mixtures[bucket].at(number * self._config.batch + place)
         return self._buckets[bucket][source], own
 
+    def counts(self) -> Counter[str]:
+        """So far, of all sources: bytes read where they lie, ranges that caches had or had not."""
+        return sum((one.counts() for one in self._opened), Counter[str]())
+
     def order(self) -> dict[str, int | str]:
         """What decides it, by name."""
         config = self._config

@@ -3,15 +3,16 @@
 Nothing here grows with the clips: the index of the shards of a few windows is held.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from flow_cache import FlowSpec, Pair, level_pairs
-from shards import DamagedDataset, Order, ShardReader, UsageError
+from shards import DamagedDataset, Exhausted, Order, RangeCache, ShardReader, UsageError
 from shards.reader import Held
 from trainer.config import StreamConfig
 from trainer.spatial.framing import Framing, fits
@@ -57,6 +58,7 @@ class Opened:
 
     Attributes:
         source, config: what it is, and how it is streamed.
+        cache: keeps what is read of it; None where nothing does.
         where: its filter.
         found: its survey.
         reader: of its clips and flow.
@@ -68,6 +70,9 @@ class Opened:
 
     def __init__(self, source: Source, config: StreamConfig) -> None:
         self.source, self.config = source, config
+        self.cache = _open_cache(source, config)
+        if self.cache is not None:
+            source = replace(source, dataset=source.dataset.kept_in(self.cache))
         self.found, self.where = survey(source, config), Where(source.where)
         check_columns(source, config)
         # This window, the next one, and that which threads may still be filling from; buckets go
@@ -84,6 +89,14 @@ class Opened:
             lengths = dict.fromkeys(str(bucket.frames) for bucket in self.config.shapes)
             facts["windows"] = f"all of {', '.join(lengths)} frames"
         return facts
+
+    def counts(self) -> Counter[str]:
+        """So far: bytes read where they lie, ranges that the cache had, had not, had damaged."""
+        read, cache = Counter(read_bytes=self.reader.bytes_read), self.cache
+        if cache is not None:
+            counted = {"hits": cache.hits, "misses": cache.misses, "damaged": cache.damaged}
+            read.update({f"cache_{name}": count for name, count in counted.items()})
+        return read
 
     def _pick(self, shard: int) -> list[tuple[np.ndarray, np.ndarray]]:
         table = self.reader.clips(shard)
@@ -193,6 +206,8 @@ class Samples:
             try:
                 self.load(shard)
                 return None
+            except Exhausted:
+                raise
             except (DamagedDataset, OSError) as error:
                 self._lost[shard] = str(error)
         place = number - int(self._ends[shard]) + self.order.shard_rows[shard]
@@ -261,6 +276,15 @@ class Windows:
             shards, self._next = self._order.window_at(self._next)
             for shard in shards:
                 self._submit(self._samples.load, shard)
+
+
+def _open_cache(source: Source, config: StreamConfig) -> RangeCache | None:
+    """Of what a source's shards hold."""
+    if not config.cache:
+        return None
+    dataset, layers = source.dataset, [None] if source.layer is None else [None, source.layer]
+    own = {dataset.digest_of(shard, layer) for layer in layers for shard in dataset.shards}
+    return RangeCache(config.cache, int(config.cache_gb * 1e9), own)
 
 
 @lru_cache(maxsize=64)

@@ -1,3 +1,4 @@
+import errno
 import itertools
 import json
 import threading
@@ -22,6 +23,7 @@ from shards.manifest import DamagedDataset, Layer
 from shards.order import Cursor
 from shards.reader import ShardReader
 from shards.stopwatch import Stopwatch
+from shards.storage.failures import Exhausted
 from shards.store import UsageError
 from tests.trainer.stream.conftest import Index, OpenStream, Shown, shown_by
 from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
@@ -492,6 +494,21 @@ def test_faults_of_ours_are_no_damage(
     monkeypatch.setattr(engine, "fill", fill)
     with pytest.raises(error, match="a pair"):
         take(stream, 1)
+
+
+def test_a_machine_without_files_ends_the_run_and_damages_no_clip(
+    open_stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(*_) -> None:
+        raise Exhausted(errno.EMFILE, "as many files open as it may")
+
+    for part, name in ((engine, "fill"), (Index, "rows")):
+        stream = open_stream(Index([4]), batch=4)
+        with monkeypatch.context() as patch:
+            patch.setattr(part, name, no_more)
+            with pytest.raises(Exhausted, match="as many files"):
+                take(stream, 1)
+        assert stream.cursor.skips == 0
 
 
 def test_sources_are_mixed_by_weight_each_in_its_own_epochs(open_stream) -> None:
