@@ -59,6 +59,8 @@ class StreamConfig:
     nothing is kept. Local datasets are read where they lie."""
     cache_gb: float = 64.0
     """Room on disk, in 10^9 bytes, of all that is in the cache, of all runs that share it."""
+    process: Literal["training", "helper"] = "training"
+    """Where that is done: in the process that trains, or in one beside it."""
     rgb_on: Literal["host", "device"] = "host"
     """Where stored clips become the same RGB; on a GPU the host has half of the work and bytes."""
 
@@ -67,6 +69,10 @@ class StreamConfig:
         for name in (*at_least_1, "max_damaged", "prefetch_mib"):
             value, least = getattr(self, name), int(name in at_least_1)
             require(value >= least, f"stream.{name} must be at least {least}, got {value}")
+        require(
+            self.process == "training" or self.rgb_on == "host",
+            "stream.process helper gives RGB frames: leave stream.rgb_on at host",
+        )
         require(self.cache_gb > 0, f"stream.cache_gb must be more than 0, got {self.cache_gb}")
         for name in ("flip", "caption_dropout"):
             value = getattr(self, name)

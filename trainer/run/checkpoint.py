@@ -39,6 +39,7 @@ _FREE = {
     *("clips", "device", "parallel", "log_steps", "tensorboard", "wandb", "data", "size"),
     *("checkpoint_clips", "keep_checkpoints", "optim.accumulate"),
     *("stream.threads", "stream.prefetch", "stream.prefetch_mib", "stream.max_damaged"),
+    *("stream.process", "stream.cache", "stream.cache_gb"),
     *("validation.every_clips", "validation.clips", "validation.levels"),
     *("model.checkpointing", "conditioning.cache_mib"),
 }

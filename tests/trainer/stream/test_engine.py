@@ -27,7 +27,7 @@ from shards.storage.failures import Exhausted
 from shards.store import UsageError
 from tests.trainer.stream.conftest import Index, OpenStream, Shown, shown_by
 from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
-from trainer.stream import engine
+from trainer.stream import engine, helper
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Stream
 from trainer.stream.filter.where import Where
@@ -579,7 +579,7 @@ def test_a_data_loader_takes_it_as_it_is_in_this_process_or_another(made, config
 
 
 def test_several_workers_are_refused(open_stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "get_worker_info", lambda: SimpleNamespace(num_workers=2))
+    monkeypatch.setattr(helper, "get_worker_info", lambda: SimpleNamespace(num_workers=2))
     with pytest.raises(UsageError, match="2 workers would give each batch as often"):
         next(iter(open_stream(Index([9]))))
 
