@@ -134,6 +134,7 @@ class Bench:
                 "THROTTLE_FOLDER": str(self.work.resolve()),
                 "THROTTLE_CLOCK": str(clock),
                 "THROTTLE_RATE": str(RATE),
+                "LITDATA_POSIX_FAST": "0",  # it would map the files, which are not slow then
             }
         printed = self.call(way.system, "read", way.system, self.folder(way), *options, **slow)
         figures: dict[str, Any] = json.loads(printed.splitlines()[-1])

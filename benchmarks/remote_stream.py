@@ -61,7 +61,8 @@ class Files(SimpleHTTPRequestHandler):
     """A folder's files by ranges, slow to connect to."""
 
     protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
-    delay_s, counts = 0.0, multiprocessing.Array("q", 2)  # connections, requests
+    delay_s = 0.0
+    counts: Any = multiprocessing.Array("q", 2)  # connections, requests
 
     def setup(self) -> None:
         time.sleep(self.delay_s)

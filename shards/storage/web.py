@@ -95,8 +95,14 @@ def _send(url: str, method: str, headers: dict[str, str]) -> BaseHTTPResponse:
     host = urllib.parse.urlsplit(url)
     proxy = "" if proxy_bypass(host.netloc) else getproxies().get(host.scheme, "")
     timeout = urllib3.Timeout(connect=TIMEOUT_S, read=TIMEOUT_S)
-    options = {"timeout": timeout, "retries": _REDIRECTS, "preload_content": False}
-    return _connections(os.getpid(), proxy).request(method, url, headers=headers, **options)
+    return _connections(os.getpid(), proxy).request(
+        method,
+        url,
+        headers=headers,
+        timeout=timeout,
+        retries=_REDIRECTS,
+        preload_content=False,
+    )
 
 
 @lru_cache(maxsize=4)
