@@ -1,7 +1,8 @@
 """How fast batches of clips come: our stream beside a bare loop and other people's loaders.
 
     bash benchmarks/loader_rivals.sh .rivals
-    python benchmarks/loader.py --data FOLDER --rivals .rivals --work FOLDER [--quick] [--json FILE]
+    python benchmarks/loader.py --data FOLDER --rivals .rivals --work FOLDER [--json FILE]
+        [--storages warm slow] [--workers 2] [--only stream spdl …] [--rounds N] [--batches N]
 
 All read the same mp4 bytes, 16 frames at 256x384, and end in contiguous tensors on the CPU: frames
 uint8 [8, 16, 3, 256, 384], and with flow float32 [8, 15, 2, 256, 384], which rivals read as halves
@@ -45,6 +46,7 @@ FORMAT = {name: name.partition("-")[0] for name in RIVALS} | dict.fromkeys(
     ("webdataset", "webdataset-torchcodec", "spdl"), "tars"
 )
 OURS, RATE = ("bare", "stream"), 200e6
+STORAGES = ("warm", "cold", "slow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,12 @@ class Way:
         return f"{self.system} {self.flow} {self.workers} {self.storage}"
 
 
-def ways(quick: bool, present: Sequence[str]) -> list[Way]:
+def ways(storages: Sequence[str], workers_of: Sequence[int], systems: Sequence[str]) -> list[Way]:
     """Everything that is run."""
-    storages = ("warm",) if quick else ("warm", "cold", "slow")
     found = []
     for storage in storages:
-        for workers in (1, 2):
-            for system in (*OURS, *present):
+        for workers in workers_of:
+            for system in systems:
                 flows = ("none", "stored") if system in OURS else ("none", "npy", "png")
                 found += [Way(system, flow, workers, storage) for flow in flows]
     return [way for way in found if way.system != "bare" or way.storage == "warm"]
@@ -78,6 +79,7 @@ class Bench:
 
     work: Path
     rivals: Path
+    batches: int  # of a run in the page cache; half as many from elsewhere
 
     def folder(self, way: Way) -> Path:
         """What the way reads."""
@@ -116,7 +118,8 @@ class Bench:
 
     def run(self, way: Way) -> dict[str, Any]:
         """Figures of one run."""
-        warm, batches = (4, 20) if way.storage != "warm" else (8, 40)
+        batches = self.batches if way.storage == "warm" else self.batches // 2
+        warm = max(1, batches // 5)
         options = ["--workers", way.workers, "--batches", batches, "--warm", warm]
         if way.system in OURS:
             options += ["--flow", way.flow]
@@ -131,6 +134,7 @@ class Bench:
                 "THROTTLE_FOLDER": str(self.work.resolve()),
                 "THROTTLE_CLOCK": str(clock),
                 "THROTTLE_RATE": str(RATE),
+                "LITDATA_POSIX_FAST": "0",  # it would map the files, which are not slow then
             }
         printed = self.call(way.system, "read", way.system, self.folder(way), *options, **slow)
         figures: dict[str, Any] = json.loads(printed.splitlines()[-1])
@@ -193,16 +197,18 @@ def main() -> None:
     parser.add_argument("--rivals", type=Path, default=Path(".rivals"))
     parser.add_argument("--clips", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batches", type=int, default=40, help="timed in a run")
     parser.add_argument("--only", nargs="*", help="systems to run; all that are installed if unset")
-    parser.add_argument("--quick", action="store_true", help="warm alone")
+    parser.add_argument("--storages", nargs="*", choices=STORAGES, default=STORAGES)
+    parser.add_argument("--workers", nargs="*", type=int, default=(1, 2))
     parser.add_argument("--json", type=Path, help="keeps every run, and is gone on from")
     asked = parser.parse_args()
     present = [name for name, home in RIVALS.items() if (asked.rivals / home / "bin").exists()]
-    if asked.only:
-        present = [name for name in present if name in asked.only]
+    systems = [name for name in (*OURS, *present) if not asked.only or name in asked.only]
     data = asked.data / "videos" if (asked.data / "videos").is_dir() else asked.data
     asked.work.mkdir(parents=True, exist_ok=True)
-    bench, wanted = Bench(asked.work, asked.rivals), ways(asked.quick, present)
+    bench = Bench(asked.work, asked.rivals, asked.batches)
+    wanted = ways(asked.storages, asked.workers, systems)
     bench.prepare(data, asked.clips, wanted)
     runs = json.loads(asked.json.read_text()) if asked.json and asked.json.exists() else {}
     for number in range(asked.rounds):

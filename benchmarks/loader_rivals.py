@@ -12,8 +12,10 @@ import argparse
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,7 +214,11 @@ def read_litdata(out: Path, workers: int, frames: Decode) -> Iterator[Tensors]:
         def __getitem__(self, index: Any) -> Tensors:
             return tensors(plain(super().__getitem__(index)), frames)
 
-    data = Clips(str(out), shuffle=True, drop_last=True)
+    cache = None
+    if os.environ.get("LITDATA_POSIX_FAST") == "0":  # it copies; not from an earlier run
+        cache = f"{tempfile.gettempdir()}/loader-litdata"
+        shutil.rmtree(cache, ignore_errors=True)
+    data = Clips(str(out), cache_dir=cache, shuffle=True, drop_last=True)
     loader = litdata.StreamingDataLoader(
         data, batch_size=BATCH, num_workers=workers, collate_fn=collate, persistent_workers=True
     )

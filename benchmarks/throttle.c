@@ -6,7 +6,8 @@
  *
  * All processes that name the same clock share the rate. The clock holds the time at which the
  * storage is free again; a read of n bytes moves it by n / rate and sleeps until then. Time that
- * nobody used is kept for AHEAD, as a system that reads ahead would have used it.
+ * nobody used is kept for AHEAD, as a system that reads ahead would have used it. Files that are
+ * mapped are not slowed: programs that can read them instead are to be told to.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,4 +80,10 @@ ssize_t preadv(int fd, const struct iovec *v, int n, off_t at) {
 }
 ssize_t preadv64(int fd, const struct iovec *v, int n, off64_t at) {
     return paid(fd, NEXT(preadv64)(fd, v, n, at));
+}
+ssize_t sendfile(int out, int in, off_t *at, size_t n) {
+    return paid(in, NEXT(sendfile)(out, in, at, n));
+}
+ssize_t sendfile64(int out, int in, off64_t *at, size_t n) {
+    return paid(in, NEXT(sendfile64)(out, in, at, n));
 }

@@ -118,11 +118,11 @@ def command_of(name: str) -> Any:
 def exit_code(error: Exception) -> int | None:
     """Of an error that one sentence explains: wrong usage, damage, a server or cluster gone"""
     from pipeline.workers import ClusterLost  # the help does without all these
-    from shards import DamagedDataset, StorageFailure, UsageError
+    from shards import DamagedDataset, Exhausted, StorageFailure, UsageError
 
     if isinstance(error, UsageError):
         return 2
-    ours = DamagedDataset | StorageFailure | ClusterLost | FloatingPointError
+    ours = DamagedDataset | StorageFailure | Exhausted | ClusterLost | FloatingPointError
     return 1 if isinstance(error, ours) else None
 
 

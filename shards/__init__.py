@@ -36,7 +36,8 @@ from shards.order import Cursor, Mixture, Order, chance, fold, rank_rows, whole_
 from shards.reader import ShardReader
 from shards.schema import Clip, Span, clips_of
 from shards.stopwatch import Stopwatch
-from shards.storage.failures import StorageFailure, UsageError
+from shards.storage.failures import Exhausted, StorageFailure, UsageError
+from shards.storage.range_cache import RangeCache
 from shards.store import Store
 from shards.verify import Problem, check_commit, verify
 from shards.writer import shard_tar, table_bytes, write_table
@@ -47,8 +48,8 @@ __all__ = [  # noqa: RUF022 - grouped
     "Dataset", "Manifest", "Shard", "Layer", "Clip", "Span", "clips_of", "read_manifest",
     "write_manifest",
     # bytes
-    "Store", "ShardReader", "read_table", "read_index", "check_agreement", "shard_tar",
-    "table_bytes", "write_table",
+    "Store", "ShardReader", "RangeCache", "read_table", "read_index", "check_agreement",
+    "shard_tar", "table_bytes", "write_table",
     # pixels
     "encode_clip", "decode_clip", "decode_rgb", "decode_planes", "is_storable",
     # the stream's order
@@ -56,6 +57,7 @@ __all__ = [  # noqa: RUF022 - grouped
     # whole datasets
     "merge", "verify", "check_commit", "Problem",
     # errors, and where the time goes
-    "UsageError", "NoDataset", "DamagedDataset", "DamagedClip", "StorageFailure", "Stopwatch",
+    "UsageError", "NoDataset", "DamagedDataset", "DamagedClip", "StorageFailure", "Exhausted",
+    "Stopwatch",
 ]
 # fmt: on

@@ -196,6 +196,8 @@ def _decode(
             _check_size(picture, track.size)
             if picture.pts is not None and picture.pts in places:
                 write(places.pop(picture.pts), picture)
+    except MemoryError:  # FFmpeg's too: it says nothing of the clip
+        raise
     except av.FFmpegError as error:
         raise DamagedClip(f"not a readable clip video ({len(data)} bytes): {error}") from error
     if places:

@@ -6,6 +6,7 @@ Opening reads the manifest alone, which has counts and digests; rows are read by
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import cached_property
 from itertools import islice
 from os import PathLike
@@ -23,11 +24,12 @@ from shards.manifest import (
     sha256_of,
 )
 from shards.schema import REJECTS
+from shards.storage.range_cache import RangeCache
 from shards.store import Store, UsageError
 
 Result = TypeVar("Result")
 _THREADS = 8  # that read the index of all shards; more than cores, as storage may be far away
-REJECTS_FILE = "rejects.parquet"
+REJECTS_FILE, INDEX = "rejects.parquet", ".parquet"
 _KINDS = {
     pa.string(): "text",
     pa.int64(): "whole numbers",
@@ -109,6 +111,7 @@ class Dataset:
     Attributes:
         store: where it is.
         manifest: the content of manifest.json.
+        cache: keeps what is read of remote files; None: nothing does.
 
     Raises:
         NoDataset: there is none.
@@ -116,6 +119,8 @@ class Dataset:
         DamagedDataset: the manifest is not what was written; by all that reads rows: an index file
             is not the one that the manifest records.
     """
+
+    cache: RangeCache | None = None
 
     def __init__(self, where: str | PathLike[str] | Store) -> None:
         self.store = where if isinstance(where, Store) else Store(where)
@@ -236,6 +241,12 @@ class Dataset:
                 ahead.extend(pool.submit(read, shard) for shard in islice(shards, 1))
                 yield result
 
+    def kept_in(self, cache: RangeCache) -> "Dataset":
+        """The same dataset; what is read of its remote files is kept."""
+        other = copy(self)
+        other.cache = cache
+        return other
+
     def place(self, folder: str, shard: str) -> tuple[Store, str]:
         """The store of a shard's files, and their name there without suffix.
 
@@ -252,18 +263,25 @@ class Dataset:
     def _owners(self) -> dict[str, Store]:
         return {}
 
+    def digest_of(self, shard: str, layer: Layer | None = None) -> str:
+        """Of the index of a shard, of the clips or of a layer, and so of all that its tar holds."""
+        return self.manifest.shards[shard].sha256 if layer is None else layer.shards.get(shard, "")
+
     def _index(self, shard: str, layer: Layer | None = None) -> pa.BufferReader:
         """The Parquet file of a shard."""
-        if layer is None:
-            folder, digest = "clips", self.manifest.shards[shard].sha256
-        else:
-            folder, digest = f"flow/{layer.name}", layer.shards.get(shard, "")
+        folder = "clips" if layer is None else f"flow/{layer.name}"
         owner, stem = self.place(folder, shard)
+        digest, cache = self.digest_of(shard, layer), None if owner.is_local else self.cache
+        if cache and (kept := cache.read_whole(digest, INDEX, lambda d: sha256_of(d) == digest)):
+            return pa.BufferReader(kept)
         try:
-            return _recorded(owner, f"{stem}.parquet", digest)
+            read = _recorded(owner, f"{stem}{INDEX}", digest)
         except DamagedDataset as error:
             merge = f", then merge {self.url} again" * (owner != self.store)
             raise DamagedDataset(
                 f"{error}; `fluxshard verify {owner.url}` lists all damage. Run the command that "
                 f"built {owner.url} again{merge}"
             ) from error
+        if cache:
+            cache.write(digest, INDEX, 0, read.read_buffer().to_pybytes())
+        return read

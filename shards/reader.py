@@ -3,8 +3,9 @@
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -14,8 +15,10 @@ from shards.index import Dataset
 from shards.manifest import DamagedDataset, Layer
 from shards.schema import CLIP_MEMBERS, member_columns
 from shards.storage.open_files import OpenFiles
+from shards.storage.range_cache import Span
 from shards.store import Store
 
+_TAR = ".tar"
 _GAP_BYTES = 64 * 1024  # fields closer than this are fetched in one request
 _FIELD = ["pair_source", "pair_target", "field_offset", "field_size", "field_crc32"]
 Value = TypeVar("Value")
@@ -61,7 +64,7 @@ class ShardReader:
         held: shards whose index is held.
 
     Attributes:
-        bytes_read: of members and fields, the gaps between near ones with them.
+        bytes_read: of members and fields, the gaps between near ones with them; not of a cache.
         stop: once it is set, reads that fail are not tried again, so that threads can end.
     """
 
@@ -130,11 +133,7 @@ class ShardReader:
         offset, size, crc32 = (
             self.value(row, f"{name}_{what}") for what in ("offset", "size", "crc32")
         )
-        store, tar = self._tar("clips", row)
-        data = store.read_range(tar, offset, size, self.stop, self._files)
-        self._count(len(data))
-        self._check(data, crc32, store.at(tar), row, name)
-        return data
+        return self._pieces(row, None, {(offset, size): (crc32, name)})[offset, size]
 
     def fields(self, row: int, pairs: Sequence[tuple[int, int]]) -> list[bytes]:
         """The encoded flow fields of clip `row` for (source, target) frame `pairs`, in their order.
@@ -153,31 +152,52 @@ class ShardReader:
         number = {pair: index for index, pair in enumerate(stored)}
         indices = [number[pair] for pair in pairs]
         spans = [(int(record["field_offset"][i]), int(record["field_size"][i])) for i in indices]
-        store, tar = self._tar(f"flow/{self.layer.name}", row)
-        blobs = read_spans(store, tar, spans, self.stop, self._files)
-        self._count(sum(map(_extent, coalesce(spans, gap=_GAP_BYTES))))
-        for pair, index, blob in zip(pairs, indices, blobs, strict=True):
-            self._check(
-                blob, int(record["field_crc32"][index]), store.at(tar), row, f"flow, pair {pair}"
-            )
-        return blobs
+        sums = record["field_crc32"][indices].tolist()
+        pieces = {
+            span: (crc32, f"flow, pair {pair}")
+            for span, crc32, pair in zip(spans, sums, pairs, strict=True)
+        }
+        blobs = self._pieces(row, self.layer, pieces)
+        return [blobs[span] for span in spans]
+
+    def _pieces(
+        self, row: int, layer: Layer | None, pieces: Mapping[Span, tuple[int, str]]
+    ) -> dict[Span, bytes]:
+        """Parts of the tar of a clip or its flow, given with checksums and what to call them.
+
+        What the cache has of a remote tar is not read again.
+        """
+        shard = self.dataset.shards[self._place(row)[0]]
+        store, stem = self.dataset.place("clips" if layer is None else f"flow/{layer.name}", shard)
+        digest, tar = self.dataset.digest_of(shard, layer), f"{stem}{_TAR}"
+        cache = None if store.is_local else self.dataset.cache
+        checks = {span: partial(_has_sum, crc32=crc32) for span, (crc32, _) in pieces.items()}
+        found = cache.read(digest, _TAR, checks) if cache else {}
+        missing = [span for span in pieces if span not in found]
+        read = zip(missing, read_spans(store, tar, missing, self.stop, self._files), strict=True)
+        self._count(sum(map(_extent, coalesce(missing, gap=_GAP_BYTES))))
+        for span, data in read:
+            if not checks[span](data):
+                raise self._damaged(store.at(tar), row, pieces[span][1])
+            if cache:
+                cache.write(digest, _TAR, span[0], data)
+            found[span] = data
+        return found
 
     def _count(self, read: int) -> None:
         with self._counting:
             self.bytes_read += read
 
-    def _tar(self, folder: str, row: int) -> tuple[Store, str]:
-        shard = self.dataset.shards[self._place(row)[0]]
-        store, stem = self.dataset.place(folder, shard)
-        return store, f"{stem}.tar"
+    def _damaged(self, url: str, row: int, name: str) -> DamagedDataset:
+        key = self.value(row, "key")
+        return DamagedDataset(
+            f"{url}: {key} ({name}) differs from what was written; `fluxshard verify "
+            f"{self.dataset.url}` lists all damage. Delete the shard and build again"
+        )
 
-    def _check(self, data: bytes, crc32: int, url: str, row: int, name: str) -> None:
-        if zlib.crc32(data) != crc32:
-            key = self.value(row, "key")
-            raise DamagedDataset(
-                f"{url}: {key} ({name}) differs from what was written; `fluxshard verify "
-                f"{self.dataset.url}` lists all damage. Delete the shard and build again"
-            )
+
+def _has_sum(data: bytes, crc32: int) -> bool:
+    return zlib.crc32(data) == crc32
 
 
 def read_spans(

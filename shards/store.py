@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -47,9 +48,16 @@ class Store:
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
-        self._filesystem, self._root = open_filesystem(os.fspath(url))
-        self.is_local = type(self._filesystem) is LocalFileSystem
+        self._process = os.getpid()
+        self._opened, self._root = open_filesystem(os.fspath(url))
+        self.is_local = type(self._opened) is LocalFileSystem
         self.url = os.fspath(url).removeprefix("file://")
+
+    @property
+    def _filesystem(self) -> AbstractFileSystem:
+        if self._process != os.getpid():  # forked, in which s3fs and gcsfs do not work on
+            self._process, (self._opened, _) = os.getpid(), open_filesystem(self.url)
+        return self._opened
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Store) and self.url == other.url

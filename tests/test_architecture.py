@@ -57,7 +57,7 @@ ROOMS: dict[str, set[str]] = {
         "shards",
         "flow_cache",
     },
-    "trainer/stream/filter": {"shards"},
+    "trainer/stream/filter": {"trainer/config", "trainer/spatial", "trainer/temporal", "shards"},
     "trainer/stream": {
         *("trainer/config", "trainer/codec", "trainer/spatial", "trainer/temporal"),
         *("trainer/stream/filter", "shards", *FLOW),

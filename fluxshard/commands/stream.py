@@ -39,6 +39,8 @@ def stream(
     windows: Literal["drawn", "all"] = "drawn",
     window: int = 16,
     threads: int = 4,
+    cache: str = "",
+    cache_gb: float = 64.0,
     max_damaged: int = 64,
     state: str = "",
     state_out: str = "",
@@ -72,6 +74,8 @@ def stream(
         windows: of longer clips: one window a clip and epoch, or all that follow each other.
         window: shards whose clips are mixed with each other.
         threads: that read and decode.
+        cache: local folder that keeps what is read of a remote dataset.
+        cache_gb: room on disk of all that is in there, in 10^9 bytes.
         max_damaged: samples that may turn out damaged; one more ends it.
         state: file of a state to go on from, of any world.
         state_out: file for the state after the last batch.
@@ -104,6 +108,8 @@ def stream(
         window=window,
         windows=windows,
         threads=threads,
+        cache=cache,
+        cache_gb=cache_gb,
         max_damaged=max_damaged,
     )
     recipe = PlainRecipe(stride=stride, seed=seed, flow=bool(flow))
@@ -175,8 +181,14 @@ def _report(stream: "Stream", damaged: dict[str, str], as_json: bool) -> None:
         {
             "clips": f"{facts['clips']}, {facts['clips_per_s']:.1f} a second",
             "read": f"{facts['read_MB_per_s']:.2f} MB a second",
+            **({"cache": _cached(facts)} if stream.config.cache else {}),
             "first batch": f"after {facts['first_batch_s']:.2f} s",
             "damaged": f"{facts['damaged']} samples stood in for",
             "position": stream.cursor.position,
         }
     )
+
+
+def _cached(facts: dict[str, Any]) -> str:
+    hits, misses, damaged = (facts[f"cache_{name}"] for name in ("hits", "misses", "damaged"))
+    return f"had {hits} of {hits + misses} ranges, and {damaged} damaged"

@@ -1,11 +1,14 @@
 """What goes wrong with files: what is worth another try, and one sentence for what is not."""
 
 import errno
+import resource
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 import tenacity
+
+from shards.storage.open_files import close_idle
 
 ATTEMPTS = 8
 PAUSE = tenacity.wait_random_exponential(multiplier=0.25, max=15)  # some 15 s for all attempts
@@ -16,6 +19,15 @@ Result = TypeVar("Result")
 class StorageFailure(OSError):
     """A remote file cannot be read or written; the message names it, the cause and a remedy."""
 
+
+class Exhausted(OSError):
+    """The machine gives this process no more files or memory; the message says what to do.
+
+    It says nothing of the file that was asked for: nobody may take that for damaged.
+    """
+
+
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 # What trying again will not mend, and the numbers of errors that it may. Remote file systems
 # often give no number at all; EBUSY and EREMOTEIO are what s3fs makes of 503 and 500.
@@ -67,6 +79,7 @@ def attempt(
     Raises:
         StorageFailure: a remote file cannot be read or written. That it is absent, is there
             already or is a folder stays FileNotFoundError, FileExistsError or IsADirectoryError.
+        Exhausted: too many files are open, or memory is full, also without those kept open.
         OSError: the same of a local file, as the system says it.
     """
     stop = stop or threading.Event()
@@ -78,7 +91,7 @@ def attempt(
         reraise=True,
     )
     try:
-        return again(operation)
+        return again(_spared, operation, url)
     except Exception as error:
         if "://" not in url or not _is_of_storage(error):
             raise
@@ -86,10 +99,41 @@ def attempt(
         raise StorageFailure(_sentence(error, url, tried)) from error
 
 
+def _spared(operation: Callable[[], Result], url: str) -> Result:
+    """The result of an operation; where the machine has no files left, of those kept open."""
+    try:
+        return operation()
+    except OSError as error:
+        if error.errno not in EXHAUSTED:
+            raise
+    close_idle()
+    try:
+        return operation()
+    except OSError as error:
+        if error.errno not in EXHAUSTED:
+            raise
+        raise Exhausted(error.errno, _exhaustion(error), url) from error
+
+
+def _exhaustion(error: OSError) -> str:
+    if error.errno == errno.EMFILE:
+        most, ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return (
+            f"this process has as many files open as it may, {most}: allow more by `ulimit -n "
+            f"{max(4 * most, ceiling)}` in the shell that starts it"
+        )
+    if error.errno == errno.ENFILE:
+        return (
+            "the machine has as many files open as it may: allow more by `sysctl fs.file-max`, or "
+            "end what holds them"
+        )
+    return "the machine has no memory left: free some, or lower stream.prefetch_mib"
+
+
 def _is_of_storage(error: Exception) -> bool:
     """Not what callers tell apart (absent, there already), and no fault of ours."""
     if isinstance(error, OSError):
-        return not isinstance(error, (*_NAMED, StorageFailure))
+        return not isinstance(error, (*_NAMED, StorageFailure, Exhausted))
     return type(error).__module__.partition(".")[0] in {"botocore", "aiohttp", "gcsfs", "http"}
 
 

@@ -5,6 +5,7 @@ To open a file costs more than to read some of it, and on a network's file syste
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 
 
@@ -21,6 +22,14 @@ class OpenFiles:
         self._most = most
         self._lock = threading.Lock()
         self._open: OrderedDict[str, _File] = OrderedDict()
+        if most:
+            with _GUARD:
+                _EVERY.add(self)
+
+    def close(self) -> None:
+        """Close what is open, but for what a thread reads at this moment."""
+        with self._lock:
+            self._open.clear()
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the file ends early.
@@ -44,6 +53,17 @@ class OpenFiles:
             while len(self._open) > self._most:
                 self._open.popitem(last=False)
         return data
+
+
+_GUARD, _EVERY = threading.Lock(), weakref.WeakSet[OpenFiles]()
+
+
+def close_idle() -> None:
+    """Close the files of all that keep some open, for a process that may open no more."""
+    with _GUARD:
+        every = list(_EVERY)
+    for files in every:
+        files.close()
 
 
 class _File:

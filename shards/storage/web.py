@@ -1,18 +1,26 @@
-"""HTTP and HTTPS for reading, by ranges.
+"""HTTP and HTTPS for reading, by ranges, over connections that are kept open.
 
 fsspec's own takes every failure to look at a file (an answer 500, a lost connection) for its
-absence; here only 404 and 410 are that. And it needs no package.
+absence; here only 404 and 410 are that.
 """
 
 import errno
 import http.client
-import urllib.error
-import urllib.request
+import os
+import urllib.parse
+from functools import lru_cache
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
+import urllib3
 from fsspec import AbstractFileSystem
+from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.response import BaseHTTPResponse
 
 TIMEOUT_S = 30.0  # without a byte
+_KEPT = 64  # connections to a host; threads beyond that open one for each request
+# Who calls tries again, not the library.
+_REDIRECTS = urllib3.Retry(total=None, connect=False, read=False, status=0, other=0, redirect=10)
 _ABSENT = {404, 410}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -35,8 +43,7 @@ class WebFileSystem(AbstractFileSystem):
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """`size` in bytes, None if the server does not tell; `ETag` and `LastModified`, or ""."""
-        with _ask(path, method="HEAD") as answer:
-            return _facts(path, answer)
+        return _facts(path, _ask(path, method="HEAD"))
 
     def exists(self, path: str, **_: Any) -> bool:
         try:
@@ -49,19 +56,13 @@ class WebFileSystem(AbstractFileSystem):
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
         if start is None and end is None:
-            with _ask(path) as answer:
-                return answer.read()
+            return _ask(path).data
         first = start or 0
         if end is not None and end <= first:
             return b""
         last = "" if end is None else end - 1
         try:
-            with _ask(path, Range=f"bytes={first}-{last}") as answer:
-                if answer.status != http.client.PARTIAL_CONTENT:
-                    raise OSError(
-                        errno.ENOTSUP, "the server gives whole files only, no ranges", path
-                    )
-                return answer.read()
+            return _ask(path, Range=f"bytes={first}-{last}").data
         except _BeyondEnd:
             return b""
 
@@ -70,30 +71,70 @@ class _BeyondEnd(Exception):
     pass
 
 
-def _ask(url: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, method=method, headers=headers)
+def _ask(url: str, method: str = "GET", **headers: str) -> BaseHTTPResponse:
+    """The answer to a request, its body read unless the whole file came for a range."""
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _as_os_error(error, url) from None
-    except urllib.error.URLError as error:
-        reason = error.reason
-        raise (reason if isinstance(reason, OSError) else OSError(str(reason))) from None
+        try:
+            answer = _send(url, method, headers)
+        except ProtocolError as error:
+            if not isinstance(error.args[-1], ConnectionError):
+                raise
+            answer = _send(url, method, headers)  # the server may have closed what was kept open
+        if answer.status == http.client.OK and "Range" in headers:
+            answer.close()
+            raise OSError(errno.ENOTSUP, "the server gives whole files only, no ranges", url)
+        _ = answer.data  # which gives the connection back
+    except HTTPError as error:
+        raise _system_error(error) from error
+    if answer.status >= http.client.BAD_REQUEST:
+        raise _refusal(answer, url)
+    return answer
 
 
-def _as_os_error(error: urllib.error.HTTPError, url: str) -> Exception:
-    text = f"the server answers {error.code} {error.reason}"
-    if error.code in _ABSENT:
+def _send(url: str, method: str, headers: dict[str, str]) -> BaseHTTPResponse:
+    host = urllib.parse.urlsplit(url)
+    proxy = "" if proxy_bypass(host.netloc) else getproxies().get(host.scheme, "")
+    timeout = urllib3.Timeout(connect=TIMEOUT_S, read=TIMEOUT_S)
+    return _connections(os.getpid(), proxy).request(
+        method,
+        url,
+        headers=headers,
+        timeout=timeout,
+        retries=_REDIRECTS,
+        preload_content=False,
+    )
+
+
+@lru_cache(maxsize=4)
+def _connections(process: int, proxy: str) -> urllib3.PoolManager:
+    """Those that are kept open; a process that was forked has its own."""
+    if proxy:
+        return urllib3.ProxyManager(proxy, maxsize=_KEPT)
+    return urllib3.PoolManager(maxsize=_KEPT)
+
+
+def _system_error(error: BaseException) -> OSError:
+    """What the system said, for `is_passing`; else that the transport failed."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError):
+            return inner
+        inner = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__
+    return OSError(str(error))
+
+
+def _refusal(answer: BaseHTTPResponse, url: str) -> Exception:
+    text = f"the server answers {answer.status} {answer.reason}"
+    if answer.status in _ABSENT:
         return FileNotFoundError(errno.ENOENT, text, url)
-    if error.code in (401, 403):
+    if answer.status in (401, 403):
         return PermissionError(errno.EACCES, text, url)
-    if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+    if answer.status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
         return _BeyondEnd()
-    return OSError(errno.EAGAIN if error.code in _PASSING else errno.EPROTO, text, url)
+    return OSError(errno.EAGAIN if answer.status in _PASSING else errno.EPROTO, text, url)
 
 
-def _facts(url: str, answer: http.client.HTTPResponse) -> dict[str, Any]:
+def _facts(url: str, answer: BaseHTTPResponse) -> dict[str, Any]:
     size = answer.headers.get("Content-Length")
     return {
         "name": url,

@@ -1,5 +1,6 @@
 """What every store does, whatever file system is below it."""
 
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -54,6 +55,21 @@ def test_what_is_written_is_read_back_by_ranges(store: Store):
     for offset, size in ((0, 100), (10, 5), (98, 5), (100, 5), (120, 5), (7, 0)):
         found = store.read_range("deep/er/file.bin", offset, size)
         assert found == data[offset : offset + size], (offset, size)
+
+
+def test_a_forked_process_reads_on(store: Store):
+    """As a loader's worker does; s3fs and gcsfs refuse to work on in it."""
+    data = bytes(range(100))
+    store.write("file.bin", data)
+
+    def read() -> None:
+        assert store.read_range("file.bin", 10, 5) == data[10:15]
+
+    child = multiprocessing.get_context("fork").Process(target=read)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert store.read("file.bin") == data
 
 
 def test_what_others_write_is_seen_at_once(store: Store):

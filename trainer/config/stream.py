@@ -57,6 +57,13 @@ class StreamConfig:
     """Batches prepared ahead of the one in training, as far as memory goes."""
     prefetch_mib: int = 2048
     """Memory of the batches prepared ahead; one is prepared in any case."""
+    cache: str = ""
+    """Local folder that keeps what is read of remote datasets, for later epochs and runs; empty:
+    nothing is kept. Local datasets are read where they lie."""
+    cache_gb: float = 64.0
+    """Room on disk, in 10^9 bytes, of all that is in the cache, of all runs that share it."""
+    process: Literal["training", "helper"] = "training"
+    """Where that is done: in the process that trains, or in one beside it."""
     rgb_on: Literal["host", "device"] = "host"
     """Where stored clips become the same RGB; on a GPU the host has half of the work and bytes."""
     flow_on: Literal["host", "device"] = "host"
@@ -73,6 +80,12 @@ class StreamConfig:
             f"stream.fps must be in [0.01, 1000] frames a second, got {self.fps}; to take every "
             "stored frame, leave it unset",
         )
+        require(
+            self.process == "training" or "device" not in (self.rgb_on, self.flow_on),
+            "stream.process helper gives decoded frames and flow: leave stream.rgb_on and "
+            "stream.flow_on at host",
+        )
+        require(self.cache_gb > 0, f"stream.cache_gb must be more than 0, got {self.cache_gb}")
         for name in ("flip", "caption_dropout"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"stream.{name} must be in [0, 1], got {value}")

@@ -40,6 +40,7 @@ _FREE = {
     *("checkpoint_clips", "keep_checkpoints", "optim.accumulate"),
     *("stream.threads", "stream.prefetch", "stream.prefetch_mib", "stream.max_damaged"),
     *("stream.rgb_on", "stream.flow_on"),
+    *("stream.process", "stream.cache", "stream.cache_gb"),
     *("validation.every_clips", "validation.clips", "validation.levels"),
     *("model.checkpointing", "conditioning.cache_mib"),
 }

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch.distributed.checkpoint.api import CheckpointException
 
+from shards import Exhausted
+
 _MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.I)
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed? ?out", re.I)
 
@@ -50,6 +52,8 @@ def explained(ranks: int) -> Iterator[None]:
 def reason(error: BaseException, ranks: int) -> str | None:
     """What to say of an error; None of one that nobody foresaw."""
     text = " ".join(str(error).split())
+    if isinstance(error, Exhausted):
+        return text
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _MEMORY.search(text):
         return (
             "the device is out of memory: raise optim.accumulate (the same step in smaller parts), "

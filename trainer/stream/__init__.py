@@ -1,6 +1,7 @@
 """From a dataset to batches, read and decoded ahead.
 
 engine    Stream: the order's positions to batches, on threads
+helper    the stream in a process beside the training
 source    a dataset, and what is taken of it         filter     which of its clips, by expression
 places    the order: buckets, sources, positions     samples    the clip at a position of a source
 assemble  a batch, before its clips are read

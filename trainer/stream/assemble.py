@@ -8,15 +8,16 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from flow_cache import packed_room
-from shards import Cursor
-from trainer.stream.batch import Batch, FlowTargets, PackedTargets
+from flow_cache import DamagedField, packed_room
+from shards import Cursor, DamagedClip, DamagedDataset, Exhausted, Stopwatch
+from trainer.stream.batch import Batch, Damage, FlowTargets, PackedTargets
 from trainer.stream.fill import FlowRequest, PackedRequest, SampleRequest
-from trainer.stream.samples import Found
+from trainer.stream.samples import Found, Samples
 from trainer.temporal.plan import Supervision
 from trainer.temporal.recipe import Recipe, SamplePlan
 from trainer.temporal.stages import Stage
 
+_DAMAGE = (DamagedDataset, DamagedClip, DamagedField, OSError)
 Empty = Callable[..., Tensor]  # torch.empty, perhaps in pinned memory
 
 
@@ -193,3 +194,27 @@ def _flow_requests(
         places = batch.packed.fields.split(len(wanted)), batch.packed.escapes
         for sample, fields, escapes in zip(wanted, *places, strict=True):
             yield PackedRequest(supervision=sample, fields=fields, escapes=escapes)
+
+
+def gather(
+    parts: Sequence[Part],
+    waits: Sequence[Callable[[], Stopwatch]],
+    seconds: dict[str, float],
+    avoid: dict[Samples, dict[int, Damage]],
+) -> bool:
+    """Wait for all parts, add up their times; whether any is damaged, which `avoid` then has."""
+    damaged = False
+    for part, wait in zip(parts, waits, strict=True):
+        samples, number = part.found.samples, part.found.number
+        try:
+            for kind, duration in wait().seconds.items():
+                seconds[kind] = seconds.get(kind, 0) + duration
+        except Exhausted:
+            raise
+        except _DAMAGE as error:
+            damage = Damage(key=samples.key(part.found.row), reason=str(error))
+            avoid[samples][number] = damage
+            if not isinstance(error, OSError):  # which may have passed when it is met again
+                samples.bad[number] = damage
+            damaged = True
+    return damaged

@@ -5,39 +5,31 @@ tensors are allocated, and threads fill them, reading only the frames that the p
 flow fields that they want. Batches come out in order, whatever order threads end in.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
-from flow_cache import DamagedField
-from shards import (
-    Cursor,
-    DamagedClip,
-    DamagedDataset,
-    Dataset,
-    Stopwatch,
-    UsageError,
-    rank_rows,
-)
+from shards import Cursor, DamagedDataset, Dataset, Stopwatch, rank_rows
 from trainer.config import StreamConfig
-from trainer.stream.assemble import Part, assemble
+from trainer.stream.assemble import Part, assemble, gather
 from trainer.stream.batch import Batch, Damage
 from trainer.stream.device import Delivery
 from trainer.stream.fill import fill
-from trainer.stream.places import Places
-from trainer.stream.samples import Found, Samples, Windows
+from trainer.stream.helper import from_helper, is_in_helper
+from trainer.stream.places import Places, Windows
+from trainer.stream.samples import Found, Samples
 from trainer.stream.source import Source
 from trainer.stream.timing import Totals
 from trainer.temporal.recipe import Recipe
 
-_DAMAGE = (DamagedDataset, DamagedClip, DamagedField, OSError)
 Avoid = Mapping[Samples, Mapping[int, Damage]]
 
 
@@ -115,18 +107,39 @@ class Stream(IterableDataset[Batch]):
         avoid: dict[Samples, dict[int, Damage]] = defaultdict(dict)
         while True:
             batch, parts = self._assemble([position], position, avoid)
-            if not _gather(parts, [partial(_fill, part) for part in parts], batch.seconds, avoid):
+            if not gather(parts, [partial(_fill, part) for part in parts], batch.seconds, avoid):
                 return self._deliver(batch)
             self._allow(avoid)
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches in order, from the cursor on."""
-        if _is_in_worker():
+        if is_in_helper():
             self._deliver = Delivery(None, self.size)
+        elif self.config.process == "helper":
+            return self._taken_from_helper()
+        return self._batches()
+
+    def _taken_from_helper(self) -> Generator[Batch, None, None]:
+        counts: Counter[str] = Counter()
+        self.totals = Totals(lambda: counts)
+        with closing(from_helper(self, self.places.counts)) as coming:
+            while True:
+                watch = Stopwatch()
+                with watch("stall"):
+                    batch, counts = next(coming)
+                with watch("transfer"):
+                    batch = self._deliver(batch)
+                batch.seconds.update(watch.seconds)
+                self.cursor = batch.cursor
+                self.totals.add(batch.seconds, len(batch), len(batch.damaged))
+                yield batch
+
+    def _batches(self) -> Generator[Batch, None, None]:
+        """The same, read and decoded in this process."""
         # One thread's tensor operations must not take the cores from the others and from training.
         threads = self.config.threads
         pool = ThreadPoolExecutor(threads, "stream", torch.set_num_threads, initargs=(1,))
-        self.totals = Totals(lambda: sum(reader.bytes_read for reader in self.places.readers))
+        self.totals = Totals(self.places.counts)
         cursor, ahead = self.cursor, self.cursor.position
         counted = {self._own_sample(position) for position in cursor.skipped}
         windows = {samples: Windows(samples, pool.submit) for samples in self.places.samples}
@@ -194,7 +207,7 @@ class Stream(IterableDataset[Batch]):
         with watch("stall"):
             waits = [future.result for future in coming.futures]
             batch, parts = coming.batch, coming.parts
-            while _gather(parts, waits, watch.seconds, avoid):
+            while gather(parts, waits, watch.seconds, avoid):
                 self._allow(avoid)
                 begin = batch.cursor.position - self.config.batch
                 batch, parts = self._assemble(batch.positions, begin, avoid)
@@ -262,37 +275,3 @@ class _Coming:
 def _fill(part: Part) -> Stopwatch:
     """Read and decode one sample; returns what took how long."""
     return fill(part.request, part.found.samples.reader)
-
-
-def _gather(
-    parts: Sequence[Part],
-    waits: Sequence[Callable[[], Stopwatch]],
-    seconds: dict[str, float],
-    avoid: dict[Samples, dict[int, Damage]],
-) -> bool:
-    """Wait for all parts, add up their times; whether any is damaged, which `avoid` then has."""
-    damaged = False
-    for part, wait in zip(parts, waits, strict=True):
-        samples, number = part.found.samples, part.found.number
-        try:
-            for kind, duration in wait().seconds.items():
-                seconds[kind] = seconds.get(kind, 0) + duration
-        except _DAMAGE as error:
-            damage = Damage(key=samples.key(part.found.row), reason=str(error))
-            avoid[samples][number] = damage
-            if not isinstance(error, OSError):  # which may have passed when it is met again
-                samples.bad[number] = damage
-            damaged = True
-    return damaged
-
-
-def _is_in_worker() -> bool:
-    """Whether a DataLoader has the stream in a process of its own; UsageError for several."""
-    worker = get_worker_info()
-    if worker is not None and worker.num_workers > 1:
-        raise UsageError(
-            f"a DataLoader with {worker.num_workers} workers would give each batch as often: the "
-            "stream has threads of its own (stream.threads); use num_workers=0, or 1 to have it "
-            "in a process beside the training"
-        )
-    return worker is not None

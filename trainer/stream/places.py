@@ -9,7 +9,7 @@ bucket have positions of their own, on which its sources are mixed, each in its 
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -103,6 +103,10 @@ class Places:
         source, own = self._mixtures[bucket].at(number * self._config.batch + place)
         return self._buckets[bucket][source], own
 
+    def counts(self) -> Counter[str]:
+        """So far, of all sources: bytes read where they lie, ranges that caches had or had not."""
+        return sum((one.counts() for one in self._opened), Counter[str]())
+
     def order(self) -> dict[str, int | str]:
         """What decides it, by name."""
         config = self._config
@@ -174,3 +178,34 @@ def _check_sizes(samples: Sequence[Samples], config: StreamConfig) -> None:
             "stream.rgb_on device cuts and mirrors pictures but does not resize them: use "
             "--stream.no-resize, or --stream.rgb-on host"
         )
+
+
+class Windows:
+    """Has the index of windows of shards read, each once, in the order of one source.
+
+    Args:
+        submit: of a pool of threads.
+    """
+
+    def __init__(self, samples: Samples, submit: Callable[..., object]) -> None:
+        self._samples, self._order, self._submit = samples, samples.order, submit
+        self._latest: int | None = None
+        self._next = 0  # where the first window begins that was not asked for
+
+    def ask(self, position: int) -> None:
+        """For the window of a position of the source, and all from the first one asked for on."""
+        if self._latest is None:
+            self._next = position
+        self._latest = position
+        self._reach(position)
+
+    def ask_ahead(self) -> None:
+        """For the window after the latest one."""
+        if self._latest is not None:
+            self._reach(self._order.window_at(self._latest)[1])
+
+    def _reach(self, position: int) -> None:
+        while self._next <= position:
+            shards, self._next = self._order.window_at(self._next)
+            for shard in shards:
+                self._submit(self._samples.load, shard)

@@ -3,7 +3,8 @@
 Nothing here grows with the clips: the index of the shards of a few windows is held.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -12,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from flow_cache import CODING, FlowSpec, Pair, level_pairs
-from shards import DamagedDataset, Order, ShardReader, UsageError
+from shards import DamagedDataset, Exhausted, Order, RangeCache, ShardReader, UsageError
 from shards.reader import Held
 from trainer.config import StreamConfig
 from trainer.spatial.framing import Framing, fits
 from trainer.stream.batch import Damage
+from trainer.stream.filter.pick import ALIGNED, TIMES, columns_for, pick
 from trainer.stream.filter.where import Where
-from trainer.stream.pick import ALIGNED, TIMES, columns_for, pick
 from trainer.stream.source import Source, check_columns, draw_caption, only_size, survey
 from trainer.temporal.rate import FrameTimes, as_rate, frame_times
 from trainer.temporal.recipe import ClipFacts
@@ -52,6 +53,7 @@ class Opened:
 
     Attributes:
         source, config: what it is, and how it is streamed.
+        cache: keeps what is read of it; None where nothing does.
         where: its filter.
         found: its survey.
         reader: of its clips and flow.
@@ -63,6 +65,9 @@ class Opened:
 
     def __init__(self, source: Source, config: StreamConfig) -> None:
         self.source, self.config = source, config
+        self.cache = _open_cache(source, config)
+        if self.cache is not None:
+            source = replace(source, dataset=source.dataset.kept_in(self.cache))
         self.found, self.where = survey(source, config), Where(source.where)
         check_columns(source, config)
         # This window, the next one, and that which threads may still be filling from; buckets go
@@ -82,6 +87,14 @@ class Opened:
         if self.config.fps:
             facts["fps"] = f"{self.config.fps:g}, for {lengths} frames"
         return facts
+
+    def counts(self) -> Counter[str]:
+        """So far: bytes read where they lie, ranges that the cache had, had not, had damaged."""
+        read, cache = Counter(read_bytes=self.reader.bytes_read), self.cache
+        if cache is not None:
+            counted = {"hits": cache.hits, "misses": cache.misses, "damaged": cache.damaged}
+            read.update({f"cache_{name}": count for name, count in counted.items()})
+        return read
 
     def _pick(self, shard: int) -> list[tuple[np.ndarray, np.ndarray]]:
         table = self.reader.clips(shard)
@@ -198,6 +211,8 @@ class Samples:
             try:
                 self.load(shard)
                 return None
+            except Exhausted:
+                raise
             except (DamagedDataset, OSError) as error:
                 self._lost[shard] = str(error)
         place = number - int(self._ends[shard]) + self.order.shard_rows[shard]
@@ -249,35 +264,13 @@ class Samples:
             )
 
 
-class Windows:
-    """Has the index of windows of shards read, each once, in the order of one source.
-
-    Args:
-        submit: of a pool of threads.
-    """
-
-    def __init__(self, samples: Samples, submit: Callable[..., object]) -> None:
-        self._samples, self._order, self._submit = samples, samples.order, submit
-        self._latest: int | None = None
-        self._next = 0  # where the first window begins that was not asked for
-
-    def ask(self, position: int) -> None:
-        """For the window of a position of the source, and all from the first one asked for on."""
-        if self._latest is None:
-            self._next = position
-        self._latest = position
-        self._reach(position)
-
-    def ask_ahead(self) -> None:
-        """For the window after the latest one."""
-        if self._latest is not None:
-            self._reach(self._order.window_at(self._latest)[1])
-
-    def _reach(self, position: int) -> None:
-        while self._next <= position:
-            shards, self._next = self._order.window_at(self._next)
-            for shard in shards:
-                self._submit(self._samples.load, shard)
+def _open_cache(source: Source, config: StreamConfig) -> RangeCache | None:
+    """Of what a source's shards hold."""
+    if not config.cache:
+        return None
+    dataset, layers = source.dataset, [None] if source.layer is None else [None, source.layer]
+    own = {dataset.digest_of(shard, layer) for layer in layers for shard in dataset.shards}
+    return RangeCache(config.cache, int(config.cache_gb * 1e9), own)
 
 
 @lru_cache(maxsize=64)

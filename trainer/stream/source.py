@@ -15,8 +15,8 @@ import pyarrow as pa
 from shards import Dataset, Layer, UsageError, chance, fold
 from trainer.config import StreamConfig
 from trainer.stream.filter.kept import kept
+from trainer.stream.filter.pick import SHAPE, columns_for, left_out, pick
 from trainer.stream.filter.where import Where
-from trainer.stream.pick import SHAPE, columns_for, left_out, pick
 
 _CAPTION = "caption"  # the column that every dataset has
 _AT_ONCE = 64  # shards that a filter looks at together

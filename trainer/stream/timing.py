@@ -1,7 +1,7 @@
 """Where the time of a stream goes: always counted, shown as a table."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 import torch
@@ -17,6 +17,7 @@ _MEANING = {
     "transfer": "batches to the device",
     "gpu": "of copies on a GPU, and of RGB and flow made there; training goes on beside it",
 }
+_CACHE = ("cache_hits", "cache_misses", "cache_damaged")
 
 
 class GpuClock:
@@ -49,15 +50,15 @@ class Totals:
     """What a stream has done since its first batch was asked for.
 
     Args:
-        bytes_read: tells how many bytes were read so far.
+        counts: tells what was counted so far, as `Places.counts`.
 
     Attributes:
         seconds: by stage; of threads, but `plan` and `stall` of the consumer's.
         clips, batches, damaged: given out; samples that others stood in for.
     """
 
-    def __init__(self, bytes_read: Callable[[], int] = lambda: 0) -> None:
-        self._read, self._before = bytes_read, bytes_read()
+    def __init__(self, counts: Callable[[], Counter[str]] = Counter) -> None:
+        self._counts, self._before = counts, counts()
         self.seconds = Stopwatch()
         self.clips = self.batches = self.damaged = 0
         self._began = time.perf_counter()
@@ -78,7 +79,7 @@ class Totals:
 
     def facts(self) -> dict[str, float]:
         """As metrics: counts, rates, shares, and the seconds of each stage."""
-        wall = self.wall_s
+        wall, counted = self.wall_s, self._counts() - self._before
         return {
             "batches": self.batches,
             "clips": self.clips,
@@ -86,7 +87,8 @@ class Totals:
             "seconds": wall,
             "first_batch_s": self._first_s or 0.0,
             "clips_per_s": self.clips / wall,
-            "read_MB_per_s": (self._read() - self._before) / 1e6 / wall,
+            "read_MB_per_s": counted["read_bytes"] / 1e6 / wall,
+            **{name: counted[name] for name in _CACHE},
             "stall_share": self.seconds.seconds["stall"] / wall,
             **{f"{stage}_s": self.seconds.seconds[stage] for stage in _MEANING},
         }

@@ -6,7 +6,7 @@ import pytest
 import tenacity
 
 from shards.storage import failures
-from shards.storage.failures import StorageFailure, attempt, is_passing
+from shards.storage.failures import Exhausted, StorageFailure, attempt, is_passing
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,28 @@ def test_errors_of_transport_pass_although_they_are_no_oserror():
     assert is_passing(EndpointConnectionError(endpoint_url="x"))
     assert is_passing(ClientPayloadError())
     assert not is_passing(NoCredentialsError())
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.EMFILE, "this process has as many files open as it may"),
+        (errno.ENFILE, "the machine has as many files open as it may: .*fs.file-max"),
+        (errno.ENOMEM, "the machine has no memory left: free some, or lower stream.prefetch_mib"),
+    ],
+)
+@pytest.mark.parametrize("url", ["/folder/file", "s3://bucket/file"])
+def test_a_machine_that_has_no_more_is_no_failure_of_storage(number: int, says: str, url: str):
+    """Asked once more, when what is kept open is closed; then said as what it is."""
+    tries = []
+
+    def opens() -> None:
+        tries.append(url)
+        raise OSError(number, "no more")
+
+    with pytest.raises(Exhausted, match=says):
+        attempt(opens, url)
+    assert tries == [url] * 2
 
 
 def failing(error: Exception) -> None:

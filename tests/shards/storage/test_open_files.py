@@ -1,12 +1,17 @@
 import os
+import resource
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from shards.storage.failures import Exhausted
 from shards.storage.open_files import OpenFiles
+from shards.store import Store
 
 
 @pytest.fixture
@@ -86,3 +91,41 @@ def test_threads_that_crowd_each_other_out_read_what_they_asked_for(paths: list[
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(read, range(4)))
     assert len(opened(paths)) == 1
+
+
+@pytest.fixture
+def three_more() -> Iterator[None]:
+    """This process may open three files more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    most = max(map(int, os.listdir("/proc/self/fd"))) + 9
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(taken[0]))
+        for _ in range(3):
+            os.close(taken.pop())
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def test_what_is_kept_open_is_closed_where_no_more_may_be(
+    paths: list[str], three_more: None
+) -> None:
+    store, files = Store(Path(paths[0]).parent), OpenFiles()
+    read = [store.read_range(str(number), 8, 2, files=files) for number in (0, 1, 2, 3, 4, 0)]
+    assert read == [bytes([number]) * 2 for number in (0, 1, 2, 3, 4, 0)]
+
+
+def test_a_process_without_files_is_told_its_limit(paths: list[str], three_more: None) -> None:
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+    try:
+        with pytest.raises(Exhausted, match=r"as many files open as it may, \d+: .*`ulimit -n \d"):
+            Store(Path(paths[0]).parent).read_range("0", 8, 2, files=OpenFiles())
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)

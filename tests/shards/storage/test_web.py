@@ -1,13 +1,15 @@
 """Files over HTTP: ranges, and failures that are not taken for absence."""
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import tenacity
 
 from shards.storage import failures, web
-from shards.storage.failures import StorageFailure, UsageError
+from shards.storage.failures import StorageFailure, UsageError, attempt
 from shards.store import Store
 from tests.servers import STALL_S, Proxy, web_server
 
@@ -16,7 +18,6 @@ from tests.servers import STALL_S, Proxy, web_server
 def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """Before a web server of a folder with a file of a hundred bytes."""
     monkeypatch.setattr(failures, "PAUSE", tenacity.wait_none())
-    monkeypatch.setattr(web, "TIMEOUT_S", STALL_S / 3)
     for name in ("file.bin", "whole.bin"):
         (tmp_path / name).write_bytes(bytes(range(100)))
     with web_server(tmp_path) as url, Proxy(url).running() as proxy:
@@ -40,10 +41,50 @@ def test_an_absent_file_is_absent(proxy: Proxy):
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "drop", "half", "stall"])
-def test_what_fails_for_a_moment_is_asked_again(proxy: Proxy, fault: str):
+def test_what_fails_for_a_moment_is_asked_again(
+    proxy: Proxy, fault: str, monkeypatch: pytest.MonkeyPatch
+):
+    if fault == "stall":
+        monkeypatch.setattr(web, "TIMEOUT_S", STALL_S / 3)
     proxy.faults = lambda number, *_: fault if number < 2 else None
     assert Store(proxy.url).read_range("file.bin", 10, 50) == bytes(range(10, 60))
     assert [met for *_, met in proxy.met] == [fault, fault, None]
+
+
+def test_connections_are_kept_one_for_each_thread_that_asks(proxy: Proxy):
+    store = Store(proxy.url)
+    for offset in range(20):
+        assert store.read_range("file.bin", offset, 2) == bytes([offset, offset + 1])
+    assert not store.exists("nothing.bin")
+    with pytest.raises(FileNotFoundError):
+        store.read("nothing.bin")
+    assert proxy.connections == 1
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(lambda n: store.read_range("file.bin", n, 1), range(60)))
+    assert read == [bytes([n]) for n in range(60)]
+    assert proxy.connections <= 4
+
+
+def test_a_kept_connection_that_the_server_closed_is_opened_anew_at_once(
+    proxy: Proxy,
+):
+    store = Store(proxy.url)
+    assert store.read("file.bin") == bytes(range(100))
+    proxy.faults = lambda number, *_: "drop" if number == 1 else None
+    assert attempt(lambda: web.WebFileSystem().cat_file(f"{proxy.url}/file.bin"), "", attempts=1)
+    assert [met for *_, met in proxy.met] == [None, "drop", None]
+    assert proxy.connections == 2
+
+
+def test_a_forked_process_leaves_the_connections_of_its_parent_alone(proxy: Proxy):
+    store = Store(proxy.url)
+    store.read("file.bin")
+    child = multiprocessing.get_context("fork").Process(target=store.read, args=("file.bin",))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert store.read("file.bin") == bytes(range(100))
+    assert proxy.connections == 2
 
 
 @pytest.mark.parametrize("operation", ["exists", "size", "read"])

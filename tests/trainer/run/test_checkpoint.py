@@ -161,7 +161,7 @@ def test_a_run_goes_on_only_with_its_configuration(tmp_path: Path, config: Train
 def test_what_changes_no_result_may_change(tmp_path: Path, config: TrainConfig) -> None:
     open_run(tmp_path, config, None, (48, 64), "data")
     saved(config, tmp_path)
-    stream: StreamConfig = replace(config.stream, threads=7, prefetch=5)
+    stream: StreamConfig = replace(config.stream, threads=7, prefetch=5, cache="/kept")
     halves = replace(config.optim, accumulate=2)
     longer = replace(config, clips=100, log_steps=5, checkpoint_clips=50, parallel="fsdp2")
     longer = replace(longer, stream=stream, optim=halves)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.distributed.checkpoint.api import CheckpointException
 
+from shards import Exhausted
 from trainer.run.failures import RunFailed, explained, not_written, reason
 
 
@@ -18,6 +19,7 @@ def full() -> OSError:
         (torch.OutOfMemoryError("CUDA out of memory. Tried to …"), 1, "raise optim.accumulate"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "lower stream.batch"),
         (MemoryError(), 1, "out of memory"),
+        (Exhausted(errno.EMFILE, "as many files open as it may"), 2, "as many files open as"),
         (full(), 1, "No space left on device.*lower keep_checkpoints"),
         (RuntimeError("[gloo/tcp/pair.cc] Connection closed by peer"), 2, "another rank is lost"),
         (

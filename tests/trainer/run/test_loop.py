@@ -46,6 +46,16 @@ def run(made, out: Path, config: TrainConfig) -> tuple[Summary, list[Record]]:
     return summary, seen
 
 
+def test_a_stream_in_a_helper_process_trains_the_same(
+    made, tmp_path: Path, config: TrainConfig
+) -> None:
+    run(made, tmp_path / "training", config)
+    beside = replace(config, stream=replace(config.stream, process="helper"))
+    run(made, tmp_path / "helper", replace(beside, clips=8))
+    run(made, tmp_path / "helper", config)  # goes on with the stream in its own process
+    assert computed(tmp_path / "helper") == computed(tmp_path / "training")
+
+
 def computed(out: Path) -> list[dict]:
     """The log without what depends on the clock, or is measured once a process."""
     lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]

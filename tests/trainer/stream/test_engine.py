@@ -1,3 +1,4 @@
+import errno
 import itertools
 import json
 import threading
@@ -22,10 +23,11 @@ from shards.manifest import DamagedDataset, Layer
 from shards.order import Cursor
 from shards.reader import ShardReader
 from shards.stopwatch import Stopwatch
+from shards.storage.failures import Exhausted
 from shards.store import UsageError
 from tests.trainer.stream.conftest import Index, OpenStream, Shown, shown_by
 from trainer.config import FlowLossConfig, FluxFlowConfig, StreamConfig, TrainConfig
-from trainer.stream import engine
+from trainer.stream import engine, helper
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Stream
 from trainer.stream.filter.where import Where
@@ -508,6 +510,21 @@ def test_faults_of_ours_are_no_damage(
         take(stream, 1)
 
 
+def test_a_machine_without_files_ends_the_run_and_damages_no_clip(
+    open_stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(*_) -> None:
+        raise Exhausted(errno.EMFILE, "as many files open as it may")
+
+    for part, name in ((engine, "fill"), (Index, "rows")):
+        stream = open_stream(Index([4]), batch=4)
+        with monkeypatch.context() as patch:
+            patch.setattr(part, name, no_more)
+            with pytest.raises(Exhausted, match="as many files"):
+                take(stream, 1)
+        assert stream.cursor.skips == 0
+
+
 def test_sources_are_mixed_by_weight_each_in_its_own_epochs(open_stream) -> None:
     sources = [
         Source(dataset=Index([5, 4], name="a"), weight=2),
@@ -576,7 +593,7 @@ def test_a_data_loader_takes_it_as_it_is_in_this_process_or_another(made, config
 
 
 def test_several_workers_are_refused(open_stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "get_worker_info", lambda: SimpleNamespace(num_workers=2))
+    monkeypatch.setattr(helper, "get_worker_info", lambda: SimpleNamespace(num_workers=2))
     with pytest.raises(UsageError, match="2 workers would give each batch as often"):
         next(iter(open_stream(Index([9]))))
 

@@ -20,7 +20,7 @@ from shards.manifest import DamagedDataset, sha256_of, write_manifest
 from shards.storage import failures, web
 from shards.store import Store
 from shards.writer import write_table
-from tests.servers import Proxy, web_server
+from tests.servers import STALL_S, Proxy, web_server
 from trainer.config import StreamConfig
 from trainer.stream.batch import Batch
 from trainer.stream.engine import Stream
@@ -135,15 +135,16 @@ def test_only_what_is_damaged_is_lost(
 def proxy(made, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """The dataset on a web server that fails as it is told, and tries that follow at once."""
     monkeypatch.setattr(failures, "PAUSE", tenacity.wait_none())
-    monkeypatch.setattr(web, "TIMEOUT_S", 0.1)
     with web_server(Path(made.dataset.url)) as target, Proxy(target).running() as proxy:
         yield proxy
 
 
 @pytest.mark.parametrize("fault", ["500", "drop", "half", "stall"])
 def test_a_server_that_fails_for_a_while_costs_a_while_and_no_clip(
-    made, proxy: Proxy, fault: str
+    made, proxy: Proxy, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if fault == "stall":
+        monkeypatch.setattr(web, "TIMEOUT_S", STALL_S / 3)
     reference = take(stream_of(made.dataset.url), EPOCH)
     seen: Counter[str] = Counter()
 

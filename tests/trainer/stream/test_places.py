@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from shards.store import UsageError
 from tests.trainer.stream.conftest import Index
 from trainer.config import StreamConfig
-from trainer.stream.places import Interleave, Places
+from trainer.stream.places import Interleave, Places, Windows
+from trainer.stream.samples import Opened, Samples
 from trainer.stream.source import Source
 
 CONFIG = StreamConfig(frames=4, window=2)
@@ -110,3 +111,19 @@ def test_clips_of_several_sizes_are_shown_at_one() -> None:
         places(Index([2], sizes=sizes), size="2x2", resize=False, rgb_on="device")
     with pytest.raises(UsageError, match=r"does not resize them"):
         places(Index([2], sizes=[(4, 8)] * 2), size="2x2", rgb_on="device")
+
+
+def test_a_window_is_asked_for_once_and_the_next_one_ahead() -> None:
+    opened = Opened(Source(dataset=Index([2] * 6)), CONFIG)
+    samples, asked = Samples(opened, seed=3), []
+    windows = Windows(samples, lambda load, shard: asked.append(shard))
+    windows.ask_ahead()
+    assert asked == []
+    windows.ask(1)
+    windows.ask(2)
+    assert sorted(asked) == sorted(samples.order.window_at(0)[0])
+    for _ in range(3):
+        windows.ask_ahead()
+    assert asked[2:] == samples.order.window_at(4)[0]
+    windows.ask(11)
+    assert sorted(asked) == [0, 1, 2, 3, 4, 5]

@@ -9,7 +9,7 @@ from shards.store import UsageError
 from tests.trainer.stream.conftest import Index
 from trainer.config import StreamConfig
 from trainer.stream.batch import Damage
-from trainer.stream.samples import Opened, Samples, Windows
+from trainer.stream.samples import Opened, Samples
 from trainer.stream.source import Source
 
 CONFIG = StreamConfig(frames=4, window=2)
@@ -49,21 +49,6 @@ def test_the_next_undamaged_clip_of_the_window_stands_in() -> None:
     samples.bad = {number: Damage(key=f"k{number}", reason="gone") for number in order}
     with pytest.raises(DamagedDataset, match=f"every clip of memory .* as k{order[4]}: gone"):
         samples.find(4, 4, {})
-
-
-def test_a_window_is_asked_for_once_and_the_next_one_ahead() -> None:
-    samples, asked = samples_of(Index([2] * 6)), []
-    windows = Windows(samples, lambda load, shard: asked.append(shard))
-    windows.ask_ahead()
-    assert asked == []
-    windows.ask(1)
-    windows.ask(2)
-    assert sorted(asked) == sorted(samples.order.window_at(0)[0])
-    for _ in range(3):
-        windows.ask_ahead()
-    assert asked[2:] == samples.order.window_at(4)[0]
-    windows.ask(11)
-    assert sorted(asked) == [0, 1, 2, 3, 4, 5]
 
 
 def test_what_the_index_says_against_the_manifest_is_noticed() -> None:

@@ -1,5 +1,6 @@
 """Counts and seconds add up, as metrics and as a table."""
 
+from collections import Counter
 from itertools import count
 
 import pytest
@@ -11,8 +12,12 @@ from trainer.stream.timing import Totals, stage_table
 def test_totals_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = count(100, 10)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(ticks))
-    read = iter([5_000_000, 35_000_000])
-    totals = Totals(lambda: next(read))  # at 100
+    counts = [
+        {"read_bytes": 5_000_000, "cache_hits": 2},
+        {"read_bytes": 35_000_000, "cache_hits": 9},
+    ]
+    counted = map(Counter, counts)
+    totals = Totals(lambda: next(counted))  # at 100
     totals.add({"decode": 4.0, "stall": 1.0, "plan": 0.5}, clips=8, damaged=1)  # at 110
     totals.add({"decode": 2.0, "stall": 1.0}, clips=4, damaged=0)
     facts = totals.facts()  # at 120
@@ -21,6 +26,7 @@ def test_totals_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (facts["batches"], facts["clips"], facts["damaged"]) == (2, 12, 1)
     assert facts["clips_per_s"] == 12 / 20
     assert facts["read_MB_per_s"] == 30 / 20
+    assert (facts["cache_hits"], facts["cache_damaged"]) == (7, 0)
     assert facts["stall_share"] == 2 / 20
     assert (facts["decode_s"], facts["flow_s"]) == (6, 0)
     names, rows = stage_table(facts)

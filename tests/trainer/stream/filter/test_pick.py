@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from trainer.config import StreamConfig
-from trainer.stream.pick import left_out, pick
+from trainer.stream.filter.pick import left_out, pick
 
 
 @pytest.mark.parametrize(
