@@ -29,7 +29,7 @@ from torch import Tensor
 from trainer import TrainConfig, build_process
 from trainer.process.process import denoise, each
 from trainer.process.solver import change
-from trainer.run.evaluate import evaluate
+from trainer.run.evaluate import evaluate, open_kept
 from trainer.run.restore import Trained, load_trained
 from trainer.sample.loop import Sampler, noise_of
 from trainer.sample.renoise import Renoise
@@ -62,7 +62,7 @@ def judge(
         one = replaced(trained, config, truth) if given == "replaced" else None
         samples["continued"] = sampled(trained, config, renoise, truth) if one is None else one
         found |= of_continued(samples["continued"], truth) | {"foreseen": foreseen(folder, config)}
-    judged = evaluate(folder)
+    judged = evaluate(open_kept(folder))
     return {"val": judged["loss"], **found}, samples
 
 
