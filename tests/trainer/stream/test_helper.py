@@ -55,18 +55,20 @@ def test_what_ends_the_stream_there_ends_it_here_in_its_own_words(open_stream: O
     index = Index([6])
     index.damaged = {0, 1, 2}
     stream = open_stream(index, batch=6, max_damaged=2, process="helper")
+    before = children()  # of tests that ran earlier
     with pytest.raises(DamagedDataset, match=r"^3 samples are damaged, more than"):
         next(iter(stream))
-    assert children() == []
+    assert children() == before
 
 
 def test_it_ends_with_the_loop(open_stream: OpenStream) -> None:
+    before = children()
     batches = iter(open_stream(Index([9]), batch=3, process="helper"))
     next(batches)
-    assert len(children()) == 1
+    assert len([one for one in children() if one not in before]) == 1
     with pytest.raises(KeyboardInterrupt):
         batches.throw(KeyboardInterrupt())
-    assert children() == []
+    assert children() == before
 
 
 def test_it_ends_when_the_training_is_killed(
