@@ -71,7 +71,7 @@ class Arm:
         beside: the arm that it is compared with; it has the same seed.
         begins: the arm whose weights it begins with; "": from the initialisation.
         share: of the base's clips; 0 samples from the arm it begins with.
-        renoise, given: how it is sampled from.
+        renoise, given: how it is sampled from (`judge`).
         curve: whether early gains are looked for.
     """
 
@@ -80,7 +80,7 @@ class Arm:
     begins: str = ""
     share: float = 1.0
     renoise: Renoise = "paired"
-    given: Given = "clamped"
+    given: Given = ""
     curve: bool = False
 
 
@@ -99,7 +99,10 @@ def led(weight: float = 0.0, psi: float = 0.5) -> Arm:
     change = process(per_slot=0.0, given=2)
     config = FlowLossConfig(weight=weight, psi=psi)
     return Arm(
-        change=lambda c: replace(change(c), flow_loss=config), beside="two given", curve=True
+        change=lambda c: replace(change(c), flow_loss=config),
+        beside="two given",
+        given="clamped",
+        curve=True,
     )
 
 
@@ -116,22 +119,23 @@ def resampled(arm: str, **ways: Any) -> Arm:
 
 EQUAL = PyramidConfig(odds="equal")
 ARMS: dict[str, Arm] = {
-    "baseline": Arm(),
-    "two given": led(),
-    "two given, flowloss 0.1": led(0.1),
-    "pyramid": Arm(change=changed(pyramid=EQUAL)),
-    "pyramid, renoise none": resampled("pyramid", renoise="none"),
-    "pyramid, renoise independent": resampled("pyramid", renoise="independent"),
+    "baseline": Arm(given="clamped"),
+    "baseline, replaced": resampled("baseline", given="replaced"),
+    "flowloss 0.1": Arm(change=changed(flow_loss=FlowLossConfig(weight=0.1)), given="clamped"),
+    "flowloss 0.02": Arm(change=changed(flow_loss=FlowLossConfig(weight=0.02)), given="clamped"),
     "+ original": tuned(mode="off"),
     "+ frame 2x1": tuned(mode="frame", count=2),
     "+ block 2x2": tuned(mode="block", block=2, count=2),
     "+ derangement": tuned(mode="frame", count=2, derangement=True),
-    "p=0": Arm(change=process(per_slot=0.0)),
+    "pyramid": Arm(change=changed(pyramid=EQUAL)),
+    "pyramid, renoise none": resampled("pyramid", renoise="none"),
+    "pyramid, renoise independent": resampled("pyramid", renoise="independent"),
+    "align": Arm(change=process(align=True)),
+    "p=0": Arm(change=process(per_slot=0.0), given="clamped"),
     "p=0, replaced": resampled("p=0", given="replaced"),
-    "baseline, replaced": resampled("baseline", given="replaced"),
+    "p=1": Arm(change=process(per_slot=1.0), given="clamped"),
     "warping 1": Arm(change=changed(warping=WarpingConfig(weight=1.0))),
     "smoothness 0.1": Arm(change=changed(smoothness=SmoothnessConfig(weight=0.1))),
-    "flowloss 0.1": Arm(change=changed(flow_loss=FlowLossConfig(weight=0.1))),
     "all": Arm(
         change=changed(
             pyramid=EQUAL,
@@ -140,9 +144,8 @@ ARMS: dict[str, Arm] = {
             fluxflow=FluxFlowConfig(mode="frame", count=2),
         )
     ),
-    "p=1": Arm(change=process(per_slot=1.0)),
-    "align": Arm(change=process(align=True)),
-    "two given, flowloss 0.02": led(0.02),
+    "two given": led(),
+    "two given, flowloss 0.1": led(0.1),
     "two given, flowloss 0.1 psi 1": led(0.1, 1.0),
 }
 

@@ -36,21 +36,22 @@ from trainer.sample.renoise import Renoise
 from trainer.sample.request import Request, fulfil, plan, shown
 
 Figures = dict[str, float]
-Given = Literal["clamped", "replaced"]
+Given = Literal["clamped", "replaced", ""]
 JUDGED, STEPS, AT_ONCE, SIDE = 32, 16, 16, sprites.SIDE
 KNOWN = [0, 1]  # frames that a continuation is given
 _REQUEST = Request(frames=sprites.FRAMES, steps=STEPS, overlap=1, seed=0)
 
 
 def judge(
-    folder: Path, config: TrainConfig, *, renoise: Renoise = "paired", given: Given = "clamped"
+    folder: Path, config: TrainConfig, *, renoise: Renoise = "paired", given: Given = ""
 ) -> tuple[Figures, dict[str, Tensor]]:
     """The figures of a trained run, and its samples, uint8 [b, t, 3, h, w].
 
     Args:
         renoise: between the stages of a pyramid.
         given: how a continuation is told its first frames: at no noise beside noisy ones, or at
-            each step put in with as much noise as all others, which needs no level for each slot.
+            each step put in with as much noise as all others, which needs no level for each slot;
+            "" asks for none.
     """
     trained = load_trained(folder, config, torch.device("cpu"))
     truth = truths()
@@ -58,12 +59,18 @@ def judge(
     free = sampled(trained, config, renoise, None)
     found = {"sampling_s": time.process_time() - began} | of_free(free, truth)
     samples = {"free": free}
-    if not config.pyramid.enabled:  # whose coarse stages do not have frame 1
-        one = replaced(trained, config, truth) if given == "replaced" else None
-        samples["continued"] = sampled(trained, config, renoise, truth) if one is None else one
-        found |= of_continued(samples["continued"], truth) | {"foreseen": foreseen(folder, config)}
-    judged = evaluate(open_kept(folder))
-    return {"val": judged["loss"], **found}, samples
+    if given:
+        clamped = given == "clamped"
+        samples["continued"] = (
+            sampled(trained, config, renoise, truth)
+            if clamped
+            else replaced(trained, config, truth)
+        )
+        found |= of_continued(samples["continued"], truth)
+        found |= {"foreseen": foreseen(folder, config)} if clamped else {}
+    if not config.pyramid.enabled:  # whose stages have tasks, and losses, of their own
+        found["val"] = evaluate(open_kept(folder))["loss"]
+    return found, samples
 
 
 def foreseen(folder: Path, config: TrainConfig, *, average: bool = True) -> float:

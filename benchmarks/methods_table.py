@@ -17,7 +17,7 @@ from scipy.stats import t as student
 FIGURES = (
     "val", "speed", "accel", "motion", "whole", "flicker", "drift", "foreseen", "psnr",
 )  # fmt: skip
-BEST = {"motion": 1.0, "whole": 1.0, "flicker": 1.0, "psnr": math.inf}  # the others: 0
+BEST = {"motion": 1.0, "whole": 1.0, "flicker": 1.0, "warping": 1.0, "psnr": math.inf}  # others: 0
 CHANCE, POWER = 0.01, 0.8
 
 
@@ -68,19 +68,24 @@ class Cell:
 Table = dict[str, dict[str, Cell]]
 
 
-def cells(results: Sequence[Mapping[str, Any]], beside: Mapping[str, str]) -> Table:
+def cells(
+    results: Sequence[Mapping[str, Any]],
+    beside: Mapping[str, str],
+    figures: Sequence[str] = FIGURES,
+) -> Table:
     """Every figure of every arm.
 
     Args:
         results: of runs: `arm`, `seed`, and figures; those that do not apply are absent.
         beside: the reference of each arm.
+        figures: which.
     """
     of = {(run["arm"], run["seed"]): run for run in results}
     found: Table = {}
     for arm in dict.fromkeys(run["arm"] for run in results):
         reference = beside[arm]
         found[arm] = {}
-        for name in FIGURES:
+        for name in figures:
             mine = {s: run[name] for (a, s), run in of.items() if a == arm and name in run}
             mine = {seed: value for seed, value in mine.items() if math.isfinite(value)}
             theirs = {s: run[name] for (a, s), run in of.items() if a == reference and name in run}
@@ -100,12 +105,17 @@ def better(name: str, cell: Cell) -> bool:
 
 def lines(table: Table) -> list[str]:
     """A Markdown row for each arm: mean ± deviation over seeds; + and - where an effect is seen."""
-    head = ["| arm | seeds | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 2) + "|"]
+    names = _names(table)
+    head = ["| arm | seeds | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     rows = []
     for arm, row in table.items():
         seeds = max((len(cell.values) for cell in row.values()), default=0)
-        rows.append(f"| {arm} | {seeds} | " + " | ".join(_told(n, row[n]) for n in FIGURES) + " |")
+        rows.append(f"| {arm} | {seeds} | " + " | ".join(_told(n, row[n]) for n in names) + " |")
     return head + rows
+
+
+def _names(table: Table) -> list[str]:
+    return list(next(iter(table.values()), {}))
 
 
 def _told(name: str, cell: Cell) -> str:
@@ -118,13 +128,14 @@ def _told(name: str, cell: Cell) -> str:
 
 def least_lines(table: Table) -> list[str]:
     """A Markdown row for each arm: its effects, and the least that would have been seen."""
-    head = ["| arm | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 1) + "|"]
+    names = _names(table)
+    head = ["| arm | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     rows = []
     for arm, row in table.items():
         if any(cell.effects for cell in row.values()):
             told = (
                 f"{c.effect:+.3f} ({c.least:.3f})" if len(c.effects) > 1 else "–"
-                for c in (row[name] for name in FIGURES)
+                for c in (row[name] for name in names)
             )
             rows.append(f"| {arm} | " + " | ".join(told) + " |")
     return head + rows

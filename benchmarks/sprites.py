@@ -95,7 +95,8 @@ def write(folder: Path, videos: int, scenes: int, seed: int = 0) -> None:
 
 
 def _encode(path: Path, scenes: Iterator[UInt8[np.ndarray, "t h w 3"]]) -> None:
-    with av.open(path, "w") as out:
+    # Without the random numbers that name a Matroska file, which would decide what is kept.
+    with av.open(path, "w", options={"fflags": "+bitexact"}) as out:
         stream = out.add_stream("ffv1", rate=Fraction(24), options={"slices": "4"})
         stream.width = stream.height = SIDE
         stream.pix_fmt = "bgr0"
