@@ -18,10 +18,10 @@ from shards.reader import Held
 from trainer.config import StreamConfig
 from trainer.spatial.framing import Framing, fits
 from trainer.stream.batch import Damage
-from trainer.stream.filter.pick import ALIGNED, TIMES, columns_for, pick
+from trainer.stream.filter.pick import TIMES, columns_for, pick
 from trainer.stream.filter.where import Where
 from trainer.stream.source import Source, check_columns, draw_caption, only_size, survey
-from trainer.temporal.rate import FrameTimes, as_rate, frame_times
+from trainer.temporal.rate import ALIGNED, FrameTimes, as_rate, frame_times
 from trainer.temporal.recipe import ClipFacts
 
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Int64
 
+ALIGNED = 4  # windows begin where every level's flow is stored and every stride decodes alone
 SAME_RATE = Fraction(1, 500)  # 24 and 23.976, however it is rounded, differ by half of that
 _FAR = 2**60  # ticks: nothing is shown so late
 Windows = Int64[np.ndarray, "s t"]

@@ -33,10 +33,9 @@ from trainer.temporal.plan import (
     supervise,
     unshuffled,
 )
-from trainer.temporal.rate import FrameTimes, Windows, windows
+from trainer.temporal.rate import ALIGNED, FrameTimes, Windows, windows
 from trainer.temporal.stages import Stage, stages
 
-_ALIGNED = 4  # frames: where every level's flow is stored and every stride decodes alone
 _MOST_HOPS = 8  # stored fields that a pair's flow may be composed of
 
 
@@ -150,7 +149,7 @@ class PlainRecipe:
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
         """A window, and the pairs of neighbours in it."""
-        windows = clip.windows(self.frames or clip.span(clip.frames), _ALIGNED)
+        windows = clip.windows(self.frames or clip.span(clip.frames), ALIGNED)
         drawn = windows[fold(self.seed, position, "plan") % len(windows)]
         shown = subsample(unshuffled(drawn), self.stride, group.number)
         wanted = self.flow and clip.flow_pairs and len(shown) > 1

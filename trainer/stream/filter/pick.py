@@ -15,12 +15,11 @@ from jaxtyping import Int
 
 from trainer.config import StreamConfig
 from trainer.spatial.buckets import dropped, members
-from trainer.temporal.rate import FrameTimes, as_rate, frame_times, in_turn, windows
+from trainer.temporal.rate import ALIGNED, FrameTimes, as_rate, frame_times, in_turn, windows
 
 SHAPE = ("frames", "height", "width")
 _RATES = ("time_base_num", "time_base_den", "fps_num", "fps_den")
 TIMES = ("pts", *_RATES)
-ALIGNED = 4  # windows begin where every level's flow is stored and every stride decodes alone
 Rows = Int[np.ndarray, " _"]  # of no one length
 Stamps = tuple[bytes, int, int, int, int]  # pts from the first one, int64; time base; rate
 
