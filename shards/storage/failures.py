@@ -118,9 +118,10 @@ def _spared(operation: Callable[[], Result], url: str) -> Result:
 def _exhaustion(error: OSError) -> str:
     if error.errno == errno.EMFILE:
         most, ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)
+        more = 4 * most if ceiling == resource.RLIM_INFINITY else max(most, ceiling)
         return (
             f"this process has as many files open as it may, {most}: allow more by `ulimit -n "
-            f"{max(4 * most, ceiling)}` in the shell that starts it"
+            f"{more}` in the shell that starts it"
         )
     if error.errno == errno.ENFILE:
         return (
