@@ -85,7 +85,8 @@ def _own(config: ModelConfig) -> nn.Module:
     except (ImportError, AttributeError, TypeError) as error:
         raise UsageError(
             f"model.family {config.family} cannot be made: {error}; it names a class that can be "
-            "imported from here, and model.arguments are what it is called with"
+            "imported (PYTHONPATH=. before the command finds modules of the current folder), and "
+            "model.arguments are what it is called with"
         ) from error
     if not isinstance(made, nn.Module) or not isinstance(getattr(made, "per_slot", None), bool):
         raise UsageError(
