@@ -1,5 +1,7 @@
 import importlib
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +21,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.build")
 
 
-def test_the_floor_takes_the_pairs_that_the_bare_loop_takes(
+def test_the_floor_takes_the_pairs_that_the_bare_loop_takes_and_stores_them(
     build: ModuleType, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peers = importlib.import_module("build_peers")
@@ -29,8 +31,24 @@ def test_the_floor_takes_the_pairs_that_the_bare_loop_takes(
     scan = scan_video(source, rule, detector="none")
     assert not isinstance(scan, Reject)
     clips = list(scan[1])[:2]
-    bare, floor = (peers.bare(clips, "dis", floor=floor) for floor in (False, True))
+    done = Counter[str]()
+
+    def counted(name: str) -> Callable[..., Any]:
+        real = getattr(peers, name)
+
+        def call(*given: Any) -> Any:
+            done[name] += 1
+            return real(*given)
+
+        return call
+
+    for name in ("store", "encode_clip"):
+        monkeypatch.setattr(peers, name, counted(name))
+    bare = peers.bare(clips, "dis")
+    assert not done
+    floor = peers.bare(clips, "dis", floor=True)
     assert bare["pairs"] == floor["pairs"] == len(clips) * 2 * (4 + 2 + 1)
+    assert done == {"store": floor["pairs"], "encode_clip": len(clips)}
     assert min(bare["cpu"], floor["cpu"]) > 0
 
 
