@@ -34,9 +34,11 @@ from trainer.settings import to_toml
 CHECKPOINTS, CONFIG, METRICS = "checkpoints", "config.json", "metrics.jsonl"
 TOML = "config.toml"
 
-# What may differ between the parts of one run, because no step computes anything else by it.
+# What may differ between the parts of one run: how long it is and how it ends, and what no step
+# computes anything else by.
 _FREE = {
-    *("clips", "device", "parallel", "log_steps", "tensorboard", "wandb", "data", "size"),
+    *("clips", "optim.decay_clips", "device", "parallel", "data", "size"),
+    *("log_steps", "tensorboard", "wandb"),
     *("checkpoint_clips", "keep_checkpoints", "optim.accumulate"),
     *("stream.threads", "stream.prefetch", "stream.prefetch_mib", "stream.max_damaged"),
     *("stream.rgb_on", "stream.flow_on"),

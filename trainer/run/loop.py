@@ -240,8 +240,13 @@ def _train(
 
 
 def learning_rate(clips: int, config: TrainConfig) -> float:
-    """Of the step that ends at so many clips: a linear warm-up, then constant, whatever follows."""
-    return config.optim.learning_rate * min(1.0, clips / max(config.optim.warmup_clips, 1))
+    """Of the step that ends at so many clips: rising, constant and, if that is asked for, falling.
+
+    But for the last part it does not depend on how long the run is to be.
+    """
+    left = max(config.clips - clips, 0) + config.stream.batch  # when the step begins
+    falling = left / config.optim.decay_clips if config.optim.decay_clips else 1.0
+    return config.optim.learning_rate * min(1.0, clips / max(config.optim.warmup_clips, 1), falling)
 
 
 def average_share(step: int, config: TrainConfig) -> float:

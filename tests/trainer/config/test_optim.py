@@ -8,7 +8,13 @@ from trainer.config import OptimConfig
 
 @pytest.mark.parametrize(
     "values",
-    [{"learning_rate": 0.0}, {"warmup_clips": -1}, {"ema_clips": -1}, {"accumulate": 0}],
+    [
+        {"learning_rate": 0.0},
+        {"warmup_clips": -1},
+        {"decay_clips": -1},
+        {"ema_clips": -1},
+        {"accumulate": 0},
+    ],
     ids=str,
 )
 def test_bad_values_are_refused_by_name(values: dict[str, Any]) -> None:

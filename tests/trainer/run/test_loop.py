@@ -362,6 +362,22 @@ def test_schedules_count_clips_whatever_the_batch(config: TrainConfig) -> None:
     assert [passed(4, now - 3, now) for now in (3, 6, 9, 12)] == [False, True, True, True]
 
 
+def test_the_rate_falls_over_the_last_clips_of_the_run(config: TrainConfig) -> None:
+    optim = replace(config.optim, warmup_clips=4, decay_clips=6)
+    ending = replace(config, clips=12, optim=optim)
+    rates = [learning_rate(clips, ending) for clips in range(2, 13, 2)]
+    assert rates == pytest.approx([5e-4, 1e-3, 1e-3, 1e-3, 1e-3 * 4 / 6, 1e-3 * 2 / 6])
+    assert learning_rate(12, replace(ending, clips=40)) == 1e-3, "that of a longer run, there"
+
+
+def test_a_run_may_be_ended_by_a_falling_rate_later(made, tmp_path: Path, config) -> None:
+    ended = replace(config, clips=12, optim=replace(config.optim, decay_clips=6))
+    run(made, tmp_path / "whole", ended)
+    run(made, tmp_path / "parts", replace(config, clips=6))
+    run(made, tmp_path / "parts", ended)
+    assert computed(tmp_path / "parts") == computed(tmp_path / "whole")
+
+
 def test_half_of_the_threads_compute_while_it_trains() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(5)
