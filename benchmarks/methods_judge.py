@@ -11,7 +11,7 @@ determine all others.
     flicker     temporal variance of samples over that of true clips
     drift       mean distance of a continued disc from where it has to be, over that of one that
                 stands still: 1 and above is of no use; one of which half is lost counts as 1
-    foreseen    the same of the clean estimate of one call, all but the two frames being noise
+    foreseen    the same of the clean estimate of one call, all but the two frames being noise alone
     psnr        of continuations, dB
 """
 
@@ -78,11 +78,13 @@ def foreseen(folder: Path, config: TrainConfig, *, average: bool = True) -> floa
     trained = load_trained(folder, config, torch.device("cpu"), average=average)
     truth, process = truths(), build_process(config.process)
     clean = trained.codec.encode(truth)
-    levels = torch.full(clean.shape[:2], min(process.law.highest, 80.0))
-    levels[:, KNOWN] = 0
+    known = torch.zeros(clean.shape[:2])
+    known[:, KNOWN] = 1
+    levels = (1 - known) * min(process.law.highest, 80.0)
     at = process.coefficients(levels)
     noise = noise_of((3, SIDE, SIDE), 0, range(JUDGED), clean.device)("start", len(clean[0]))
-    noisy = each(at.gamma) * clean + each(at.sigma) * noise
+    # Even at the highest level a clip would show through its noise: a disc is many pixels.
+    noisy = each(known * at.gamma) * clean + each(at.sigma) * noise
     with torch.no_grad():
         made = denoise(trained.network, noisy, at, times(), None)
     return of_continued(shown(trained.codec, made), truth)["drift"]

@@ -4,13 +4,15 @@ import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
+from trainer.codec.pixels import Pixels
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -68,6 +70,24 @@ def test_frozen_lost_and_jumping_discs_are_told_from_moving_ones(
     assert np.isnan(judge.of_free(dark, truth)["speed"])
     shuffled = truth[:, torch.randperm(16, generator=torch.Generator().manual_seed(0))]
     assert judge.of_free(shuffled, truth)["accel"] > 1
+
+
+def test_one_call_foresees_by_the_known_frames_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the highest level, too, a clip would show through its noise."""
+    judge = script("methods_judge")
+    truth, given = few(judge, monkeypatch), []
+
+    class Heard(torch.nn.Module):
+        def forward(self, x: Tensor, *_: object) -> Tensor:
+            given.append(x)
+            return x
+
+    trained = SimpleNamespace(network=Heard(), codec=Pixels())
+    monkeypatch.setattr(judge, "load_trained", lambda *_, **__: trained)
+    for other in (truth, torch.cat([truth[:, :2], 255 - truth[:, 2:]], dim=1)):
+        monkeypatch.setattr(judge, "truths", lambda other=other: other)
+        judge.foreseen(Path(), script("methods").BASE)
+    assert torch.equal(*given)
 
 
 def runs(*figures: float, arm: str) -> list[dict[str, Any]]:
