@@ -129,6 +129,7 @@ def fresh_state(config: TrainConfig, model: nn.Module, cursor: Cursor, ranks: Ra
         lr=config.optim.learning_rate,
         betas=(0.9, 0.99),
         weight_decay=config.optim.weight_decay,
+        fused=True,
     )
     return TrainState(
         model=model,
