@@ -101,13 +101,8 @@ class TrainConfig:
                 self.fluxflow.check(frames, stride)
 
     def _check_flow_loss(self) -> None:
-        """What is asked of motion is asked somewhere, and averaged with EDM's loss alone."""
+        """What is asked of motion is averaged with EDM's loss alone."""
         loss = self.flow_loss
-        require(
-            loss.psi > 0 or loss.weight == self.warping.weight == 0,
-            f"flow_loss.psi {loss.psi:g} keeps flow_loss and warping off at all noise levels: "
-            "raise it, or set their weights to 0",
-        )
         require(
             loss.weight == 0 or loss.balance == "added" or self.process.kind == "edm",
             f"flow_loss.balance {loss.balance} divides EDM's weight of the reconstruction, and "

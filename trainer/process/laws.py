@@ -116,6 +116,10 @@ class Part:
         """How often a level of the law is one of this part's."""
         return self.masses[-1]
 
+    def below(self, level: float) -> float:
+        """The share of the part below a level."""
+        return float(np.interp(self.law.below(level), self.shares, self.masses)) / self.odds
+
     def level(self, share: float) -> float:
         """The level that `share` in [0, 1) of the part lies above."""
         at = float(np.interp((1 - share) * self.odds, self.masses, self.shares))

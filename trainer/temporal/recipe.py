@@ -36,6 +36,7 @@ from trainer.temporal.plan import (
 from trainer.temporal.rate import ALIGNED, FrameTimes, Windows, windows
 from trainer.temporal.stages import Stage, stages
 
+_LEAST_OPEN = 0.01  # of the noise levels: a gate that fewer pass is taken for a mistake
 _MOST_HOPS = 8  # stored fields that a pair's flow may be composed of
 
 
@@ -165,19 +166,26 @@ class TrainRecipe:
     All that is random is a function of (seed, position, purpose).
 
     Raises:
-        UsageError: a stage of the pyramid has none of the process's noise levels.
+        UsageError: a stage of the pyramid has none of the process's noise levels, or the gate of
+            the losses of motion hardly any.
     """
 
     config: TrainConfig
 
     def __post_init__(self) -> None:
-        law_parts(self.config)
+        config, psi = self.config, self.config.flow_loss.psi
+        parts = zip(stage_odds(config), law_parts(config), strict=True)
+        opens = sum(odds * part.below(psi) for odds, part in parts)
+        require(
+            opens >= _LEAST_OPEN or config.flow_loss.weight == config.warping.weight == 0,
+            f"flow_loss.psi {psi:g} is above {opens:.2%} of the noise levels, so that flow_loss "
+            "and warping would say next to nothing: raise it, or set their weights to 0",
+        )
 
     def group(self, batch_number: int) -> Stage:
         """The stage of a global batch, drawn by the odds of the stages."""
-        choices, parts = stages(self.config.pyramid), law_parts(self.config)
-        odds = [part.odds if self.config.pyramid.odds == "law" else 1.0 for part in parts]
-        drawn = (fold(self.config.seed, batch_number, "stage") >> 11) / 2**53 * sum(odds)
+        choices, odds = stages(self.config.pyramid), stage_odds(self.config)
+        drawn = (fold(self.config.seed, batch_number, "stage") >> 11) / 2**53
         return choices[min(bisect_right(list(accumulate(odds)), drawn), len(choices) - 1)]
 
     def sample(self, position: int, clip: ClipFacts, group: Stage) -> SamplePlan:
@@ -232,6 +240,13 @@ class TrainRecipe:
         chains = zip(wanted.chains, passes, strict=True)
         kept = tuple(chain if passed else () for chain, passed in chains)
         return replace(wanted, chains=kept) if passes.any() else None
+
+
+def stage_odds(config: TrainConfig) -> tuple[float, ...]:
+    """How often each stage is drawn; they sum to 1."""
+    by_law = config.pyramid.odds == "law"
+    odds = [part.odds if by_law else 1.0 for part in law_parts(config)]
+    return tuple(each / sum(odds) for each in odds)
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,6 @@ from trainer.config import (
     PyramidConfig,
     StreamConfig,
     TrainConfig,
-    WarpingConfig,
 )
 
 
@@ -95,15 +94,6 @@ def test_weighted_averages_are_of_edms_loss(balance: Any, kind: Any) -> None:
         TrainConfig(flow_loss=loss, process=process)
     TrainConfig(flow_loss=loss)
     TrainConfig(flow_loss=replace(loss, weight=0.0), process=process)
-
-
-def test_a_gate_that_never_opens_is_refused() -> None:
-    shut, warping = FlowLossConfig(psi=0.0), WarpingConfig(weight=1.0)
-    with pytest.raises(UsageError, match=r"flow_loss.psi 0 keeps flow_loss and warping off"):
-        TrainConfig(flow_loss=shut)
-    with pytest.raises(UsageError, match=r"flow_loss.psi 0 keeps flow_loss and warping off"):
-        TrainConfig(flow_loss=replace(shut, weight=0.0), warping=warping)
-    TrainConfig(flow_loss=replace(shut, weight=0.0))
 
 
 def test_a_batch_has_equal_parts() -> None:

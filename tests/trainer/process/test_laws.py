@@ -44,9 +44,9 @@ def test_the_stages_together_follow_the_law_itself(law: Law) -> None:
     found = parts(law, STAGES)
     assert sum(part.odds for part in found) == pytest.approx(1)
     for level in (0.1, 0.5, 0.6, 0.75, 2.0, 2.5, 5.0):
-        below = sum(
-            part.odds * np.mean([part.level(share) < level for share in SHARES]) for part in found
-        )
+        shares = [np.mean([part.level(share) < level for share in SHARES]) for part in found]
+        assert shares == pytest.approx([part.below(level) for part in found], abs=2e-3)
+        below = sum(part.odds * share for part, share in zip(found, shares, strict=True))
         assert below == pytest.approx(law.below(level), abs=2e-3)
 
 

@@ -16,6 +16,7 @@ from trainer.config import (
     PyramidConfig,
     StreamConfig,
     TrainConfig,
+    WarpingConfig,
 )
 from trainer.spatial.framing import Framing
 from trainer.temporal.plan import supervise, window
@@ -49,6 +50,26 @@ def test_stages_are_drawn_by_their_odds_and_by_batch_number(odds: Literal["law",
         assert abs(drawn[number] - 3000 * share) < 5 * (3000 * share * (1 - share)) ** 0.5
     assert ours.group(17) == ours.group(17)
     assert [ours.group(b) for b in range(30)] != [other.group(b) for b in range(30)]
+
+
+@pytest.mark.parametrize("psi", [0.0, 0.01])
+def test_a_gate_that_hardly_ever_opens_is_refused(psi: float) -> None:
+    shut = FlowLossConfig(psi=psi)
+    off = replace(shut, weight=0.0)
+    for losses in ({"flow_loss": shut}, {"flow_loss": off, "warping": WarpingConfig(weight=1.0)}):
+        with pytest.raises(
+            UsageError, match=rf"flow_loss.psi {psi:g} is above 0\.\d\d% of the noise"
+        ):
+            TrainRecipe(replace(CONFIG, **losses))
+    TrainRecipe(replace(CONFIG, flow_loss=off))
+
+
+def test_how_often_the_gate_opens_is_told_from_all_stages() -> None:
+    """Nearly all levels of a law are coarse; drawn as often as others, that stage is a third."""
+    noisy = replace(CONFIG, process=ProcessConfig(mean=4.0, std=1.5))
+    with pytest.raises(UsageError, match=r"psi 0\.5 is above 0\.09% of the noise levels"):
+        TrainRecipe(noisy)
+    TrainRecipe(replace(noisy, pyramid=PyramidConfig(odds="equal")))
 
 
 @pytest.mark.usefixtures("as_in_production")
