@@ -1,7 +1,8 @@
 """What a model trained on `sprites.py`'s world makes of it, in figures.
 
 Free samples begin from noise alone; continuations are given their first two frames, which
-determine all others.
+determine all others. A model that was trained to go on from two frames has no free samples, and
+all figures are of its continuations.
 
     val         loss at fixed noise levels, of clips never trained on
     speed       Wasserstein distance of the sampled discs' speeds to the true ones', pixels a frame
@@ -35,7 +36,7 @@ from trainer.sample.loop import Sampler, noise_of
 from trainer.sample.renoise import Renoise
 from trainer.sample.request import Request, fulfil, plan, shown
 
-Figures = dict[str, float]
+Figures = dict[str, float]  # and sampling_s: processor time of the free samples
 Given = Literal["clamped", "replaced", ""]
 JUDGED, STEPS, AT_ONCE, SIDE = 32, 16, 16, sprites.SIDE
 KNOWN = [0, 1]  # frames that a continuation is given
@@ -50,24 +51,24 @@ def judge(
     Args:
         renoise: between the stages of a pyramid.
         given: how a continuation is told its first frames: at no noise beside noisy ones, or at
-            each step put in with as much noise as all others, which needs no level for each slot;
-            "" asks for none.
+            each step put in with as much noise as all others, which needs no level for each slot
+            (and changes nothing else, so that only continuations are judged); "" asks for none.
     """
     trained = load_trained(folder, config, torch.device("cpu"))
     truth = truths()
-    began = time.process_time()
-    free = sampled(trained, config, renoise, None)
-    found = {"sampling_s": time.process_time() - began} | of_free(free, truth)
-    samples = {"free": free}
+    if given == "replaced":
+        continued = replaced(trained, config, truth)
+        return of_continued(continued, truth), {"continued": continued}
+    found, samples = Figures(), dict[str, Tensor]()
+    if not config.process.given:
+        began = time.process_time()
+        samples["free"] = sampled(trained, config, renoise, None)
+        found["sampling_s"] = time.process_time() - began
     if given:
-        clamped = given == "clamped"
-        samples["continued"] = (
-            sampled(trained, config, renoise, truth)
-            if clamped
-            else replaced(trained, config, truth)
-        )
+        samples["continued"] = sampled(trained, config, renoise, truth)
         found |= of_continued(samples["continued"], truth)
-        found |= {"foreseen": foreseen(folder, config)} if clamped else {}
+        found["foreseen"] = foreseen(folder, config)
+    found |= of_free(next(iter(samples.values())), truth)
     if not config.pyramid.enabled:  # whose stages have tasks, and losses, of their own
         found["val"] = evaluate(open_kept(folder))["loss"]
     return found, samples

@@ -1,7 +1,8 @@
 """The results page of `methods.py`: figures and tables of docs/results.md.
 
-python benchmarks/methods_page.py --collect FOLDER --steps 1000   # what runs came to, as JSON
-python benchmarks/methods_page.py                                 # the page, of that JSON alone
+python benchmarks/methods_page.py --collect FOLDER   # what runs came to, as JSON
+python benchmarks/methods_page.py --real FILE        # and those of methods_real.py --json FILE
+python benchmarks/methods_page.py                    # the page, of that JSON alone
 """
 
 import argparse
@@ -15,12 +16,21 @@ import numpy as np
 from flow_accuracy import machine
 from matplotlib.figure import Figure
 from methods import ARMS, BASE, folder_of
+from methods_real import FIGURES as REAL_FIGURES
 from methods_table import Table, cells, least_lines, lines
+
+from trainer.presets import METHODS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, RESULTS, PICTURES = DOCS / "results.md", DOCS / "results.json", DOCS / "results"
 LEAST_SEEDS = 3
-SHOWN = ("baseline", "+ frame 2x1", "flowloss 0.1", "pyramid")  # sampled clips of
+SHOWN = (
+    "baseline",
+    "+ frame 2x1",
+    "pyramid",
+    "two given",
+    "two given, flowloss 1 psi 3",
+)  # sampled clips of
 
 
 def collect(out: Path, steps: int) -> dict[str, Any]:
@@ -56,7 +66,7 @@ def strips(out: Path, steps: int, seed: int) -> Figure:
 
 def effects(table: Table) -> Figure:
     """Each arm's effect on four figures, with two standard errors."""
-    names = ("val", "speed", "accel", "whole")
+    names = ("speed", "accel", "whole", "drift")
     arms = [arm for arm, row in table.items() if any(c.effects for c in row.values())]
     figure = Figure(figsize=(11, 0.3 * len(arms) + 1.2), layout="constrained")
     for number, (axes, name) in enumerate(zip(figure.subplots(1, len(names)), names, strict=True)):
@@ -67,6 +77,7 @@ def effects(table: Table) -> Figure:
                 axes.errorbar(cell.effect, -place, xerr=2 * cell.error, fmt="o", color=color, ms=4)
         axes.axvline(0, color="0.7", lw=0.8)
         axes.set_title(name, fontsize=9)
+        axes.set_ylim(0.5 - len(arms), 0.5)
         axes.tick_params(labelsize=7)
         axes.set_yticks([-place for place in range(len(arms))], arms if number == 0 else [])
     return figure
@@ -87,6 +98,8 @@ def curves(runs: Sequence[dict[str, Any]]) -> Figure:
         axes.plot(steps, values.mean(axis=0), color=f"C{number}", lw=2, label=arm)
     axes.axhline(1, color="0.6", ls=":", lw=1)
     axes.set(xscale="log", xlabel="steps", ylabel="foreseen (1: as if it stood still)")
+    axes.set_xticks(steps, [str(step) for step in steps])
+    axes.minorticks_off()
     axes.legend(fontsize=8)
     return figure
 
@@ -103,8 +116,21 @@ def filled(page: str, blocks: dict[str, Sequence[str]]) -> str:
 
 def blocks(results: dict[str, Any]) -> dict[str, Sequence[str]]:
     """The tables of the page."""
-    table = cells(results["runs"], {name: arm.beside for name, arm in ARMS.items()})
-    return {"figures": lines(table), "effects": least_lines(table)}
+    beside = {name: arm.beside for name, arm in ARMS.items()}
+    table = cells(results["runs"], beside)
+    found = {"figures": lines(table), "effects": least_lines(table)}
+    early = [
+        {"arm": run["arm"], "seed": run["seed"], **run["curve"]}
+        for run in results["runs"]
+        if run["curve"]
+    ]
+    if early:
+        steps = [step for step in early[0] if step.isdigit()]
+        found["early"] = lines(cells(early, beside, steps))
+    if "real" in results:
+        table = cells(results["real"], dict.fromkeys(METHODS, "baseline"), REAL_FIGURES)
+        found["real"] = [*lines(table), "", *least_lines(table)]
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -112,15 +138,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", help="not used; every script here takes it")
     parser.add_argument("--collect", type=Path, help="folder of methods.py")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seed", type=int, default=0, help="whose samples are shown")
+    parser.add_argument("--real", type=Path, help="JSON of methods_real.py")
     asked = parser.parse_args(arguments)
     PICTURES.mkdir(exist_ok=True)
-    if asked.collect:
-        results = collect(asked.collect, asked.steps)
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        strips(asked.collect, asked.steps, asked.seed).savefig(PICTURES / "samples.jpg", dpi=80)
     results = json.loads(RESULTS.read_text())
+    if asked.collect:
+        results |= collect(asked.collect, asked.steps)
+        strips(asked.collect, asked.steps, asked.seed).savefig(PICTURES / "samples.jpg", dpi=80)
+    if asked.real:
+        results["real"] = json.loads(asked.real.read_text())
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     table = cells(results["runs"], {name: arm.beside for name, arm in ARMS.items()})
     effects(table).savefig(PICTURES / "effects.png", dpi=110)
     if any(run["curve"] for run in results["runs"]):
