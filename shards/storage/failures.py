@@ -118,7 +118,10 @@ def _spared(operation: Callable[[], Result], url: str) -> Result:
 def _exhaustion(error: OSError) -> str:
     if error.errno == errno.EMFILE:
         most, ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)
-        more = 4 * most if ceiling == resource.RLIM_INFINITY else max(most, ceiling)
+        if most == ceiling:
+            remedy = "which is the hard limit, too: raise that (limits.conf, LimitNOFILE=)"
+            return f"this process has as many files open as it may, {most}, {remedy}"
+        more = 4 * most if ceiling == resource.RLIM_INFINITY else ceiling
         return (
             f"this process has as many files open as it may, {most}: allow more by `ulimit -n "
             f"{more}` in the shell that starts it"

@@ -121,10 +121,17 @@ def test_what_is_kept_open_is_closed_where_no_more_may_be(
     assert read == [bytes([number]) * 2 for number in (0, 1, 2, 3, 4, 0)]
 
 
-def test_a_process_without_files_is_told_its_limit(paths: list[str], three_more: None) -> None:
+def test_a_process_without_files_is_told_its_limit(
+    paths: list[str], three_more: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
     try:
         with pytest.raises(Exhausted, match=r"as many files open as it may, \d+: .*`ulimit -n \d"):
+            Store(Path(paths[0]).parent).read_range("0", 8, 2, files=OpenFiles())
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+        with pytest.raises(
+            Exhausted, match=r"it may, 64, which is the hard limit, too: raise that"
+        ):
             Store(Path(paths[0]).parent).read_range("0", 8, 2, files=OpenFiles())
     finally:
         for descriptor in taken:
