@@ -1,7 +1,7 @@
 """What each method brings, on a world of which everything is known.
 
-    python benchmarks/methods.py --out FOLDER [--quick] [--arms baseline,flowloss] [--seeds 0,1,2]
-    python benchmarks/methods_page.py FOLDER      # docs/results.md of what is done
+    python benchmarks/methods.py --out FOLDER [--quick] [--arms "baseline;p=1"] [--seeds 0,1,2]
+    python benchmarks/methods_page.py --collect FOLDER      # docs/results.md of what is done
 
 The world is `sprites.py`'s: discs that move straight and are reflected, 32x32 pixels, 16 frames.
 All arms of a seed have one order of clips, one initialisation and one noise, so an arm is compared
@@ -159,6 +159,7 @@ ARMS: dict[str, Arm] = {
     "two given, flowloss 1 psi 3": led(1.0, 3.0),
     "two given, flowloss 1 psi 10": led(1.0, 10.0),
 }
+BESIDE = {name: arm.beside for name, arm in ARMS.items()}
 
 
 def built(out: Path, videos: int, scenes: int) -> str:
@@ -234,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
             told = {name: round(results[-1][name], 3) for name in FIGURES if name in results[-1]}
             print(f"seed {seed}, {arm}: {told}", flush=True)
     print(machine(), f"; {steps} steps of {BASE.stream.batch} clips, seeds {seeds}")
-    print("\n".join(lines(cells(results, {name: arm.beside for name, arm in ARMS.items()}))))
+    print("\n".join(lines(cells(results, BESIDE))))
     return results
 
 

@@ -14,6 +14,7 @@ all figures are of its continuations.
                 stands still: 1 and above is of no use; one of which half is lost counts as 1
     foreseen    the same of the clean estimate of one call, all but the two frames being noise alone
     psnr        of continuations, dB
+    sampling_s  processor time of the free samples
 """
 
 import math
@@ -36,7 +37,7 @@ from trainer.sample.loop import Sampler, noise_of
 from trainer.sample.renoise import Renoise
 from trainer.sample.request import Request, fulfil, plan, shown
 
-Figures = dict[str, float]  # and sampling_s: processor time of the free samples
+Figures = dict[str, float]
 Given = Literal["clamped", "replaced", ""]
 JUDGED, STEPS, AT_ONCE, SIDE = 32, 16, 16, sprites.SIDE
 KNOWN = [0, 1]  # frames that a continuation is given

@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 from flow_accuracy import machine
 from matplotlib.figure import Figure
-from methods import ARMS, BASE, folder_of
-from methods_real import FIGURES as REAL_FIGURES
+from methods import ARMS, BASE, BESIDE, folder_of
+from methods_real import tables
 from methods_table import Table, cells, least_lines, lines
-
-from trainer.presets import METHODS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, RESULTS, PICTURES = DOCS / "results.md", DOCS / "results.json", DOCS / "results"
@@ -116,20 +114,14 @@ def filled(page: str, blocks: dict[str, Sequence[str]]) -> str:
 
 def blocks(results: dict[str, Any]) -> dict[str, Sequence[str]]:
     """The tables of the page."""
-    beside = {name: arm.beside for name, arm in ARMS.items()}
-    table = cells(results["runs"], beside)
+    table = cells(results["runs"], BESIDE)
     found = {"figures": lines(table), "effects": least_lines(table)}
-    early = [
-        {"arm": run["arm"], "seed": run["seed"], **run["curve"]}
-        for run in results["runs"]
-        if run["curve"]
-    ]
-    if early:
-        steps = [step for step in early[0] if step.isdigit()]
-        found["early"] = lines(cells(early, beside, steps))
+    curved = [run for run in results["runs"] if run["curve"]]
+    if curved:
+        early = [{"arm": run["arm"], "seed": run["seed"], **run["curve"]} for run in curved]
+        found["early"] = lines(cells(early, BESIDE, [*curved[0]["curve"]]))
     if "real" in results:
-        table = cells(results["real"], dict.fromkeys(METHODS, "baseline"), REAL_FIGURES)
-        found["real"] = [*lines(table), "", *least_lines(table)]
+        found["real"] = tables(results["real"])
     return found
 
 
@@ -150,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.real:
         results["real"] = json.loads(asked.real.read_text())
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    table = cells(results["runs"], {name: arm.beside for name, arm in ARMS.items()})
+    table = cells(results["runs"], BESIDE)
     effects(table).savefig(PICTURES / "effects.png", dpi=110)
     if any(run["curve"] for run in results["runs"]):
         curves(results["runs"]).savefig(PICTURES / "curves.png", dpi=110)

@@ -81,6 +81,12 @@ def run_method(out: Path, data: str, method: str, seed: int, clips: int) -> dict
     return found
 
 
+def tables(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Figures of each method, and its effects."""
+    table = cells(results, dict.fromkeys(METHODS, "baseline"), FIGURES)
+    return [*lines(table), "", *least_lines(table)]
+
+
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -98,9 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
         for method in asked.methods.split(","):
             results.append(run_method(asked.out, data, method, seed, asked.clips))
             print(results[-1], flush=True)
-    table = cells(results, dict.fromkeys(METHODS, "baseline"), FIGURES)
     print(machine(), f"; {asked.clips} clips a run")
-    print("\n".join([*lines(table), "", *least_lines(table)]))
+    print("\n".join(tables(results)))
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=1) + "\n")
     return results
