@@ -101,6 +101,8 @@ def _joined(scheduler: str, tell: Tell) -> Iterator[JobClient]:
     with ExitStack() as stack:
         for name in ("distributed.client", "distributed.batched"):
             stack.enter_context(_silent(name))  # they log tracebacks of lost connections
+        # For good: the thread that logs may get there when this context has ended.
+        logging.getLogger("tornado.application").addFilter(_is_a_fault)
         try:
             client = stack.enter_context(JobClient(scheduler, timeout=_ANSWER, tell=tell))
         except (OSError, ValueError) as error:
@@ -132,6 +134,15 @@ def _silent(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _is_a_fault(record: logging.LogRecord) -> bool:
+    """False for what Dask logs where Ctrl-C comes before its event loop has begun a call.
+
+    `distributed.utils.sync` cancels the `future` of the call, which is not there yet.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, NameError) and error.name == "future")
 
 
 def _is_lost(client: Client) -> bool:
