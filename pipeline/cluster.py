@@ -53,7 +53,12 @@ class JobClient(Client):
     """A client that can tell a person something, by `tell`."""
 
     def __init__(self, *arguments: object, tell: Tell, **settings: object) -> None:
-        super().__init__(*arguments, **settings)
+        try:
+            super().__init__(*arguments, **settings)
+        except BaseException:
+            if getattr(self, "status", None) == "connecting":
+                self.close()  # as when it is collected, which hangs on its event loop's thread
+            raise
         self.tell = tell
 
 

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
 from distributed import Client, KilledWorker, get_worker
 
 from pipeline.cluster import (
+    JobClient,
     announce_clip,
     announces_gpu,
     connect,
@@ -76,6 +78,18 @@ def test_one_that_does_not_answer_is_named(address: str, monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match=f"no Dask scheduler answers at {address}"):  # noqa: SIM117
         with connect(address, 1):
             pass
+
+
+def test_a_client_that_reaches_nobody_is_closed():
+    class Kept(JobClient):
+        def __init__(self, *arguments: object, **settings: Any) -> None:
+            kept.append(self)
+            super().__init__(*arguments, **settings)
+
+    kept: list[Kept] = []
+    with pytest.raises(ValueError, match="unknown address scheme"):
+        Kept("what://x:1", tell=print)
+    assert kept[0].status == "closed"
 
 
 def stand_still_once(mark: Path) -> str:
