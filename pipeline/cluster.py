@@ -77,6 +77,10 @@ def connect(scheduler: str | None, workers: int, tell: Tell = _silently) -> Iter
         ClusterLost: no worker joins it, or it went away.
     """
     with ExitStack() as stack:
+        for name in ("distributed.client", "distributed.batched"):
+            stack.enter_context(_silent(name))  # they log tracebacks of lost connections
+        # For good: the thread that logs may get there when this context has ended.
+        logging.getLogger("tornado.application").addFilter(_is_a_fault)
         if scheduler is not None:
             client = stack.enter_context(_joined(scheduler, tell))
         else:
@@ -103,18 +107,14 @@ def _local(workers: int, tell: Tell) -> Iterator[JobClient]:
 @contextmanager
 def _joined(scheduler: str, tell: Tell) -> Iterator[JobClient]:
     """A cluster that others run, once a worker is there, for as long as it is."""
-    with ExitStack() as stack:
-        for name in ("distributed.client", "distributed.batched"):
-            stack.enter_context(_silent(name))  # they log tracebacks of lost connections
-        # For good: the thread that logs may get there when this context has ended.
-        logging.getLogger("tornado.application").addFilter(_is_a_fault)
-        try:
-            client = stack.enter_context(JobClient(scheduler, timeout=_ANSWER, tell=tell))
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"no Dask scheduler answers at {scheduler} ({error}): start one with "
-                "`dask scheduler` and give the address that it prints"
-            ) from error
+    try:
+        joined = JobClient(scheduler, timeout=_ANSWER, tell=tell)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no Dask scheduler answers at {scheduler} ({error}): start one with "
+            "`dask scheduler` and give the address that it prints"
+        ) from error
+    with joined as client:
         try:
             check_scheduler(client)
             crew = Crew(client, tell)

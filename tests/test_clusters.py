@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -98,6 +99,29 @@ def test_a_rerun_at_once_beside_what_is_left_of_a_job_gives_the_same_bytes(
     assert "Traceback" not in said
     assert main(build) == 0
     assert contents(out) == calm
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("answers_ctrl_c")
+@pytest.mark.parametrize("joined", [True, False])
+def test_ctrl_c_at_any_time_of_a_build_leaves_no_traceback(
+    joined: bool, home: Path, cluster: Processes, tmp_path: Path
+):
+    """What has started by then, and on which thread, differs each time."""
+    where = at(cluster) if joined else "--workers=2"
+    for number, wait in enumerate(np.random.default_rng(0).uniform(1, 9, 50)):
+        out = str(tmp_path / str(number))
+        with run_job(
+            ["build", str(home / "videos"), out, *OPTIONS, "--no-flow-cache", where]
+        ) as job:
+            with suppress(subprocess.TimeoutExpired):
+                job.wait(wait)
+            job.send_signal(signal.SIGINT)
+            _, said = job.communicate()
+        assert "Traceback" not in said
+        assert (job.returncode == 130) == ("interrupted" in said)
+        assert job.returncode in (0, 130, -signal.SIGINT)  # the last: Python itself was ending
 
 
 def test_a_scheduler_that_goes_away_is_told_of_and_a_rerun_goes_on(
