@@ -4,7 +4,7 @@ source      what the user names, to frames         shots       where a video cut
 planning    videos to the plan of shards           building    the plan to shards
               cluster     where tasks run (Dask)
 records     the metadata that travels      progress    whether a task gets on
-workers     whether they are fit
+workers     whether they are fit           interrupts  Ctrl-C is for the job alone
 """
 
 from importlib import import_module

@@ -2,13 +2,10 @@
 
 import logging
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
-from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 from uuid import uuid4
@@ -17,6 +14,7 @@ import dask
 from dask.utils import funcname
 from distributed import Client, Future, LocalCluster, Worker, get_worker
 
+from pipeline.interrupts import interrupts_held, tracebacks_spared
 from pipeline.progress import PATIENCE_S, tell_progress, watched
 from pipeline.workers import LOOK_S, ClusterLost, Crew, check_scheduler
 from shards import UsageError
@@ -77,10 +75,7 @@ def connect(scheduler: str | None, workers: int, tell: Tell = _silently) -> Iter
         ClusterLost: no worker joins it, or it went away.
     """
     with ExitStack() as stack:
-        for name in ("distributed.client", "distributed.batched"):
-            stack.enter_context(_silent(name))  # they log tracebacks of lost connections
-        # For good: the thread that logs may get there when this context has ended.
-        logging.getLogger("tornado.application").addFilter(_is_a_fault)
+        stack.enter_context(tracebacks_spared())
         if scheduler is not None:
             client = stack.enter_context(_joined(scheduler, tell))
         else:
@@ -130,26 +125,6 @@ def _joined(scheduler: str, tell: Tell) -> Iterator[JobClient]:
             raise
 
 
-@contextmanager
-def _silent(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _is_a_fault(record: logging.LogRecord) -> bool:
-    """False for what Dask logs where Ctrl-C comes before its event loop has begun a call.
-
-    `distributed.utils.sync` cancels the `future` of the call, which is not there yet.
-    """
-    error = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(error, NameError) and error.name == "future")
-
-
 def _is_lost(client: Client) -> bool:
     try:
         return client.status != "running" or client.nthreads() is None
@@ -183,30 +158,6 @@ def _stop(client: Client) -> None:
 def _at_work(keys: set[str], dask_worker: Worker) -> bool:
     """On a worker: whether a thread is busy with one of these tasks."""
     return not keys.isdisjoint(dask_worker.active_keys)
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the body has ended, and never reaches processes that start in it.
-
-    A terminal sends it to the whole process group. Threads and processes inherit what is blocked,
-    so the workers, also those that are started again later, leave the answer to this process.
-    """
-    resource_tracker.ensure_running()  # when it starts, it lifts the block of its starter
-    held: list[int] = []
-    answer = signal.getsignal(signal.SIGINT)
-    catches = callable(answer) and threading.current_thread() is threading.main_thread()
-    if catches:  # threads that are there already do not block it
-        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if catches:
-            signal.signal(signal.SIGINT, answer)
-        for number in held[:1]:
-            signal.raise_signal(number)
 
 
 def announce_clip() -> None:

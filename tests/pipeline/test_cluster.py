@@ -1,7 +1,6 @@
 """Tasks run, failures come back, and an interrupt is for the job alone."""
 
 import ctypes
-import logging
 import os
 import signal
 import threading
@@ -21,7 +20,6 @@ from pipeline.cluster import (
     announces_gpu,
     connect,
     heard_clips,
-    interrupts_held,
     run_tasks,
 )
 from pipeline.progress import tell_progress
@@ -200,47 +198,3 @@ def test_workers_leave_ctrl_c_to_the_job(client: Client):
     assert isinstance(first, int)
     assert isinstance(second, int)
     assert first != second
-
-
-@pytest.mark.usefixtures("answers_ctrl_c")
-def test_an_interrupt_before_a_call_has_begun_logs_no_traceback(
-    client: Client, caplog: pytest.LogCaptureFixture
-):
-    log = logging.getLogger("tornado.application")
-    log.addHandler(caplog.handler)  # it hands nothing on to the root
-    me = threading.get_ident()
-
-    def interrupt() -> None:
-        time.sleep(0.2)  # the call waits behind this
-        signal.pthread_kill(me, signal.SIGINT)
-        time.sleep(0.2)
-
-    try:
-        with connect(client.scheduler.address, 0) as other:
-            assert other.loop is not None
-            other.loop.add_callback(interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                other.nthreads()
-            assert other.nthreads()
-            assert "Traceback" not in caplog.text
-            other.loop.add_callback(invert, 0)
-            assert other.nthreads()
-            assert "ZeroDivisionError" in caplog.text
-    finally:
-        log.removeHandler(caplog.handler)
-
-
-@pytest.mark.usefixtures("answers_ctrl_c")
-def test_an_interrupt_waits_until_the_body_has_ended():
-    done = []
-
-    def body() -> None:
-        with interrupts_held():
-            os.kill(os.getpid(), signal.SIGINT)
-            done.append("all of it")
-        done.append("not reached")
-
-    with pytest.raises(KeyboardInterrupt):
-        body()
-    assert done == ["all of it"]
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
