@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from threading import Timer, get_ident
+from types import FrameType
 from typing import Any
 
 # The first line of each command's docstring; a test holds them equal.
@@ -39,6 +41,7 @@ _ROOMS = {
     "eval": "runs.eval",
 }
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_AGAIN_S = 0.05  # until an interrupt that has to wait is looked at again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,19 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: decoders need the cores
     try:
-        with one_interrupt():
-            return run(name, arguments)
+        with one_interrupt(last=argv is None):
+            return answer(name, arguments)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return _INTERRUPTED
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        from fluxshard.terminal import say
-
-        say(str(error), "error", "red")
-        return code
 
 
 def overview() -> str:
@@ -92,6 +87,20 @@ def overview() -> str:
             "`fluxshard COMMAND --help` explains the options of each.",
         ]
     )
+
+
+def answer(name: str, arguments: Sequence[str]) -> int:
+    """Call the command, and say what is wrong if one sentence can."""
+    try:
+        return run(name, arguments)
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        from fluxshard.terminal import say
+
+        say(str(error), "error", "red")
+        return code
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
@@ -127,10 +136,22 @@ def exit_code(error: Exception) -> int | None:
 
 
 @contextmanager
-def one_interrupt() -> Iterator[None]:
-    """The first Ctrl-C raises KeyboardInterrupt, later ones do not cut the cleaning up short."""
+def one_interrupt(*, last: bool) -> Iterator[None]:
+    """The first Ctrl-C raises KeyboardInterrupt, later ones do not cut the cleaning up short.
 
-    def interrupt(*_: Any) -> None:
+    In the middle of an import it waits: libraries that load others swallow it, and go on with
+    half a module.
+
+    Args:
+        last: Python ends after this, where a library's cleaning up would answer with a traceback.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if importing(frame):
+            again = Timer(_AGAIN_S, signal.pthread_kill, (get_ident(), number))
+            again.daemon = True
+            again.start()
+            return
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise KeyboardInterrupt
 
@@ -141,7 +162,16 @@ def one_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if last else signal.default_int_handler)
+
+
+def importing(frame: FrameType | None) -> bool:
+    """Whether a frame belongs to an import that has begun within `main`."""
+    while frame is not None and frame.f_code is not main.__code__:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
 
 
 if __name__ == "__main__":

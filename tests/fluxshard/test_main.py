@@ -5,7 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -204,3 +206,31 @@ def test_ctrl_c_ends_a_command_once_and_says_how_to_go_on(
     assert (code, out, cleaned) == (130, "", ["x"])
     assert err == "interrupted; run the same command again to go on\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("answers_ctrl_c")
+def test_ctrl_c_in_an_import_waits_for_its_end(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """As `import torch` does, the module swallows what it is stopped by."""
+    (tmp_path / "swallows.py").write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(0.2)\n"
+        "    whole = True\n"
+        "except KeyboardInterrupt:\n"
+        "    whole = False\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+
+    def info(dataset: str) -> int:
+        found.append(import_module("swallows").whole)
+        time.sleep(10)
+        return 0
+
+    monkeypatch.setattr("fluxshard.commands.views.info.info", info)
+    code, _, err = run("info", "--dataset", "x")
+    assert (code, found) == (130, [True])
+    assert err == "interrupted; run the same command again to go on\n"
