@@ -1,6 +1,6 @@
 """What the methods bring on real clips: too few to show much, but what they are for.
 
-    python benchmarks/methods_real.py --data VIDEOS --out FOLDER [--seeds 0,1,2] [--clips 800]
+    python benchmarks/methods_real.py --data VIDEOS --out FOLDER [--seeds 0,1,2,...] [--clips 800]
 
 Each method trains the preset `tiny` from one initialisation and one order of clips a seed, and is
 judged as `fluxshard eval` does by videos that no arm saw: the loss; the error of the motion that is
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--data", type=Path, required=True, help="folder of videos")
     parser.add_argument("--out", type=Path, default=Path("methods_real"))
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", default="0,1,2,3,4,5,6,7")
     parser.add_argument("--clips", type=int, default=800)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
