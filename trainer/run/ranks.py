@@ -136,22 +136,27 @@ def place(config: TrainConfig, environment: Mapping[str, str]) -> Ranks:
 def join(config: TrainConfig) -> Iterator[Ranks]:
     """This process among those of its run, which are connected while the body runs.
 
+    A group that is there already stays.
+
     Raises:
         UsageError: the processes do not suit the configuration.
     """
     ranks = place(config, os.environ)
     if ranks.device.type == "cuda":
         torch.cuda.set_device(ranks.device)
-    if ranks.are_alone or dist.is_initialized():
+    if ranks.are_alone:
         yield ranks
         return
     backend = "nccl" if ranks.device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    theirs = dist.is_initialized()
+    if not theirs:
+        dist.init_process_group(backend, timeout=_PATIENCE)
     try:
         yield ranks
     except BaseException:
-        if backend == "gloo":  # NCCL would wait for ranks that are gone
+        if backend == "gloo" and not theirs:  # NCCL would wait for ranks that are gone
             dist.destroy_process_group()
         raise
     gc.collect()  # a sharded model that outlives the group aborts the process
-    dist.destroy_process_group()
+    if not theirs:
+        dist.destroy_process_group()
